@@ -1,0 +1,77 @@
+//! Resources and shutdown of the application container.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema::{self, rule};
+
+/// CPU and memory of a container, in Kubernetes quantities (`250m`, `512Mi`).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = rule(
+        "(!has(self.requests) || self.requests.all(k, isQuantity(string(self.requests[k])))) && (!has(self.limits) || self.limits.all(k, isQuantity(string(self.limits[k]))))",
+        "resources: write quantities such as 250m or 1 for cpu and 256Mi or 1Gi for memory",
+    ),
+)]
+pub struct Resources {
+    /// What the scheduler sets aside for a container, for example
+    /// `{cpu: 100m, memory: 128Mi}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What a container may use at most. Unset: no limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            requests: BTreeMap::from([
+                ("cpu".to_owned(), Quantity("100m".to_owned())),
+                ("memory".to_owned(), Quantity("128Mi".to_owned())),
+            ]),
+            limits: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a pod leaves.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long a leaving pod goes on serving before SIGTERM, so that
+    /// load balancers can take it out first. A duration such as `5s`;
+    /// `0s` switches it off. Default `5s`.
+    #[serde(default = "default_drain")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = schema::duration_rule("spec.shutdown.drain"))]
+    pub drain: String,
+
+    /// How long the application may take to end after SIGTERM before it is
+    /// killed. A duration such as `30s`. Default `30s`.
+    #[serde(default = "default_timeout")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = schema::duration_rule("spec.shutdown.timeout"))]
+    pub timeout: String,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain: default_drain(), timeout: default_timeout() }
+    }
+}
+
+fn default_drain() -> String {
+    "5s".to_owned()
+}
+
+fn default_timeout() -> String {
+    "30s".to_owned()
+}

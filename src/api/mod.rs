@@ -1,0 +1,237 @@
+//! The `CachedService` resource: what users write and read.
+//!
+//! Every default lives in the schema, so that `kubectl get -o yaml` and
+//! `kubectl explain` show it, and every rule that needs no look at the cluster
+//! is CEL in the schema, so that a mistake is refused when it is written.
+//!
+//! Each part of the spec has its own file. The CRD that `crds/` holds is made
+//! from these types by `cachedservice-operator crd`.
+
+mod application;
+mod autoscaling;
+mod crd;
+pub mod names;
+mod probes;
+mod redis;
+mod schema;
+mod service;
+mod status;
+
+pub use application::{Resources, Shutdown};
+pub use autoscaling::Autoscaling;
+pub use crd::{crd, crd_yaml};
+pub use probes::{ProbeSwitch, Probes};
+pub use redis::{EvictionPolicy, ExternalRedis, Redis, RedisAuth, RedisMode, SecretKeyRef};
+pub use schema::{DurationError, parse_duration};
+pub use service::{Service, ServiceType};
+pub use status::{CachedServiceStatus, RedisStatus, condition_type};
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, LocalObjectReference};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use schema::rule;
+
+/// A stateless HTTP service with its autoscaler, its Redis and its Service.
+///
+/// The operator turns one CachedService into a Deployment, a
+/// `HorizontalPodAutoscaler`, a `PodDisruptionBudget` and a Service that carry
+/// its name, and a Redis whose objects carry its name with `-redis` behind it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "cachedservice.dev",
+    version = "v1alpha1",
+    kind = "CachedService",
+    plural = "cachedservices",
+    shortname = "csvc",
+    namespaced,
+    status = "CachedServiceStatus",
+    derive = "PartialEq",
+    doc = "A stateless HTTP service with its autoscaler, its Redis and its Service, kept in the state that spec describes.",
+    validation = rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name: start with a letter and use only lower-case letters, digits and '-', as in my-shop: a Service carries the same name (DNS-1035)",
+    ),
+    validation = rule(
+        "self.metadata.name.size() <= 40",
+        "metadata.name: use at most 40 characters: the names of the children and their pods are made from it",
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        description = "True when this generation serves: everything applied, Redis has answered, enough updated pods available",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why Ready is what it is",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "string",
+        description = "Ready pods / pods wanted now",
+        json_path = ".status.replicasReady"
+    ),
+    printcolumn(
+        name = "Min-Max",
+        type_ = "string",
+        description = "The range of the autoscaler, or the fixed number",
+        json_path = ".status.replicasRange"
+    ),
+    printcolumn(
+        name = "CPU",
+        type_ = "string",
+        description = "Average CPU of the app containers / target, both in percent of the request",
+        json_path = ".status.cpu"
+    ),
+    printcolumn(
+        name = "Redis",
+        type_ = "string",
+        description = "Why RedisReady is what it is",
+        json_path = ".status.conditions[?(@.type==\"RedisReady\")].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = rule(
+        "!has(self.replicas) || !self.autoscaling.enabled",
+        "spec.replicas: the autoscaler sets the number of pods; remove replicas, or set autoscaling.enabled to false",
+    ),
+)]
+pub struct CachedServiceSpec {
+    /// The container image of the application, for example `example.com/shop:1.4`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: String,
+
+    /// The port that the application listens on, 1 to 65535. It reaches the
+    /// application as the environment variable `PORT`. Default 8080.
+    #[serde(default = "default_port")]
+    #[x_kube(validation = rule(
+        "self >= 1 && self <= 65535",
+        "spec.port: write a port from 1 to 65535",
+    ))]
+    pub port: i32,
+
+    /// Replaces the image's entrypoint (Kubernetes `command`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(max = 32768)))]
+    pub command: Option<Vec<String>>,
+
+    /// Replaces the image's arguments (Kubernetes `args`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(max = 32768)))]
+    pub args: Option<Vec<String>>,
+
+    /// Environment variables of the application, as in a pod. The operator
+    /// adds `PORT` and `REDIS_URL` unless they stand here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 512),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub env: Vec<EnvVar>,
+
+    /// Sources of environment variables (ConfigMaps and Secrets), as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "atomic"))]
+    pub env_from: Vec<EnvFromSource>,
+
+    /// CPU and memory of the application container. Default: requests of
+    /// 100m CPU and 128Mi memory, no limits. Without a CPU request or limit
+    /// 100m is requested: the autoscaler measures against it.
+    #[serde(default)]
+    pub resources: Resources,
+
+    /// When the kubelet pulls the image: `Always`, `IfNotPresent` or `Never`.
+    /// Unset: `Always` for the tag `latest`, else `IfNotPresent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    #[x_kube(validation = rule(
+        "self in ['Always', 'IfNotPresent', 'Never']",
+        "spec.imagePullPolicy: write Always, IfNotPresent or Never",
+    ))]
+    pub image_pull_policy: Option<String>,
+
+    /// Secrets with credentials of image registries, for the application's and
+    /// Redis's pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+
+    /// Refuse to start the application as root (user id 0). Default false,
+    /// because many images still run as root; set it to true where yours does not.
+    #[serde(default)]
+    pub run_as_non_root: bool,
+
+    /// Annotations for the application's pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub pod_annotations: BTreeMap<String, String>,
+
+    /// Health probes of the application container.
+    #[serde(default)]
+    pub probes: Probes,
+
+    /// How a pod leaves: it first drains, then the application gets SIGTERM.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+
+    /// How long a rollout may make no progress before Ready turns False.
+    /// A duration such as `90s` or `10m`. Default `10m`.
+    #[serde(default = "default_progress_deadline")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = schema::duration_rule("spec.progressDeadline"))]
+    pub progress_deadline: String,
+
+    /// The number of pods when `autoscaling.enabled` is false. Default: the
+    /// value of `autoscaling.minReplicas`. Not allowed while autoscaling is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rule(
+        "self >= 0 && self <= 10000",
+        "spec.replicas: write a number from 0 to 10000",
+    ))]
+    pub replicas: Option<i32>,
+
+    /// The range and the targets of the `HorizontalPodAutoscaler`.
+    #[serde(default)]
+    pub autoscaling: Autoscaling,
+
+    /// The Service in front of the application.
+    #[serde(default)]
+    pub service: Service,
+
+    /// The Redis of the application.
+    #[serde(default)]
+    pub redis: Redis,
+
+    /// A Kubernetes pod template for whatever the other fields do not reach:
+    /// volumes, further containers, tolerations and so on. It is merged as
+    /// `kubectl patch --type strategic` merges, lists by their key; the
+    /// container `app` is the application's. It wins over the operator's
+    /// defaults and loses to the fields of this spec. Read strictly: an unknown
+    /// field is named in the status, and nothing is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub template: Option<Value>,
+}
+
+fn default_port() -> i32 {
+    8080
+}
+
+fn default_progress_deadline() -> String {
+    "10m".to_owned()
+}

@@ -1,0 +1,72 @@
+//! Names that users and other programs see: labels, annotations, containers,
+//! ports, field managers. Each stands here once.
+
+use crate::api::CachedService;
+use kube::ResourceExt;
+
+/// Label on every child and every pod: the name of its CachedService. The
+/// operator's watches select by it, and it is part of the frozen pod selectors.
+pub const NAME_LABEL: &str = "cachedservice.dev/name";
+/// Label that tells the application's pods from Redis's; part of the frozen pod selectors.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// Value of [`COMPONENT_LABEL`] on what belongs to the application.
+pub const APP: &str = "app";
+/// Value of [`COMPONENT_LABEL`] on what belongs to Redis.
+pub const REDIS: &str = "redis";
+/// Value of `app.kubernetes.io/managed-by` on every child.
+pub const MANAGED_BY: &str = "cachedservice-operator";
+
+/// Annotation on every child: a digest of what the operator applied last.
+pub const APPLIED_ANNOTATION: &str = "cachedservice.dev/applied";
+/// Annotation on pod templates: a digest of the credentials the pods started with.
+pub const CREDENTIALS_ANNOTATION: &str = "cachedservice.dev/credentials";
+/// Annotation on Redis's pod template: a digest of the configuration file.
+pub const CONFIG_ANNOTATION: &str = "cachedservice.dev/config";
+/// Annotation on pod templates: the revision of the operator's defaults in
+/// it, so that a later operator can leave running pods as they are.
+pub const TEMPLATE_REVISION_ANNOTATION: &str = "cachedservice.dev/template-revision";
+/// The value of [`TEMPLATE_REVISION_ANNOTATION`] that this operator writes.
+pub const TEMPLATE_REVISION: &str = "1";
+
+/// Name of the application's container.
+pub const APP_CONTAINER: &str = "app";
+/// Name of the application's port, in the pod and in the Service.
+pub const APP_PORT_NAME: &str = "http";
+/// Name of Redis's container.
+pub const REDIS_CONTAINER: &str = "redis";
+/// Port of Redis.
+pub const REDIS_PORT: i32 = 6379;
+/// Environment variable with the address and the password of Redis.
+pub const REDIS_URL_ENV: &str = "REDIS_URL";
+/// Environment variable with the port that the application listens on.
+pub const PORT_ENV: &str = "PORT";
+
+/// Key of the generated Secret: the password.
+pub const SECRET_PASSWORD: &str = "password";
+/// Key of the generated Secret: the URL that the application gets.
+pub const SECRET_URL: &str = "url";
+/// Key of the generated Secret: the ACL file that Redis reads.
+pub const SECRET_ACL: &str = "users.acl";
+/// Key of the generated Secret: keys the digest in [`CREDENTIALS_ANNOTATION`], so
+/// that nobody who can read pods can try passwords against it.
+pub const SECRET_SALT: &str = "digest-key";
+
+/// Field manager of the children.
+pub const FIELD_MANAGER: &str = "cachedservice-operator";
+/// Field manager that holds a Deployment's `spec.replicas` while it passes
+/// from the operator to the autoscaler.
+pub const SCALE_FIELD_MANAGER: &str = "cachedservice-operator-scale";
+/// Field manager of the status.
+pub const STATUS_FIELD_MANAGER: &str = "cachedservice-operator-status";
+
+/// Name of the Redis objects of the CachedService `name`.
+#[must_use]
+pub fn redis_name(name: &str) -> String {
+    format!("{name}-redis")
+}
+
+/// `namespace/name` of a CachedService, for logs and errors.
+#[must_use]
+pub fn full_name(service: &CachedService) -> String {
+    format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any())
+}

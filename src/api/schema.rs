@@ -1,0 +1,99 @@
+//! Pieces that the schemas of several fields share.
+
+use std::time::Duration;
+
+use kube::core::cel::Rule;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A CEL rule with the message that a user reads when it fails.
+pub(super) fn rule(expression: &str, message: &str) -> Rule {
+    Rule::new(expression).message(message)
+}
+
+/// The rule of every field that holds a duration.
+pub(super) fn duration_rule(field: &str) -> Rule {
+    rule(
+        "self.matches('^([0-9]{1,6}(h|m|s|ms))+$')",
+        &format!("{field}: write a duration such as 500ms, 30s, 10m or 1h30m"),
+    )
+}
+
+/// An object whose fields the API server keeps but does not know.
+pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
+}
+
+/// A map of resource names (`cpu`, `memory`, …) to quantities.
+pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {
+            "anyOf": [{ "type": "integer" }, { "type": "string", "maxLength": 32 }],
+            "x-kubernetes-int-or-string": true,
+        },
+    })
+}
+
+/// A string is not a duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a duration; write one such as 500ms, 30s, 10m or 1h30m")]
+pub struct DurationError(String);
+
+/// The length of a duration written as in the resource: one or more of a whole
+/// number and a unit (`h`, `m`, `s`, `ms`), added up.
+///
+/// # Errors
+/// When the text is of another form, or too long to count in milliseconds.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    let refuse = || DurationError(text.to_owned());
+    let mut rest = text;
+    let mut total = 0_u64;
+    if rest.is_empty() {
+        return Err(refuse());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let milliseconds: u64 = match unit {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            _ => return Err(refuse()),
+        };
+        total = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(milliseconds))
+            .and_then(|n| n.checked_add(total))
+            .ok_or_else(refuse)?;
+        rest = tail;
+    }
+    Ok(Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_add_up_their_parts() {
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_text_that_is_no_duration_is_refused_with_examples() {
+        for text in ["", "5", "s", "-1s", "1d", "1.5s", "99999999999999999999h", "1 s"] {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.contains("30s"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the operator reports.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The types of the conditions.
+pub mod condition_type {
+    /// This generation serves.
+    pub const READY: &str = "Ready";
+    /// The operator or Kubernetes is still at work on this generation.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Something is wrong that a person should know of.
+    pub const DEGRADED: &str = "Degraded";
+    /// Enough updated pods of the application are available.
+    pub const APPLICATION_READY: &str = "ApplicationReady";
+    /// Redis answers.
+    pub const REDIS_READY: &str = "RedisReady";
+    /// The autoscaler works and has figures to work with.
+    pub const AUTOSCALING_READY: &str = "AutoscalingReady";
+}
+
+/// What the operator has seen. Written when something changes; figures are
+/// rounded and written at most once a minute.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CachedServiceStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`, `Progressing`, `Degraded`, and one per part:
+    /// `ApplicationReady`, `RedisReady`, `AutoscalingReady`. Each names the
+    /// generation it is about, a reason for programs and a message for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+
+    /// The pods of the application that exist.
+    #[serde(default)]
+    pub replicas: i32,
+
+    /// The pods that the Deployment wants now.
+    #[serde(default)]
+    pub desired_replicas: i32,
+
+    /// The pods that pass their readiness probe.
+    #[serde(default)]
+    pub ready_replicas: i32,
+
+    /// The pods of the newest template that are available.
+    #[serde(default)]
+    pub updated_replicas: i32,
+
+    /// Ready pods / pods wanted now, as the column `Replicas` shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_ready: Option<String>,
+
+    /// The range of the autoscaler, or the fixed number, as the column
+    /// `Min-Max` shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_range: Option<String>,
+
+    /// Average CPU of the application containers and its target, both in
+    /// percent of the CPU request, rounded to 5, such as `35%/70%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+
+    /// Host and port under which the application is reached inside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+
+    /// The Redis of the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisStatus>,
+}
+
+/// The Redis of the application.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisStatus {
+    /// Host and port of Redis. Never a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+
+    /// A digest of the Redis that has answered at least once. While it equals
+    /// the Redis that is wanted, an outage sets `Degraded` and leaves `Ready`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+}
