@@ -1,1 +1,19 @@
-//! t
+//! What a process tells about itself: logs, metrics, and the admin endpoints
+//! that Kubernetes and Prometheus ask.
+//!
+//! ```text
+//! init_logs ─▶ stderr
+//! Metrics ─┐
+//! Health ──┴▶ admin_router ─▶ serve_admin ─▶ /metrics /livez /readyz
+//! ```
+
+mod admin;
+mod health;
+mod logs;
+mod metrics;
+mod process;
+
+pub use admin::{admin_router, serve_admin};
+pub use health::{Health, Readiness};
+pub use logs::{LogError, LogFormat, init_logs};
+pub use metrics::{ChildAct, InFlight, Metrics};

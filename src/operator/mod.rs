@@ -1,1 +1,4 @@
 //! The operator.
+
+pub mod client;
+pub mod lease;

@@ -1,0 +1,96 @@
+//! Logs on stderr, as text for people or as JSON for collectors.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text for each event; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// Why the logs cannot be set up.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter cannot be read, or would silence everything by mistake.
+    #[error(
+        "the log filter {filter:?} is not valid: {reason}. Write a level (off, error, warn, info, debug \
+         or trace), or levels by target, for example: info,cachedservice=debug,kube=warn"
+    )]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something has set up the logs of this process before.
+    #[error("the logs of this process are set up already: call init_logs once, before anything else: {0}")]
+    AlreadySet(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sends the logs of this process to stderr.
+///
+/// `filter` has the syntax of [`EnvFilter`]: a level, or `target=level` pairs
+/// separated by commas.
+///
+/// # Errors
+///
+/// [`LogError::Filter`] if the filter is not valid, [`LogError::AlreadySet`]
+/// on a second call.
+pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let logs = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
+    }
+    .map_err(LogError::AlreadySet)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    let invalid = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
+    if filter.trim().is_empty() {
+        return Err(invalid("it is empty".to_owned()));
+    }
+    // A lone word that is no level is a target to EnvFilter: with "warning"
+    // or "inof" it would accept the typo and log nothing at all.
+    if filter.chars().all(char::is_alphanumeric) && filter.parse::<LevelFilter>().is_err() {
+        return Err(invalid(format!("{filter} is not a level")));
+    }
+    EnvFilter::builder().parse(filter).map_err(|error| invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_levels_by_target_are_filters() {
+        for filter in ["info", "INFO", "off", "info,kube=debug", "cachedservice::operator=trace"] {
+            assert!(parse(filter).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_filter_is_answered_with_a_valid_example() {
+        for filter in ["", " ", "warning", "kube=loud", "info,kube=="] {
+            let message = parse(filter).map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(message.contains(&format!("{filter:?}")), "{filter:?}: {message:?}");
+            let example = message.rsplit("for example: ").next().unwrap_or_default();
+            assert!(parse(example).is_ok(), "the example itself is valid: {example:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_set_up_says_so() {
+        assert!(init_logs(LogFormat::Json, "off").is_ok());
+        assert!(matches!(init_logs(LogFormat::Text, "off"), Err(LogError::AlreadySet(_))));
+    }
+}
