@@ -1,0 +1,317 @@
+//! Bounded HTTP load, and a summary of what came back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::HOST;
+use axum::http::{HeaderValue, Request, StatusCode, Uri};
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
+
+use crate::serve::POD_HEADER;
+use crate::termination;
+
+/// A connection is replaced after this long. A Service picks a replica once
+/// for each connection, so one that lived on would never reach a new replica.
+const CONNECTION_AGE: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client waits after a failure, so that a server that is away is
+/// not asked in a tight loop.
+const FAILURE_PAUSE: Duration = Duration::from_millis(50);
+const PROGRESS: Duration = Duration::from_secs(5);
+/// Outcomes that may wait to be counted; the clients wait when it is full.
+const QUEUE: usize = 1024;
+/// The longest time the histogram tells apart, in microseconds: the time of a
+/// request, its one repetition, and lateness against the wanted rate.
+const LONGEST_US: u64 = 600_000_000;
+
+/// What `demo load` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to GET, as `http://HOST[:PORT]/PATH`.
+    #[arg(long)]
+    url: Uri,
+    /// How long to send, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// How many clients send at the same time, each waiting for its answer.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    connections: u32,
+    /// Requests a second in all; as fast as the answers come if not given.
+    /// Times then count from when a request was due, so that a slow server
+    /// cannot hide requests that it held back.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+}
+
+/// Sends the load and prints a line every five seconds, and the summary last.
+/// Fails if not one request was answered with success.
+pub(crate) async fn run(options: Options) -> Result<(), String> {
+    let target = Arc::new(Target::from_url(options.url)?);
+    let stop = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let start = Instant::now();
+    let schedule = Arc::new(Schedule {
+        start,
+        end: start + Duration::from_secs(options.seconds.into()),
+        rate: options.rate,
+        taken: AtomicU32::new(0),
+    });
+
+    let (sender, mut outcomes) = mpsc::channel(QUEUE);
+    let mut clients = JoinSet::new();
+    for _ in 0..options.connections {
+        clients.spawn(client(target.clone(), schedule.clone(), sender.clone()));
+    }
+    drop(sender);
+
+    let mut total = Tally::new()?;
+    let mut recent = Tally::new()?;
+    let mut ticks = interval_at(start + PROGRESS, PROGRESS);
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            outcome = outcomes.recv() => match outcome {
+                Some(outcome) => {
+                    recent.add(&outcome);
+                    total.add(&outcome);
+                }
+                None => break,
+            },
+            now = ticks.tick() => {
+                println!("{:>4} s  {}", (now - start).as_secs(), recent.line(PROGRESS));
+                recent = Tally::new()?;
+            }
+            () = &mut stop => break,
+        }
+    }
+    println!("{}", total.summary(start.elapsed()));
+    if total.requests == total.failed {
+        return Err(format!(
+            "no request to {} succeeded; last: {}",
+            target.uri,
+            total.last_failure.as_deref().unwrap_or("none was sent"),
+        ));
+    }
+    Ok(())
+}
+
+struct Target {
+    uri: Uri,
+    host: HeaderValue,
+    address: (String, u16),
+    path: String,
+}
+
+impl Target {
+    fn from_url(uri: Uri) -> Result<Self, String> {
+        let wrong = || format!("{uri} is no URL to send to; write http://HOST[:PORT]/PATH");
+        let authority = uri.authority().ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+            return Err(wrong());
+        }
+        Ok(Self {
+            host: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
+            address: (
+                authority.host().trim_matches(['[', ']']).to_owned(),
+                authority.port_u16().unwrap_or(80),
+            ),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            uri,
+        })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
+        let (host, port) = &self.address;
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)))
+            .await
+            .map_err(|_| "connect: timed out".to_owned())?
+            .map_err(|e| format!("connect: {e}"))?;
+        let (requests, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|e| format!("connect: {e}"))?;
+        // Ends by itself once `requests` is dropped. Its errors also reach the
+        // request they belong to.
+        tokio::spawn(connection);
+        Ok(requests)
+    }
+
+    fn request(&self) -> Result<Request<Empty<Bytes>>, String> {
+        Request::get(&self.path)
+            .header(HOST, self.host.clone())
+            .body(Empty::new())
+            .map_err(|e| format!("request: {e}"))
+    }
+}
+
+/// When the next request is due, and when to stop.
+struct Schedule {
+    start: Instant,
+    end: Instant,
+    rate: Option<u32>,
+    taken: AtomicU32,
+}
+
+impl Schedule {
+    /// Waits until a request is due; `None` once the time is over.
+    async fn next(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let due = self.rate.map_or(now, |rate| {
+            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+            self.start + Duration::from_secs_f64(f64::from(taken) / f64::from(rate))
+        });
+        if due.max(now) >= self.end {
+            return None;
+        }
+        sleep_until(due).await;
+        Some(due)
+    }
+}
+
+struct Outcome {
+    time: Duration,
+    result: Result<Option<HeaderValue>, String>,
+}
+
+struct Link {
+    requests: SendRequest<Empty<Bytes>>,
+    opened: Instant,
+}
+
+/// One client: sends, waits for the whole answer, sends again.
+async fn client(target: Arc<Target>, schedule: Arc<Schedule>, outcomes: mpsc::Sender<Outcome>) {
+    let mut link = None;
+    while let Some(due) = schedule.next().await {
+        let result = timeout(REQUEST_TIMEOUT, exchange(&target, &mut link))
+            .await
+            .unwrap_or_else(|_| Err("request: timed out".to_owned()));
+        let failed = result.is_err();
+        let time = due.elapsed();
+        if outcomes.send(Outcome { time, result }).await.is_err() {
+            return;
+        }
+        if failed {
+            link = None;
+            sleep(FAILURE_PAUSE).await;
+        }
+    }
+}
+
+/// Sends one request, on the open connection if it is still young.
+///
+/// A server may close an idle connection at the very moment a request is sent
+/// on it, so a request that gets no answer there is repeated once on a new
+/// connection, as every HTTP client does with a GET (RFC 9112, section 9.3.1).
+async fn exchange(target: &Target, link: &mut Option<Link>) -> Result<Option<HeaderValue>, String> {
+    if let Some(mut open) = link.take_if(|open| open.opened.elapsed() < CONNECTION_AGE)
+        && open.requests.ready().await.is_ok()
+        && let Ok(response) = open.requests.send_request(target.request()?).await
+    {
+        return finish(open, link, response).await;
+    }
+    let mut open = Link { requests: target.connect().await?, opened: Instant::now() };
+    let response =
+        open.requests.send_request(target.request()?).await.map_err(|e| format!("request: {e}"))?;
+    finish(open, link, response).await
+}
+
+/// Reads the answer to its end and keeps the connection; returns the pod.
+async fn finish(
+    open: Link,
+    link: &mut Option<Link>,
+    response: axum::http::Response<hyper::body::Incoming>,
+) -> Result<Option<HeaderValue>, String> {
+    let (head, body) = response.into_parts();
+    body.collect().await.map_err(|e| format!("answer: {e}"))?;
+    *link = Some(open);
+    if head.status == StatusCode::OK {
+        Ok(head.headers.get(POD_HEADER).cloned())
+    } else {
+        Err(format!("answer: {}", head.status))
+    }
+}
+
+/// What came back in some span of time.
+struct Tally {
+    requests: u64,
+    failed: u64,
+    times_us: Histogram<u64>,
+    pods: HashSet<HeaderValue>,
+    last_failure: Option<String>,
+}
+
+impl Tally {
+    fn new() -> Result<Self, String> {
+        Ok(Self {
+            requests: 0,
+            failed: 0,
+            times_us: Histogram::new_with_max(LONGEST_US, 2)
+                .map_err(|e| format!("cannot make a histogram: {e}"))?,
+            pods: HashSet::new(),
+            last_failure: None,
+        })
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.requests += 1;
+        match &outcome.result {
+            Ok(pod) => {
+                let us = u64::try_from(outcome.time.as_micros()).unwrap_or(LONGEST_US);
+                self.times_us.saturating_record(us.max(1));
+                self.pods.extend(pod.iter().cloned());
+            }
+            Err(failure) => {
+                self.failed += 1;
+                self.last_failure = Some(failure.clone());
+            }
+        }
+    }
+
+    fn rps(&self, span: Duration) -> f64 {
+        let requests = u32::try_from(self.requests).unwrap_or(u32::MAX);
+        (f64::from(requests) / span.as_secs_f64() * 10.0).round() / 10.0
+    }
+
+    /// The time that the given part of the good answers stayed within, in ms.
+    fn quantile_ms(&self, part: f64) -> f64 {
+        let us = u32::try_from(self.times_us.value_at_quantile(part)).unwrap_or(u32::MAX);
+        (f64::from(us) / 100.0).round() / 10.0
+    }
+
+    fn line(&self, span: Duration) -> String {
+        let failure = self
+            .last_failure
+            .as_deref()
+            .map_or_else(String::new, |failure| format!("  (last failure: {failure})"));
+        format!(
+            "{} requests, {} failed, {} a second, p50 {} ms, p99 {} ms, pods {}{failure}",
+            self.requests,
+            self.failed,
+            self.rps(span),
+            self.quantile_ms(0.5),
+            self.quantile_ms(0.99),
+            self.pods.len(),
+        )
+    }
+
+    fn summary(&self, span: Duration) -> String {
+        json!({
+            "requests": self.requests,
+            "failed": self.failed,
+            "rps": self.rps(span),
+            "p50_ms": self.quantile_ms(0.5),
+            "p99_ms": self.quantile_ms(0.99),
+            "pods": self.pods.len(),
+        })
+        .to_string()
+    }
+}

@@ -1,0 +1,53 @@
+//! The demo application: a small HTTP service that counts in Redis and burns
+//! CPU on request, and the bounded load that makes it scale.
+
+mod load;
+mod serve;
+mod store;
+mod work;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A small HTTP service for trying out a `CachedService`, and load for it.
+#[derive(Parser)]
+#[command(name = "demo", version)]
+enum Command {
+    /// Serve HTTP until SIGTERM, then finish the requests already accepted.
+    Serve(serve::Options),
+    /// Send bounded load to a URL; the last line printed is a JSON summary.
+    Load(load::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Serve(options) => serve::run(options).await,
+        Command::Load(options) => load::run(options).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Completes at the first SIGTERM or SIGINT.
+///
+/// A process with id 1 has no default action for either, so that a container
+/// that does not listen would be killed only after its whole grace period.
+fn termination() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

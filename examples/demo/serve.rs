@@ -1,0 +1,174 @@
+//! The HTTP service.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::map_response_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use redis::{Cmd, RedisError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::store::Store;
+use crate::termination;
+use crate::work::Burner;
+
+/// Names the pod that answered, for counting replicas from outside.
+pub(crate) const POD_HEADER: HeaderName = HeaderName::from_static("x-pod");
+
+/// The key that `GET /` counts in.
+const HITS: &str = "demo:hits";
+
+/// The least and the most CPU time that one request can ask for.
+const WORK_MS: (u64, u64) = (1, 1000);
+
+/// How long accepted requests may take to finish after SIGTERM. It lies under
+/// the 30 s that Kubernetes gives by default.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What `demo serve` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// TCP port to listen on, on all addresses.
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    port: u16,
+    /// Redis, as redis://[user[:password]@]host[:port][/database].
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    redis_url: Option<String>,
+}
+
+struct Service {
+    pod: String,
+    store: Option<Store>,
+    burner: Burner,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn run(options: Options) -> Result<(), String> {
+    let store = options.redis_url.as_deref().map(Store::new).transpose().map_err(|e| {
+        format!("REDIS_URL is no Redis URL ({e}); write redis://[user[:password]@]host[:port][/database]")
+    })?;
+    let pod = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let stop = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let overdue = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, options.port))
+        .await
+        .map_err(|e| format!("cannot listen on port {}: {e}; set PORT to a free one", options.port))?;
+    println!(
+        "demo {} on {pod}: serving on port {}, Redis {}",
+        env!("CARGO_PKG_VERSION"),
+        options.port,
+        if store.is_some() { "from REDIS_URL" } else { "not configured" },
+    );
+
+    let service = Arc::new(Service { pod, store, burner: Burner::new() });
+    let server = axum::serve(listener, router(service)).with_graceful_shutdown(stop);
+    tokio::select! {
+        result = server.into_future() => result.map_err(|e| format!("serving failed: {e}")),
+        () = async { overdue.await; tokio::time::sleep(DRAIN).await } => Err(format!(
+            "requests still ran {} s after SIGTERM and were cut off", DRAIN.as_secs(),
+        )),
+    }
+}
+
+fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/", get(hit))
+        // Says that the process serves. It must not look at Redis: a Redis
+        // that is away would then take down every replica with it.
+        .route("/healthz", get(async || "ok\n"))
+        .route("/work", get(work))
+        .route("/redis/{key}", get(read).put(write))
+        .layer(map_response_with_state(service.clone(), name_pod))
+        .with_state(service)
+}
+
+async fn name_pod(State(service): State<Arc<Service>>, mut response: Response) -> Response {
+    if let Ok(pod) = HeaderValue::from_str(&service.pod) {
+        response.headers_mut().insert(POD_HEADER, pod);
+    }
+    response
+}
+
+/// Counts the hit, and answers just the same when Redis is away.
+async fn hit(State(service): State<Arc<Service>>) -> Json<Value> {
+    let start = Instant::now();
+    let counted = query::<u64>(&service, &Cmd::incr(HITS, 1)).await;
+    let (hits, redis) = match counted {
+        Ok(hits) => (Some(hits), "ok".to_owned()),
+        Err(away) => (None, away.0),
+    };
+    Json(json!({
+        "pod": service.pod,
+        "hits": hits,
+        "redis": redis,
+        "spent_ms": milliseconds(start.elapsed()),
+    }))
+}
+
+#[derive(Deserialize)]
+struct Work {
+    /// CPU time in milliseconds.
+    ms: Option<u64>,
+}
+
+async fn work(State(service): State<Arc<Service>>, Query(work): Query<Work>) -> Response {
+    let start = Instant::now();
+    let wanted = work.ms.unwrap_or(20).clamp(WORK_MS.0, WORK_MS.1);
+    match service.burner.burn(Duration::from_millis(wanted)).await {
+        Ok(used) => Json(json!({
+            "pod": service.pod,
+            "cpu_ms": milliseconds(used),
+            "spent_ms": milliseconds(start.elapsed()),
+        }))
+        .into_response(),
+        Err(message) => (StatusCode::INTERNAL_SERVER_ERROR, message + "\n").into_response(),
+    }
+}
+
+async fn read(State(service): State<Arc<Service>>, Path(key): Path<String>) -> Response {
+    match query::<Option<Vec<u8>>>(&service, &Cmd::get(&key)).await {
+        Ok(Some(value)) => value.into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, format!("no key {key}\n")).into_response(),
+        Err(away) => away.into_response(),
+    }
+}
+
+async fn write(State(service): State<Arc<Service>>, Path(key): Path<String>, value: Bytes) -> Response {
+    match query::<()>(&service, &Cmd::set(&key, &*value)).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(away) => away.into_response(),
+    }
+}
+
+/// Why Redis did not answer.
+struct Away(String);
+
+impl From<RedisError> for Away {
+    fn from(error: RedisError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl IntoResponse for Away {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, self.0 + "\n").into_response()
+    }
+}
+
+async fn query<T: redis::FromRedisValue>(service: &Service, command: &Cmd) -> Result<T, Away> {
+    let store = service.store.as_ref().ok_or_else(|| Away("not configured: set REDIS_URL".to_owned()))?;
+    Ok(store.query(command).await?)
+}
+
+/// Milliseconds with three digits after the point.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
