@@ -14,12 +14,16 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchParams},
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 
 use super::*;
 use crate::operator::lease::{Election, LeaseConfig};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the connection does with a request.
 #[derive(Clone, Copy)]
@@ -93,7 +97,7 @@ fn standby() -> (Election, Leadership) {
         name: "operator".to_owned(),
         identity: "a".to_owned(),
         duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
+        renew_deadline: RENEW_DEADLINE,
         retry_period: Duration::from_secs(2),
     })
     .unwrap()
@@ -156,12 +160,11 @@ async fn a_write_under_way_is_given_up_when_the_lead_ends() {
     let election = tokio::spawn(election.run(lease, std::future::pending()));
     timeout(LIMIT, leadership.wait_until_leader()).await.unwrap();
     election.abort();
+    let led = Instant::now();
 
     let maps = config_maps(wire.client(Answer::Silence, &leadership, &metrics));
-    let error = timeout(Duration::from_secs(11), maps.delete("m", &DeleteParams::default()))
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = timeout(LIMIT, maps.delete("m", &DeleteParams::default())).await.unwrap().unwrap_err();
+    assert!(led.elapsed() <= RENEW_DEADLINE + Duration::from_millis(10), "{:?}", led.elapsed());
     assert!(is_fenced(&error), "{error}");
     assert!(error.to_string().contains("given up"), "{error}");
     assert_eq!(wire.seen().len(), 1);
