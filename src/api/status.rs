@@ -90,4 +90,8 @@ pub struct RedisStatus {
     /// the Redis that is wanted, an outage sets `Degraded` and leaves `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
+
+    /// A digest of the credentials with which it answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
 }

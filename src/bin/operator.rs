@@ -1,6 +1,26 @@
 //! The operator's command line: parse, wire, run.
 
-use clap::{Parser, Subcommand};
+use std::{error::Error, net::SocketAddr, time::Duration};
+
+use cachedservice::{
+    api::{crd_yaml, parse_duration},
+    operator::{
+        client::connect,
+        controller::{self, Settings},
+        lease::{Election, Leadership, LeaseConfig},
+        plan::Defaults,
+        watches::Scope,
+    },
+    telemetry::{Health, LogFormat, Metrics, Readiness, admin_router, init_logs, serve_admin},
+};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use futures::FutureExt;
+use rand::{RngExt, distr::Alphanumeric};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 /// Turns CachedServices into Deployments, autoscalers, Redises and Services.
 #[derive(Parser)]
@@ -12,13 +32,165 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator, inside a cluster or with the current kubeconfig.
+    Run(Box<Run>),
     /// Print the CustomResourceDefinition as YAML.
     Crd,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+#[derive(Args)]
+struct Run {
+    /// Look after this namespace only; unset, after all.
+    #[arg(long, env = "CACHEDSERVICE_NAMESPACE")]
+    namespace: Option<String>,
+
+    /// The image of Redis where a CachedService names none.
+    #[arg(long, env = "CACHEDSERVICE_REDIS_IMAGE", default_value = "docker.io/library/redis:8.2")]
+    redis_image: String,
+
+    /// How many CachedServices are reconciled at a time.
+    #[arg(long, env = "CACHEDSERVICE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "CACHEDSERVICE_ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
+    admin_address: SocketAddr,
+
+    /// Elect a leader among the replicas; `false` only where there is one for certain.
+    #[arg(long, env = "CACHEDSERVICE_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+
+    /// The namespace of the Lease; unset, that of the pod or the kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+
+    /// The name of the Lease.
+    #[arg(long, env = "CACHEDSERVICE_LEASE_NAME", default_value = "cachedservice-operator")]
+    lease_name: String,
+
+    /// What this replica calls itself in the Lease and in Events; unset, a random name.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+
+    /// How long a Lease that is not renewed keeps others out.
+    #[arg(long, env = "CACHEDSERVICE_LEASE_DURATION", default_value = "15s", value_parser = parse_duration)]
+    lease_duration: Duration,
+
+    /// How long after its last renewal a leader goes on writing.
+    #[arg(long, env = "CACHEDSERVICE_RENEW_DEADLINE", default_value = "10s", value_parser = parse_duration)]
+    renew_deadline: Duration,
+
+    /// How often a leader renews and a standby tries.
+    #[arg(long, env = "CACHEDSERVICE_RETRY_PERIOD", default_value = "2s", value_parser = parse_duration)]
+    retry_period: Duration,
+
+    /// How logs are written.
+    #[arg(long, env = "CACHEDSERVICE_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    /// What is logged: a level, or levels by module (info,cachedservice=debug).
+    #[arg(long, env = "CACHEDSERVICE_LOG_FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
-        Command::Crd => print!("{}", cachedservice::api::crd_yaml()?),
+        Command::Crd => print!("{}", crd_yaml()?),
+        Command::Run(settings) => {
+            init_logs(settings.log_format, &settings.log_filter)?;
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()?
+                .block_on(run(*settings))?;
+        }
     }
     Ok(())
+}
+
+async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
+    // TLS towards the API server and towards external Redises. It fails only where it is set already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = kube::Config::infer().await?;
+    let identity = settings.identity.unwrap_or_else(random_identity);
+    let lease = LeaseConfig {
+        namespace: settings.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
+        name: settings.lease_name,
+        identity: identity.clone(),
+        duration: settings.lease_duration,
+        renew_deadline: settings.renew_deadline,
+        retry_period: settings.retry_period,
+    };
+    let (election, leadership) = if settings.leader_elect {
+        let (election, leadership) = Election::new(lease)?;
+        (Some(election), leadership)
+    } else {
+        (None, Leadership::always())
+    };
+    let (metrics, health) = (Metrics::default(), Health::new());
+    let client = connect(config, &leadership, &metrics)?;
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("told to stop");
+        let _ = stop.send(true);
+    });
+    let stopping = until(stopped).shared();
+
+    let listener = TcpListener::bind(settings.admin_address).await.map_err(|error| {
+        format!("cannot listen on {}: {error}; choose another --admin-address", settings.admin_address)
+    })?;
+    let (drain, drained) = watch::channel(false);
+    let drained = until(drained).shared();
+    let admin =
+        tokio::spawn(serve_admin(listener, admin_router(metrics.clone(), health.clone()), drained.clone()));
+    let electing = election.map(|election| tokio::spawn(election.run(client.clone(), drained.clone())));
+
+    tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "started");
+    health.set_readiness(Readiness::StandingBy);
+    let leads = tokio::select! {
+        () = leadership.wait_until_leader() => true,
+        () = stopping.clone() => false,
+    };
+    if leads {
+        metrics.set_leader(true);
+        health.set_readiness(Readiness::Syncing);
+        let settings = Settings {
+            scope: settings.namespace.map_or(Scope::Cluster, Scope::Namespace),
+            concurrency: settings.concurrency,
+            defaults: Defaults { redis_image: settings.redis_image },
+            identity,
+        };
+        let shutdown = stopping.clone();
+        tokio::select! {
+            () = controller::run(client, settings, metrics.clone(), health.clone(), shutdown) => {}
+            () = leadership.lost() => {
+                // What it knows may be old: a fresh start is the simplest way to know again.
+                return Err("lost the lease; another replica leads or the API server is out of reach".into());
+            }
+        }
+        metrics.set_leader(false);
+    }
+    health.set_readiness(Readiness::Draining);
+    // From here on nothing is written: the lease can go to the next.
+    let _ = drain.send(true);
+    if let Some(electing) = electing {
+        electing.await?;
+    }
+    admin.await??;
+    tracing::info!("stopped");
+    if !leads || stopping.peek().is_some() { Ok(()) } else { Err("a watch ended; see the log".into()) }
+}
+
+async fn until(mut flag: watch::Receiver<bool>) {
+    // The sender lives as long as the process.
+    let _ = flag.wait_for(|set| *set).await;
+}
+
+fn random_identity() -> String {
+    let suffix: String = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from).collect();
+    format!("cachedservice-operator-{suffix}")
 }

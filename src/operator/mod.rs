@@ -1,4 +1,29 @@
-//! The operator.
+//! Keeps the cluster in the state that the CachedServices describe.
+//!
+//! ```text
+//!  watches ─▶ triggers ─▶ controller ─▶ reconcile:
+//!     │                                   observe ▸ plan ▸ apply ▸ status ▸ publish
+//!     └──────────── stores ──────────────────┘       (pure)         (pure)
+//! ```
+//!
+//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `status` and
+//! `trouble` are pure: no client, no clock, no tokio.
 
+pub mod apply;
+pub mod children;
 pub mod client;
+pub mod context;
+pub mod controller;
+pub mod error;
+pub mod external;
 pub mod lease;
+pub mod observe;
+pub mod ownership;
+pub mod plan;
+pub mod reconcile;
+pub mod seen;
+pub mod status;
+pub mod triggers;
+pub mod trouble;
+pub mod watched;
+pub mod watches;

@@ -1,0 +1,390 @@
+//! Brings the children into the wanted state: server-side apply of what differs,
+//! deletion of what is no longer wanted, and no request for what is as it should be.
+//!
+//! A failure of one child does not hold up the others, except those whose pods
+//! would start with what failed.
+//!
+//! Source: Kubernetes documentation, "Server-Side Apply".
+
+mod desired;
+mod handover;
+
+use std::{fmt, sync::Arc};
+
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+};
+use serde::Serialize;
+
+use super::{
+    children::{Children, children},
+    context::Context,
+    error::ChildError,
+    observe::Seen,
+    ownership::is_intact,
+    plan::{Plan, RedisPlan},
+    seen::{
+        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
+        SeenStatefulSet, Sighting,
+    },
+    watched::{Child, Watched},
+};
+use crate::{api::names::FIELD_MANAGER, telemetry::ChildAct};
+use desired::Desired;
+
+/// What stands at the name of a child now: the object, or nothing where none is wanted.
+pub type Outcome<K> = Result<Option<Arc<K>>, ChildError>;
+
+/// The children after an apply, and what it changed.
+pub struct Applied {
+    /// The Secret.
+    pub redis_secret: Outcome<SeenSecret>,
+    /// The ConfigMap.
+    pub redis_config: Outcome<SeenConfigMap>,
+    /// Redis's Service.
+    pub redis_service: Outcome<SeenService>,
+    /// The StatefulSet, and a digest of what was wanted of it.
+    pub stateful_set: Outcome<SeenStatefulSet>,
+    /// The application's Service.
+    pub service: Outcome<SeenService>,
+    /// The PodDisruptionBudget.
+    pub disruption_budget: Outcome<SeenDisruptionBudget>,
+    /// The Deployment.
+    pub deployment: Outcome<SeenDeployment>,
+    /// The HorizontalPodAutoscaler.
+    pub autoscaler: Outcome<SeenAutoscaler>,
+    /// What was changed, in order.
+    pub changes: Vec<Change>,
+}
+
+impl Applied {
+    /// The failures, in the order of the children.
+    pub fn failures(&self) -> Vec<&ChildError> {
+        let Self {
+            redis_secret,
+            redis_config,
+            redis_service,
+            stateful_set,
+            service,
+            disruption_budget,
+            deployment,
+            autoscaler,
+            changes: _,
+        } = self;
+        [
+            redis_secret.as_ref().err(),
+            redis_config.as_ref().err(),
+            redis_service.as_ref().err(),
+            stateful_set.as_ref().err(),
+            service.as_ref().err(),
+            disruption_budget.as_ref().err(),
+            deployment.as_ref().err(),
+            autoscaler.as_ref().err(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The failures, for the error policy.
+    pub fn into_failures(self) -> Vec<ChildError> {
+        let Self {
+            redis_secret,
+            redis_config,
+            redis_service,
+            stateful_set,
+            service,
+            disruption_budget,
+            deployment,
+            autoscaler,
+            changes: _,
+        } = self;
+        [
+            redis_secret.err(),
+            redis_config.err(),
+            redis_service.err(),
+            stateful_set.err(),
+            service.err(),
+            disruption_budget.err(),
+            deployment.err(),
+            autoscaler.err(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// One write to a child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub act: Act,
+    /// To which kind.
+    pub kind: &'static str,
+    /// Of which name.
+    pub name: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// What was done to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It did not exist.
+    Created,
+    /// Something else is wanted of it than before.
+    Configured,
+    /// Somebody had changed a field of ours.
+    Corrected,
+    /// It is no longer wanted.
+    Deleted,
+}
+
+/// Applies the children of a plan.
+pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
+    let Children {
+        redis_secret,
+        redis_config,
+        redis_service,
+        stateful_set,
+        service,
+        disruption_budget,
+        deployment,
+        autoscaler,
+    } = children(plan);
+    let identity = &plan.identity;
+    let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
+    let mut writer =
+        Writer { context, namespace: &identity.namespace, uid: &identity.uid, changes: Vec::new() };
+    let watches = &context.watches;
+
+    // Redis goes only after the application has left it.
+    let keep_redis = matches!(plan.redis, RedisPlan::External { .. }) && !has_left_redis(seen);
+    let redis_slot = |wanted: bool| if wanted || !keep_redis { Slot::InUse } else { Slot::NotYetUnused };
+
+    let redis_secret = writer
+        .ensure(
+            &watches.secrets,
+            &seen.redis_secret,
+            &redis_name,
+            redis_secret.as_ref(),
+            redis_slot(redis_secret.is_some()),
+        )
+        .await;
+    let redis_config = writer
+        .ensure(
+            &watches.config_maps,
+            &seen.redis_config,
+            &redis_name,
+            redis_config.as_ref(),
+            redis_slot(redis_config.is_some()),
+        )
+        .await;
+    let redis_service = writer
+        .ensure(
+            &watches.services,
+            &seen.redis_service,
+            &redis_name,
+            redis_service.as_ref(),
+            redis_slot(redis_service.is_some()),
+        )
+        .await;
+    let set_waits = waits("StatefulSet", &redis_name, &[failed(&redis_secret), failed(&redis_config)]);
+    let stateful_set = match set_waits.filter(|_| stateful_set.is_some()) {
+        Some(waiting) => Err(waiting),
+        None => {
+            let slot = redis_slot(stateful_set.is_some());
+            writer
+                .ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, stateful_set.as_ref(), slot)
+                .await
+        }
+    };
+    let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), Slot::InUse).await;
+    let disruption_budget = writer
+        .ensure(
+            &watches.disruption_budgets,
+            &seen.disruption_budget,
+            name,
+            Some(&disruption_budget),
+            Slot::InUse,
+        )
+        .await;
+
+    // An autoscaler that shall go must not fight the number that replaces it.
+    let (removed, autoscaler) = match autoscaler {
+        None => (Some(writer.ensure_absent(&watches.autoscalers, &seen.autoscaler, name).await), None),
+        Some(autoscaler) => (None, Some(autoscaler)),
+    };
+    let deployment =
+        match (waits("Deployment", name, &[failed(&redis_secret)]), &plan.redis, &seen.deployment) {
+            (Some(waiting), _, _) => Err(waiting),
+            // Without its URL a rollout could only fail: what runs goes on as it is.
+            (None, RedisPlan::External { url, revision }, Sighting::Ours(running)) if revision.is_empty() => {
+                let _ = running;
+                Err(ChildError::Waiting {
+                    kind: "Deployment",
+                    name: name.to_owned(),
+                    what: format!("the URL of Redis in the Secret {}", url.name),
+                })
+            }
+            (None, _, _) => writer.ensure_deployment(seen, deployment, &plan.replicas).await,
+        };
+    let autoscaler = match (removed, autoscaler) {
+        (Some(removed), _) => removed,
+        (None, wanted) => {
+            writer.ensure(&watches.autoscalers, &seen.autoscaler, name, wanted.as_ref(), Slot::InUse).await
+        }
+    };
+    Applied {
+        redis_secret,
+        redis_config,
+        redis_service,
+        stateful_set,
+        service,
+        disruption_budget,
+        deployment,
+        autoscaler,
+        changes: writer.changes,
+    }
+}
+
+/// Whether every pod of the application is of the newest template.
+fn has_left_redis(seen: &Seen) -> bool {
+    seen.deployment.ours().is_some_and(|deployment| {
+        let status = &deployment.status;
+        status.observed_generation >= deployment.metadata.generation
+            && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
+            && status.updated_replicas == status.available_replicas
+    })
+}
+
+fn failed<K>(outcome: &Outcome<K>) -> Option<&ChildError> {
+    outcome.as_ref().err()
+}
+
+fn waits(kind: &'static str, name: &str, needed: &[Option<&ChildError>]) -> Option<ChildError> {
+    let failure = needed.iter().flatten().next()?;
+    Some(ChildError::Waiting {
+        kind,
+        name: name.to_owned(),
+        what: format!("what its pods start with ({failure})"),
+    })
+}
+
+/// Whether a child that is not wanted may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    InUse,
+    /// Something still uses it.
+    NotYetUnused,
+}
+
+/// Writes the children of one CachedService and keeps account of it.
+struct Writer<'a> {
+    context: &'a Context,
+    namespace: &'a str,
+    uid: &'a str,
+    changes: Vec<Change>,
+}
+
+impl Writer<'_> {
+    /// Makes the object at `name` what is wanted.
+    async fn ensure<K: Child, D: Resource<DynamicType = ()> + Serialize>(
+        &mut self,
+        watched: &Watched<K>,
+        sighting: &Sighting<K>,
+        name: &str,
+        wanted: Option<&D>,
+        slot: Slot,
+    ) -> Outcome<K> {
+        let Some(wanted) = wanted else {
+            return match (slot, sighting) {
+                (Slot::NotYetUnused, Sighting::Ours(object)) => Ok(Some(object.clone())),
+                _ => self.ensure_absent(watched, sighting, name).await,
+            };
+        };
+        let desired = Desired::of(wanted, name)?;
+        self.ensure_desired(watched, sighting, &desired).await.map(Some)
+    }
+
+    async fn ensure_desired<K: Child>(
+        &mut self,
+        watched: &Watched<K>,
+        sighting: &Sighting<K>,
+        desired: &Desired,
+    ) -> Result<Arc<K>, ChildError> {
+        match sighting {
+            Sighting::Foreign { owner } => Err(desired.foreign(owner)),
+            Sighting::Ours(live) if is_intact(live.meta(), &desired.digest, &desired.value) => {
+                Ok(live.clone())
+            }
+            Sighting::Ours(live) => {
+                let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
+                self.write(watched, &desired.for_live(live.meta()), FIELD_MANAGER, act).await
+            }
+            Sighting::Absent => self.write(watched, desired, FIELD_MANAGER, Act::Created).await,
+        }
+    }
+
+    /// Applies. What exists is ours and is forced; what is created is not forced, so
+    /// that an object that somebody put there meanwhile stays as it is.
+    async fn write<K: Child>(
+        &mut self,
+        watched: &Watched<K>,
+        desired: &Desired,
+        manager: &str,
+        act: Act,
+    ) -> Result<Arc<K>, ChildError> {
+        let parameters = PatchParams {
+            force: act != Act::Created,
+            field_manager: Some(manager.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let api: Api<K> = self.api();
+        let object = api
+            .patch(&desired.name, &parameters, &Patch::Apply(&desired.value))
+            .await
+            .map_err(|source| desired.refused("apply", source))?;
+        let counted = if act == Act::Created { ChildAct::Create } else { ChildAct::Configure };
+        self.context.metrics.child_written(desired.kind, counted);
+        self.changes.push(Change { act, kind: desired.kind, name: desired.name.clone() });
+        Ok(watched.wrote(object))
+    }
+
+    /// Removes the object at `name` if it is ours.
+    async fn ensure_absent<K: Child>(
+        &mut self,
+        _watched: &Watched<K>,
+        sighting: &Sighting<K>,
+        name: &str,
+    ) -> Outcome<K> {
+        let Sighting::Ours(live) = sighting else { return Ok(None) };
+        if live.meta().deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let kind = desired::kind_name::<K>();
+        // Not an object of the same name that came since.
+        let preconditions = Preconditions { uid: live.meta().uid.clone(), ..Preconditions::default() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match self.api::<K>().delete(name, &parameters).await {
+            Ok(_) => {
+                self.context.metrics.child_written(kind, ChildAct::Delete);
+                self.changes.push(Change { act: Act::Deleted, kind, name: name.to_owned() });
+                Ok(None)
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(source) => Err(ChildError::Refused { act: "delete", kind, name: name.to_owned(), source }),
+        }
+    }
+
+    fn api<K: Child>(&self) -> Api<K> {
+        Api::namespaced(Client::clone(&self.context.client), self.namespace)
+    }
+}

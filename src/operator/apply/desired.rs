@@ -1,0 +1,69 @@
+//! A child as it goes to the API server. PURE.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api::names::APPLIED_ANNOTATION,
+    operator::{error::ChildError, plan::hex},
+};
+
+/// A child as it goes to the API server.
+#[derive(Clone, Debug)]
+pub(super) struct Desired {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    /// Carries its own digest as an annotation.
+    pub(super) value: Value,
+    pub(super) digest: String,
+}
+
+impl Desired {
+    pub(super) fn of<D: Resource<DynamicType = ()> + Serialize>(
+        wanted: &D,
+        name: &str,
+    ) -> Result<Self, ChildError> {
+        let kind = kind_name::<D>();
+        let mut value = serde_json::to_value(wanted).map_err(|source| ChildError::Serialise {
+            kind,
+            name: name.to_owned(),
+            source,
+        })?;
+        let digest = hex(&Sha256::digest(value.to_string().as_bytes()))[..16].to_owned();
+        value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(digest);
+        Ok(Self { kind, name: name.to_owned(), value, digest })
+    }
+
+    /// Bound to the object that was seen: if that is gone, the API server
+    /// answers with a conflict and creates nothing.
+    pub(super) fn for_live(&self, live: &ObjectMeta) -> Self {
+        let mut bound = self.clone();
+        bound.value["metadata"]["uid"] = json!(live.uid);
+        bound
+    }
+
+    /// Whether this is what was applied to the object last, whatever became of it since.
+    pub(super) fn was_applied_to(&self, live: &ObjectMeta) -> bool {
+        live.annotations.as_ref().and_then(|all| all.get(APPLIED_ANNOTATION)) == Some(&self.digest)
+    }
+
+    pub(super) fn foreign(&self, owner: &str) -> ChildError {
+        ChildError::Foreign { kind: self.kind, name: self.name.clone(), owner: owner.to_owned() }
+    }
+
+    pub(super) fn refused(&self, act: &'static str, source: kube::Error) -> ChildError {
+        ChildError::Refused { act, kind: self.kind, name: self.name.clone(), source }
+    }
+}
+
+/// The name of a kind, as a label that lives as long as the program.
+pub(super) fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        // Kinds of compiled-in types are never made at run time.
+        std::borrow::Cow::Owned(_) => "object",
+    }
+}

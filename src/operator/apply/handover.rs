@@ -1,0 +1,90 @@
+//! Who owns a Deployment's `spec.replicas`, and how it passes to the autoscaler.
+//!
+//! With autoscaling on, the operator must not own the field: it would write its
+//! number over the autoscaler's with every apply. But a field whose sole owner
+//! drops it falls back to its default, 1. So where the operator owns it
+//! (at creation, and when autoscaling is switched on) it passes through a
+//! second field manager:
+//!
+//! 1. the main manager applies with `replicas: N` (creation only);
+//! 2. the scale manager applies `replicas: N` alone, and co-owns it;
+//! 3. the main manager applies without it.
+//!
+//! The autoscaler takes the field over with its first change. Killed between
+//! any two steps, the number stays, and the next reconcile goes on from what
+//! the managed fields show.
+//!
+//! Source: Kubernetes documentation, "Server-Side Apply", Transferring ownership.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::json;
+
+use super::{Act, Desired, Outcome, Writer};
+use crate::{
+    api::names::{FIELD_MANAGER, SCALE_FIELD_MANAGER},
+    operator::{
+        error::ChildError, observe::Seen, ownership::owns_replicas, plan::Replicas, seen::SeenDeployment,
+        seen::Sighting,
+    },
+};
+
+impl Writer<'_> {
+    /// Makes the Deployment what is wanted; `wanted` has no `replicas` where the autoscaler sets them.
+    pub(super) async fn ensure_deployment(
+        &mut self,
+        seen: &Seen,
+        wanted: Deployment,
+        replicas: &Replicas,
+    ) -> Outcome<SeenDeployment> {
+        let watched = &self.context.watches.deployments;
+        let name = wanted.metadata.name.clone().unwrap_or_default();
+        let desired = Desired::of(&wanted, &name)?;
+        let Replicas::Autoscaled { handover, .. } = replicas else {
+            return self.ensure_desired(watched, &seen.deployment, &desired).await.map(Some);
+        };
+        let live = match &seen.deployment {
+            Sighting::Foreign { owner } => return Err(desired.foreign(owner)),
+            Sighting::Ours(live) if owns_replicas(&live.metadata) => live.clone(),
+            Sighting::Ours(_) => {
+                return self.ensure_desired(watched, &seen.deployment, &desired).await.map(Some);
+            }
+            Sighting::Absent => {
+                let mut with_replicas = desired.clone();
+                with_replicas.value["spec"]["replicas"] = json!(handover);
+                self.write(watched, &with_replicas, FIELD_MANAGER, Act::Created).await?
+            }
+        };
+        self.hand_over(&desired, &live, *handover).await.map(Some)
+    }
+
+    async fn hand_over(
+        &mut self,
+        desired: &Desired,
+        live: &SeenDeployment,
+        replicas: i32,
+    ) -> Result<Arc<SeenDeployment>, ChildError> {
+        let watched = &self.context.watches.deployments;
+        let written = self.changes.len();
+        let mut scale = desired.for_live(&live.metadata);
+        scale.value = json!({
+            "apiVersion": desired.value["apiVersion"],
+            "kind": desired.value["kind"],
+            "metadata": { "name": desired.name, "namespace": self.namespace, "uid": live.metadata.uid },
+            "spec": { "replicas": replicas },
+        });
+        self.write(watched, &scale, SCALE_FIELD_MANAGER, Act::Configured).await?;
+        let without_replicas = desired.for_live(&live.metadata);
+        let object = self.write(watched, &without_replicas, FIELD_MANAGER, Act::Configured).await?;
+        // The steps are one change: nobody is to read "configured" three times.
+        self.changes.truncate(written.max(1));
+        tracing::info!(
+            deployment = desired.name,
+            replicas,
+            uid = self.uid,
+            "the autoscaler sets the replicas from here"
+        );
+        Ok(object)
+    }
+}

@@ -1,0 +1,90 @@
+//! What all reconciles share.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use kube::{
+    Client, ResourceExt,
+    runtime::{events::Recorder, reflector::ObjectRef},
+};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    external::Externals, plan::Defaults, triggers::Triggers, watched::PROVISIONAL, watches::Watches,
+};
+use crate::{
+    api::{CachedService, CachedServiceStatus},
+    telemetry::{Health, Metrics},
+};
+
+/// What all reconciles share.
+pub struct Context {
+    /// Counted, fenced and bounded in time.
+    pub client: Client,
+    /// The children of all CachedServices.
+    pub watches: Arc<Watches>,
+    /// The Redises that the operator does not run.
+    pub externals: Arc<Externals>,
+    /// Orders to reconcile.
+    pub triggers: Triggers,
+    /// What the installation sets.
+    pub defaults: Defaults,
+    /// Kubernetes Events.
+    pub recorder: Recorder,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// Told that the control loop is alive.
+    pub health: Health,
+    /// What is remembered of each CachedService between two reconciles.
+    pub memory: Mutex<HashMap<ObjectRef<CachedService>, Memory>>,
+}
+
+/// What is remembered of a CachedService between two reconciles.
+#[derive(Default)]
+pub struct Memory {
+    /// Failures in a row.
+    pub failures: u32,
+    /// When its figures were last written.
+    pub figures_written: Option<Instant>,
+    /// A status that the watch has not shown yet.
+    pub status: Option<(Instant, Arc<CachedService>)>,
+}
+
+impl Context {
+    /// The newest status known: the watch's, or what was written a moment ago.
+    pub fn latest_status(&self, service: &CachedService) -> CachedServiceStatus {
+        let memory = self.memory.lock();
+        let written = memory
+            .get(&ObjectRef::from_obj(service))
+            .and_then(|memory| memory.status.as_ref())
+            .filter(|(since, written)| {
+                since.elapsed() < PROVISIONAL
+                    && written.uid() == service.uid()
+                    && version(written) > version(service)
+            })
+            .and_then(|(_, written)| written.status.clone());
+        written.or_else(|| service.status.clone()).unwrap_or_default()
+    }
+
+    /// Changes what is remembered of a CachedService.
+    pub fn remember<T>(
+        &self,
+        service: &ObjectRef<CachedService>,
+        change: impl FnOnce(&mut Memory) -> T,
+    ) -> T {
+        change(self.memory.lock().entry(service.clone()).or_default())
+    }
+
+    /// A CachedService is gone.
+    pub fn forget(&self, service: &ObjectRef<CachedService>) {
+        self.memory.lock().remove(service);
+        self.externals.forget(service);
+    }
+}
+
+fn version(service: &CachedService) -> Option<u64> {
+    service.resource_version().and_then(|text| text.parse().ok())
+}
+
+/// Figures are written at most this often.
+pub const FIGURES_PERIOD: Duration = Duration::from_secs(60);

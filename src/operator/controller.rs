@@ -1,0 +1,154 @@
+//! Runs the operator while it leads: watches, the queue, bounded concurrency,
+//! and an orderly end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{
+    Client,
+    runtime::{
+        Config, Controller, WatchStreamExt,
+        controller::Error as ControllerError,
+        events::{Recorder, Reporter},
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use tokio::{task::JoinSet, time};
+
+use super::{
+    context::Context,
+    external::Externals,
+    plan::Defaults,
+    reconcile::{on_error, reconcile},
+    triggers::Triggers,
+    watches::{Scope, Watches},
+};
+use crate::{
+    api::CachedService,
+    telemetry::{Health, Metrics, Readiness},
+};
+
+/// How long running reconciles may take to end after a shutdown was ordered.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often the control loop shows that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What the operator runs with.
+pub struct Settings {
+    /// Where it looks.
+    pub scope: Scope,
+    /// How many CachedServices are reconciled at a time.
+    pub concurrency: u16,
+    /// What the installation sets.
+    pub defaults: Defaults,
+    /// Who writes the Events: the pod's name.
+    pub identity: String,
+}
+
+/// Runs until `shutdown`; then running reconciles finish, or are abandoned after ten seconds.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    health: Health,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let mut tasks = JoinSet::new();
+    let (services, writer) = reflector::store();
+    let (triggers, orders) = Triggers::new(services.clone(), metrics.clone());
+    let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &mut tasks));
+    let reporter =
+        Reporter { controller: "cachedservice-operator".to_owned(), instance: Some(settings.identity) };
+    let context = Arc::new(Context {
+        externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
+        recorder: Recorder::new(client.clone(), reporter),
+        watches: watches.clone(),
+        defaults: settings.defaults,
+        triggers: triggers.clone(),
+        metrics: metrics.clone(),
+        health: health.clone(),
+        memory: parking_lot::Mutex::default(),
+        client: client.clone(),
+    });
+
+    let events = watcher(settings.scope.api::<CachedService>(&client), watcher::Config::default());
+    tasks.spawn(follow_services(events, writer, context.clone(), services.clone()));
+    tasks.spawn(beat(health.clone()));
+
+    let mut shutdown =
+        Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(async move { shutdown.await })));
+    tokio::select! {
+        // A reconcile before this would take everything for absent.
+        ready = watches.wait_until_ready() => {
+            if ready.is_err() {
+                tracing::error!("a watch ended before its first list");
+                return;
+            }
+        }
+        () = &mut shutdown => return,
+    }
+    health.set_readiness(Readiness::Leading);
+    tracing::info!("all watches are in step; reconciling");
+
+    // Only our own orders count: the main watch sends through them too.
+    let controller = Controller::for_stream(futures::stream::pending(), services)
+        .with_config(Config::default().concurrency(settings.concurrency))
+        .reconcile_on(orders)
+        .graceful_shutdown_on((*shutdown).clone())
+        .run(reconcile, on_error, context);
+    let mut ended = std::pin::pin!(controller.for_each(|result| {
+        if let Err(ControllerError::ObjectNotFound(reference)) = result {
+            // Gone before its turn came.
+            let reference = ObjectRef::new(&reference.name).within(&reference.namespace.unwrap_or_default());
+            triggers.begun(&reference);
+        }
+        futures::future::ready(())
+    }));
+    tokio::select! {
+        () = &mut ended => {}
+        () = async { shutdown.await; time::sleep(GRACE).await } => {
+            tracing::warn!("reconciles did not end in time and are abandoned; the next leader takes them up");
+        }
+    }
+    tasks.shutdown().await;
+}
+
+async fn follow_services(
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<CachedService>>> + Send,
+    mut writer: reflector::store::Writer<CachedService>,
+    context: Arc<Context>,
+    services: reflector::Store<CachedService>,
+) {
+    let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
+        service.metadata.managed_fields = None;
+        service.metadata.annotations = None;
+    }));
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = "CachedService", %error, "watch interrupted; starting it again");
+                continue;
+            }
+        };
+        writer.apply_watcher_event(&event);
+        context.metrics.set_resources(services.len());
+        match &event {
+            watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
+                context.triggers.send(ObjectRef::from_obj(service));
+            }
+            watcher::Event::Delete(service) => context.forget(&ObjectRef::from_obj(service)),
+            watcher::Event::InitDone => context.triggers.send_all(),
+            watcher::Event::Init => {}
+        }
+    }
+}
+
+async fn beat(health: Health) {
+    let mut interval = time::interval(HEARTBEAT);
+    loop {
+        interval.tick().await;
+        health.beat();
+    }
+}

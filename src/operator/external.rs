@@ -1,0 +1,267 @@
+//! Redises that the operator does not run: it follows the Secret with the URL
+//! and asks Redis once whether it answers. One small task for each.
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
+};
+use parking_lot::Mutex;
+use redis::{AsyncConnectionConfig, IntoConnectionInfo};
+use sha2::{Digest, Sha256};
+use tokio::{sync::watch, task::JoinHandle, time};
+
+use super::{plan::hex, triggers::Triggers};
+use crate::api::{CachedService, SecretKeyRef};
+
+/// How long Redis may take to accept a connection and to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest pause between two tries.
+const SLOWEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What is known of an external Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExternalState {
+    /// The Secret has not been read yet.
+    Unknown,
+    /// The URL cannot be had.
+    NoUrl {
+        /// A stable reason for a condition.
+        reason: &'static str,
+        /// What to do about it.
+        message: String,
+    },
+    /// The first answer is awaited.
+    Connecting {
+        /// Identifies the URL.
+        revision: String,
+    },
+    /// Redis did not answer; it is tried again.
+    Unreachable {
+        /// Identifies the URL.
+        revision: String,
+        /// Host and port.
+        endpoint: String,
+        /// The error.
+        message: String,
+    },
+    /// Redis has answered.
+    Answered {
+        /// Identifies the URL.
+        revision: String,
+        /// Host and port.
+        endpoint: String,
+    },
+}
+
+/// The external Redises of all CachedServices.
+pub struct Externals {
+    client: Client,
+    triggers: Triggers,
+    followed: Mutex<HashMap<ObjectRef<CachedService>, Followed>>,
+}
+
+struct Followed {
+    url: SecretKeyRef,
+    state: watch::Receiver<ExternalState>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Externals {
+    /// Follows nothing yet.
+    #[must_use]
+    pub fn new(client: Client, triggers: Triggers) -> Self {
+        Self { client, triggers, followed: Mutex::default() }
+    }
+
+    /// What is known of the Redis whose URL stands at `url`; from now on it is followed.
+    pub async fn state(&self, service: &ObjectRef<CachedService>, url: &SecretKeyRef) -> ExternalState {
+        let mut state = {
+            let mut followed = self.followed.lock();
+            let fits = followed.get(service).is_some_and(|known| known.url == *url);
+            if !fits {
+                followed.insert(service.clone(), self.follow(service.clone(), url.clone()));
+            }
+            let Some(known) = followed.get(service) else { return ExternalState::Unknown };
+            known.state.clone()
+        };
+        // The first read takes milliseconds; without it pods would be rolled for nothing.
+        let known = time::timeout(PATIENCE, state.wait_for(|state| *state != ExternalState::Unknown)).await;
+        match known {
+            Ok(Ok(state)) => state.clone(),
+            _ => ExternalState::Unknown,
+        }
+    }
+
+    /// Stops following the Redis of a CachedService.
+    pub fn forget(&self, service: &ObjectRef<CachedService>) {
+        self.followed.lock().remove(service);
+    }
+
+    fn follow(&self, service: ObjectRef<CachedService>, url: SecretKeyRef) -> Followed {
+        let (sender, state) = watch::channel(ExternalState::Unknown);
+        let secrets = Api::namespaced(self.client.clone(), service.namespace.as_deref().unwrap_or_default());
+        let triggers = self.triggers.clone();
+        let tell = move |state: ExternalState| {
+            let changed = sender.send_if_modified(|known| {
+                let changed = *known != state;
+                *known = state;
+                changed
+            });
+            if changed {
+                triggers.send(service.clone());
+            }
+        };
+        let task = tokio::spawn(follow_secret(secrets, url.clone(), Arc::new(tell)));
+        Followed { url, state, task }
+    }
+}
+
+type Tell = Arc<dyn Fn(ExternalState) + Send + Sync>;
+
+async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, tell: Tell) {
+    let mut changes = std::pin::pin!(watcher::watch_object(secrets, &url.name).default_backoff());
+    let mut check: Option<JoinHandle<()>> = None;
+    let mut revision = None;
+    while let Some(change) = changes.next().await {
+        let secret = match change {
+            Ok(secret) => secret,
+            Err(error) => {
+                tracing::warn!(secret = url.name, %error, "cannot read the Secret of an external Redis; trying again");
+                continue;
+            }
+        };
+        let target = target(secret.as_ref(), &url);
+        let present = target.as_ref().ok().map(|target| target.revision.clone());
+        if present.is_some() && present == revision {
+            continue;
+        }
+        revision = present;
+        if let Some(check) = check.take() {
+            check.abort();
+        }
+        match target {
+            Err((reason, message)) => tell(ExternalState::NoUrl { reason, message }),
+            Ok(target) => {
+                tell(ExternalState::Connecting { revision: target.revision.clone() });
+                check = Some(tokio::spawn(ask_until_answered(target, tell.clone())));
+            }
+        }
+    }
+}
+
+struct Target {
+    client: redis::Client,
+    endpoint: String,
+    revision: String,
+}
+
+fn target(secret: Option<&Secret>, url: &SecretKeyRef) -> Result<Target, (&'static str, String)> {
+    let SecretKeyRef { name, key } = url;
+    let secret = secret.ok_or_else(|| {
+        (
+            "SecretMissing",
+            format!("secret {name:?} not found; create it with the key {key:?} that holds the Redis URL"),
+        )
+    })?;
+    let value = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| {
+        ("SecretKeyMissing", format!("secret {name:?} has no key {key:?}; add it with a value such as redis://user:password@host:6379/0"))
+    })?;
+    // The URL itself holds a password: no part of it but host and port may be told.
+    let refuse = || {
+        (
+            "InvalidUrl",
+            format!(
+                "the key {key:?} of secret {name:?} is no Redis URL; write one such as redis://user:password@host:6379/0, its parts percent-encoded"
+            ),
+        )
+    };
+    let text = std::str::from_utf8(&value.0).map_err(|_| refuse())?;
+    let info = text.trim_end().into_connection_info().map_err(|_| refuse())?;
+    let mut hash = Sha256::new();
+    // Keyed with an identity that only readers of the Secret know.
+    hash.update(secret.uid().unwrap_or_default());
+    hash.update([0]);
+    hash.update(text);
+    Ok(Target {
+        endpoint: info.addr().to_string(),
+        revision: hex(&hash.finalize())[..16].to_owned(),
+        client: redis::Client::open(info).map_err(|_| refuse())?,
+    })
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+async fn ask_until_answered(target: Target, tell: Tell) {
+    let mut pause = Duration::from_millis(500);
+    let Target { client, endpoint, revision } = target;
+    while let Err(error) = ask(&client).await {
+        tell(ExternalState::Unreachable {
+            revision: revision.clone(),
+            endpoint: endpoint.clone(),
+            message: error.to_string(),
+        });
+        time::sleep(pause).await;
+        pause = (pause * 2).min(SLOWEST_RETRY);
+    }
+    tell(ExternalState::Answered { revision, endpoint });
+}
+
+async fn ask(client: &redis::Client) -> redis::RedisResult<()> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    redis::cmd("PING").query_async::<()>(&mut connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn url() -> SecretKeyRef {
+        SecretKeyRef { name: "cache".to_owned(), key: "url".to_owned() }
+    }
+
+    fn secret(value: &str) -> Secret {
+        Secret {
+            data: Some([("url".to_owned(), ByteString(value.as_bytes().to_vec()))].into()),
+            ..Secret::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_secret_and_a_missing_key_are_told_apart() {
+        assert_eq!(target(None, &url()).unwrap_err().0, "SecretMissing");
+        assert_eq!(target(Some(&Secret::default()), &url()).unwrap_err().0, "SecretKeyMissing");
+    }
+
+    #[test]
+    fn a_broken_url_is_refused_without_telling_it() {
+        let (reason, message) = target(Some(&secret("http://user:hunter2@host")), &url()).unwrap_err();
+        assert_eq!(reason, "InvalidUrl");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn the_endpoint_holds_no_password() {
+        let target = target(Some(&secret("redis://user:hunter2@host:7000/1")), &url()).unwrap();
+        assert_eq!(target.endpoint, "host:7000");
+        assert!(!format!("{target:?}").contains("hunter2"));
+    }
+}

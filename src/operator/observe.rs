@@ -1,0 +1,159 @@
+//! Everything that a reconcile has to know of the cluster. The only place that
+//! reads from the API server: from the watches, and by GET only where they
+//! show nothing at a name that is about to be used.
+
+use std::collections::BTreeMap;
+
+use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
+
+use super::{
+    context::Context,
+    error::Error,
+    external::ExternalState,
+    ownership::{is_controlled_by, owner_in_words},
+    plan::Credentials,
+    seen::{
+        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
+        SeenStatefulSet, Sighting,
+    },
+    trouble::Trouble,
+    watched::{Child, Found, Watched},
+};
+use crate::api::{CachedService, CachedServiceStatus, RedisMode, names::redis_name};
+
+/// What was observed of one CachedService and around it.
+#[derive(Debug)]
+pub struct Seen {
+    /// At the name of the Secret.
+    pub redis_secret: Sighting<SeenSecret>,
+    /// At the name of the ConfigMap.
+    pub redis_config: Sighting<SeenConfigMap>,
+    /// At the name of Redis's Service.
+    pub redis_service: Sighting<SeenService>,
+    /// At the name of the StatefulSet.
+    pub stateful_set: Sighting<SeenStatefulSet>,
+    /// At the name of the application's Service.
+    pub service: Sighting<SeenService>,
+    /// At the name of the PodDisruptionBudget.
+    pub disruption_budget: Sighting<SeenDisruptionBudget>,
+    /// At the name of the Deployment.
+    pub deployment: Sighting<SeenDeployment>,
+    /// At the name of the HorizontalPodAutoscaler.
+    pub autoscaler: Sighting<SeenAutoscaler>,
+    /// The credentials in the Secret; fresh ones where it has none.
+    pub credentials: Credentials,
+    /// What is known of the external Redis, in mode `External`.
+    pub external: Option<ExternalState>,
+    /// What keeps pods from running.
+    pub troubles: Vec<Trouble>,
+    /// Why Redis's pod was refused, if it was.
+    pub redis_refusal: Option<String>,
+    /// The newest status known.
+    pub status: CachedServiceStatus,
+    /// Some of this was written a moment ago and not yet shown by a watch.
+    pub provisional: bool,
+}
+
+/// Observes a CachedService.
+///
+/// # Errors
+/// When a read fails.
+pub async fn observe(context: &Context, service: &CachedService) -> Result<Seen, Error> {
+    let namespace = service.namespace().unwrap_or_default();
+    let uid = service.uid().unwrap_or_default();
+    let name = service.name_any();
+    let redis_name = redis_name(&name);
+    let watches = &context.watches;
+    let look = Look { client: &context.client, namespace: &namespace, uid: &uid };
+
+    // What is not wanted is looked for only among what we made.
+    let redis_wanted = service.spec.redis.mode == RedisMode::Standalone;
+    let secret_wanted = redis_wanted && service.spec.redis.auth.enabled;
+    let autoscaler_wanted = service.spec.autoscaling.enabled;
+    let (redis_secret, redis_config, redis_service, stateful_set) = tokio::try_join!(
+        look.at(&watches.secrets, &redis_name, secret_wanted),
+        look.at(&watches.config_maps, &redis_name, redis_wanted),
+        look.at(&watches.services, &redis_name, redis_wanted),
+        look.at(&watches.stateful_sets, &redis_name, redis_wanted),
+    )?;
+    let (app_service, disruption_budget, deployment, autoscaler) = tokio::try_join!(
+        look.at(&watches.services, &name, true),
+        look.at(&watches.disruption_budgets, &name, true),
+        look.at(&watches.deployments, &name, true),
+        look.at(&watches.autoscalers, &name, autoscaler_wanted),
+    )?;
+
+    let external = match (&service.spec.redis.mode, &service.spec.redis.external) {
+        (RedisMode::External, Some(external)) => {
+            let reference = ObjectRef::from_obj(service);
+            Some(context.externals.state(&reference, &external.url_secret_ref).await)
+        }
+        _ => {
+            context.externals.forget(&ObjectRef::from_obj(service));
+            None
+        }
+    };
+    let nothing = BTreeMap::new();
+    let secret_data = redis_secret.sighting.ours().map_or(&nothing, |secret| &secret.data);
+    let refusal =
+        stateful_set.sighting.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
+    Ok(Seen {
+        credentials: Credentials::read(secret_data, Credentials::random()),
+        external,
+        troubles: watches.troubles.of(&namespace, &name),
+        redis_refusal: refusal,
+        status: context.latest_status(service),
+        provisional: redis_secret.provisional
+            || redis_config.provisional
+            || redis_service.provisional
+            || stateful_set.provisional
+            || app_service.provisional
+            || disruption_budget.provisional
+            || deployment.provisional
+            || autoscaler.provisional,
+        redis_secret: redis_secret.sighting,
+        redis_config: redis_config.sighting,
+        redis_service: redis_service.sighting,
+        stateful_set: stateful_set.sighting,
+        service: app_service.sighting,
+        disruption_budget: disruption_budget.sighting,
+        deployment: deployment.sighting,
+        autoscaler: autoscaler.sighting,
+    })
+}
+
+struct Look<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+struct Looked<K> {
+    sighting: Sighting<K>,
+    provisional: bool,
+}
+
+impl Look<'_> {
+    async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
+        let (object, provisional) = match watched.find(self.namespace, name) {
+            Found::Known(object) => (Some(object), false),
+            Found::Provisional(object) => (Some(object), true),
+            // Absent, or without our label: server-side apply would change it unseen.
+            Found::Unknown if wanted => {
+                let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+                let object = api
+                    .get_opt(name)
+                    .await
+                    .map_err(|source| Error::Read { what: format!("{} {name}", K::kind(&())), source })?;
+                (object.map(std::sync::Arc::new), false)
+            }
+            Found::Unknown => (None, false),
+        };
+        let sighting = match object {
+            None => Sighting::Absent,
+            Some(object) if is_controlled_by(object.meta(), self.uid) => Sighting::Ours(object),
+            Some(object) => Sighting::Foreign { owner: owner_in_words(object.meta()) },
+        };
+        Ok(Looked { sighting, provisional })
+    }
+}

@@ -1,0 +1,240 @@
+//! From what the user wrote and what was observed to a [`Plan`], or to what is
+//! wrong with the spec. PURE: no client, no clock.
+//!
+//! A plan is complete and valid: building the children from it cannot fail.
+
+mod credentials;
+mod identity;
+mod quantity;
+mod template;
+
+pub use credentials::Credentials;
+pub(super) use credentials::hex;
+pub use identity::Identity;
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::core::v1::{LocalObjectReference, PodTemplateSpec},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{external::ExternalState, observe::Seen};
+use crate::api::{
+    Autoscaling, CachedService, CachedServiceSpec, EvictionPolicy, RedisMode, Resources, SecretKeyRef,
+    parse_duration,
+};
+
+/// What an installation of the operator sets for all CachedServices.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The image of Redis where a CachedService names none.
+    pub redis_image: String,
+}
+
+/// The spec cannot be turned into children; nothing is changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Invalid {
+    /// The path of the field, such as `spec.template.spec.volumes[0]`.
+    pub field: String,
+    /// What is wrong with it and what to write instead.
+    pub problem: String,
+}
+
+impl Invalid {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// Everything that the children are built from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Names, labels and the owner.
+    pub identity: Identity,
+    /// The spec with its defaults, for the fields that pass through unchanged.
+    pub spec: CachedServiceSpec,
+    /// The user's pod template, read strictly.
+    pub template: PodTemplateSpec,
+    /// Phases of a leaving pod.
+    pub shutdown: ShutdownPlan,
+    /// How long a rollout may make no progress, in seconds.
+    pub progress_deadline_seconds: i32,
+    /// Who sets the number of pods.
+    pub replicas: Replicas,
+    /// The Redis.
+    pub redis: RedisPlan,
+}
+
+/// Phases of a leaving pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownPlan {
+    /// From the order to leave until SIGTERM, in whole seconds.
+    pub drain_seconds: i64,
+    /// From the order to leave until SIGKILL, in whole seconds.
+    pub grace_seconds: i64,
+}
+
+/// Who sets the number of pods.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Replicas {
+    /// The spec.
+    Fixed(i32),
+    /// The autoscaler, within its range.
+    Autoscaled {
+        /// Range and targets.
+        autoscaling: Autoscaling,
+        /// The number that the operator sets where it has to set one: when it
+        /// creates the Deployment, and when autoscaling is switched on.
+        handover: i32,
+    },
+}
+
+impl Replicas {
+    /// The least number of pods with which the service is ready.
+    #[must_use]
+    pub fn least(&self) -> i32 {
+        match self {
+            Self::Fixed(replicas) => *replicas,
+            Self::Autoscaled { autoscaling, .. } => autoscaling.min_replicas,
+        }
+    }
+}
+
+/// The Redis of the application.
+#[derive(Clone, Debug)]
+pub enum RedisPlan {
+    /// One pod of the operator's.
+    Standalone(StandaloneRedis),
+    /// A Redis of the user's.
+    External {
+        /// The key that holds its URL.
+        url: SecretKeyRef,
+        /// Identifies the present URL; empty while it is unknown.
+        revision: String,
+    },
+}
+
+/// A Redis of one pod.
+#[derive(Clone, Debug)]
+pub struct StandaloneRedis {
+    /// Its image.
+    pub image: String,
+    /// Memory request and limit of the container.
+    pub memory: Quantity,
+    /// `maxmemory`, in bytes.
+    pub max_memory_bytes: u64,
+    /// What is dropped when it is full.
+    pub eviction_policy: EvictionPolicy,
+    /// CPU.
+    pub resources: Resources,
+    /// Password and what is derived from it; none with `auth.enabled: false`.
+    pub credentials: Option<Credentials>,
+    /// Credentials for the image's registry.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+/// The part of Redis's memory limit that data may fill. The rest is for
+/// connections, replication buffers and fragmentation.
+const MAX_MEMORY_SHARE: (u64, u64) = (3, 4);
+
+/// The plan for a CachedService.
+///
+/// # Errors
+/// When the spec contradicts itself or Kubernetes in a way that the schema cannot tell.
+pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result<Plan, Invalid> {
+    let spec = &service.spec;
+    let identity = Identity::of(service)?;
+    let shutdown = shutdown(spec)?;
+    let deadline = whole_seconds("spec.progressDeadline", &spec.progress_deadline)?;
+    Ok(Plan {
+        template: template::parse(spec.template.as_ref())?,
+        shutdown,
+        progress_deadline_seconds: i32::try_from(deadline.max(1)).unwrap_or(i32::MAX),
+        replicas: replicas(spec, seen),
+        redis: redis(spec, seen, defaults)?,
+        spec: spec.clone(),
+        identity,
+    })
+}
+
+fn shutdown(spec: &CachedServiceSpec) -> Result<ShutdownPlan, Invalid> {
+    let drain = whole_seconds("spec.shutdown.drain", &spec.shutdown.drain)?;
+    let timeout = whole_seconds("spec.shutdown.timeout", &spec.shutdown.timeout)?;
+    Ok(ShutdownPlan { drain_seconds: drain, grace_seconds: drain.saturating_add(timeout).max(1) })
+}
+
+/// Kubernetes counts these in whole seconds; a part of one is rounded up.
+fn whole_seconds(field: &str, text: &str) -> Result<i64, Invalid> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let duration = parse_duration(text).map_err(|error| Invalid::new(field, error.to_string()))?;
+    if duration > DAY {
+        return Err(Invalid::new(field, format!("{text} is too long; write at most 24h")));
+    }
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    Ok(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+fn replicas(spec: &CachedServiceSpec, seen: &Seen) -> Replicas {
+    let autoscaling = &spec.autoscaling;
+    if !autoscaling.enabled {
+        return Replicas::Fixed(spec.replicas.unwrap_or(autoscaling.min_replicas));
+    }
+    let wanted_by_autoscaler = seen
+        .autoscaler
+        .ours()
+        .map(|autoscaler| autoscaler.status.desired_replicas)
+        .filter(|desired| *desired > 0);
+    let present = seen.deployment.ours().and_then(|deployment| deployment.spec.replicas);
+    let handover = wanted_by_autoscaler
+        .or(present)
+        .unwrap_or(autoscaling.min_replicas)
+        .max(autoscaling.min_replicas)
+        .min(autoscaling.max_replicas);
+    Replicas::Autoscaled { autoscaling: autoscaling.clone(), handover }
+}
+
+fn redis(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Result<RedisPlan, Invalid> {
+    let redis = &spec.redis;
+    match redis.mode {
+        RedisMode::External => {
+            let external = redis.external.as_ref().ok_or_else(|| {
+                Invalid::new(
+                    "spec.redis",
+                    "mode External needs the Secret with the URL; write external: {urlSecretRef: {name: my-redis, key: url}}",
+                )
+            })?;
+            let revision = match &seen.external {
+                Some(
+                    ExternalState::Connecting { revision }
+                    | ExternalState::Unreachable { revision, .. }
+                    | ExternalState::Answered { revision, .. },
+                ) => revision.clone(),
+                _ => String::new(),
+            };
+            Ok(RedisPlan::External { url: external.url_secret_ref.clone(), revision })
+        }
+        RedisMode::Standalone => {
+            let bytes = quantity::bytes(&redis.memory).ok_or_else(|| {
+                Invalid::new(
+                    "spec.redis.memory",
+                    format!("{:?} is not an amount of memory; write one such as 256Mi or 2Gi", redis.memory),
+                )
+            })?;
+            let (part, whole) = MAX_MEMORY_SHARE;
+            Ok(RedisPlan::Standalone(StandaloneRedis {
+                image: redis.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
+                memory: Quantity(redis.memory.clone()),
+                max_memory_bytes: bytes / whole * part,
+                eviction_policy: redis.eviction_policy,
+                resources: redis.resources.clone(),
+                credentials: redis.auth.enabled.then(|| seen.credentials.clone()),
+                image_pull_secrets: spec.image_pull_secrets.clone(),
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

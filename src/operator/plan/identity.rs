@@ -1,0 +1,89 @@
+//! Names, labels and the owner of the children.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+
+use super::Invalid;
+use crate::api::{
+    CachedService,
+    names::{COMPONENT_LABEL, MANAGED_BY, NAME_LABEL, redis_name},
+};
+
+/// Names, labels and the owner of the children.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Name of the CachedService and of the application's objects.
+    pub name: String,
+    /// Namespace of all of them.
+    pub namespace: String,
+    /// Identity of the CachedService in time.
+    pub uid: String,
+}
+
+impl Identity {
+    pub(super) fn of(service: &CachedService) -> Result<Self, Invalid> {
+        let missing =
+            |field: &str| Invalid::new(field, "is missing; apply the CachedService to a cluster first");
+        Ok(Self {
+            name: service.meta().name.clone().ok_or_else(|| missing("metadata.name"))?,
+            namespace: service.namespace().ok_or_else(|| missing("metadata.namespace"))?,
+            uid: service.uid().ok_or_else(|| missing("metadata.uid"))?,
+        })
+    }
+
+    /// Name of the Redis objects.
+    #[must_use]
+    pub fn redis_name(&self) -> String {
+        redis_name(&self.name)
+    }
+
+    /// The labels of a child, and of the pods of `component`.
+    #[must_use]
+    pub fn labels(&self, component: &str) -> BTreeMap<String, String> {
+        let mut labels = self.selector_labels(component);
+        labels.insert("app.kubernetes.io/name".to_owned(), self.name.clone());
+        labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
+        labels
+    }
+
+    /// Selects the pods of `component`. Frozen: a selector cannot change.
+    #[must_use]
+    pub fn selector(&self, component: &str) -> LabelSelector {
+        LabelSelector { match_labels: Some(self.selector_labels(component)), ..LabelSelector::default() }
+    }
+
+    /// The labels that select the pods of `component`.
+    #[must_use]
+    pub fn selector_labels(&self, component: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (NAME_LABEL.to_owned(), self.name.clone()),
+            (COMPONENT_LABEL.to_owned(), component.to_owned()),
+        ])
+    }
+
+    /// Metadata of the child `name` of `component`.
+    #[must_use]
+    pub fn child(&self, name: &str, component: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(self.labels(component)),
+            owner_references: Some(vec![self.owner()]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: CachedService::api_version(&()).into_owned(),
+            kind: CachedService::kind(&()).into_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            // `kubectl delete --cascade=foreground` waits for the children.
+            block_owner_deletion: Some(true),
+        }
+    }
+}

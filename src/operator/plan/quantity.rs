@@ -1,0 +1,81 @@
+//! Kubernetes quantities as whole bytes.
+
+/// The bytes of a quantity such as `256Mi`, `1.5Gi` or `1e9`, rounded down.
+/// None when it is not a quantity, negative, or larger than a `u64`.
+///
+/// Source: Kubernetes API reference, "Quantity".
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let (multiplier, divisor) = factor(suffix)?;
+    // At most nine decimal places count: exact, and far below one byte.
+    let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let billionths = whole
+        .parse::<u128>()
+        .or(if whole.is_empty() { Ok(0) } else { Err(()) })
+        .ok()?
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction.parse::<u128>().ok()?)?;
+    u64::try_from(billionths.checked_mul(multiplier)? / divisor / 1_000_000_000).ok()
+}
+
+fn factor(suffix: &str) -> Option<(u128, u128)> {
+    let binary = |power: u32| Some((1024_u128.pow(power), 1));
+    let decimal = |power: u32| Some((1000_u128.pow(power), 1));
+    match suffix {
+        "" => Some((1, 1)),
+        "n" => Some((1, 1_000_000_000)),
+        "u" => Some((1, 1_000_000)),
+        "m" => Some((1, 1_000)),
+        "k" => decimal(1),
+        "M" => decimal(2),
+        "G" => decimal(3),
+        "T" => decimal(4),
+        "P" => decimal(5),
+        "E" => decimal(6),
+        "Ki" => binary(1),
+        "Mi" => binary(2),
+        "Gi" => binary(3),
+        "Ti" => binary(4),
+        "Pi" => binary(5),
+        "Ei" => binary(6),
+        _ => {
+            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let power = 10_u128.checked_pow(exponent.unsigned_abs())?;
+            Some(if exponent < 0 { (1, power) } else { (power, 1) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn quantities_become_bytes() {
+        for (text, expected) in [
+            ("1", 1),
+            ("256Mi", 268_435_456),
+            ("1.5Gi", 1_610_612_736),
+            ("1e9", 1_000_000_000),
+            ("1E3", 1000),
+            ("5k", 5000),
+            ("1500m", 1),
+            (".5Ki", 512),
+            ("1.Ki", 1024),
+        ] {
+            assert_eq!(bytes(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_of_bytes_is_refused() {
+        for text in ["", ".", "-1Mi", "1Zi", "Mi", "1 Mi", "1e", "99999999999Ei", "1e99"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! One reconcile of one CachedService. Read this page first.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::runtime::{controller::Action, reflector::ObjectRef};
+use tokio::time::Instant;
+
+use super::{
+    apply::{Applied, apply},
+    client::is_fenced,
+    context::Context,
+    error::{Error, retry_after},
+    observe::{Seen, observe},
+    plan::{Invalid, Plan, plan},
+    status::{publish, status},
+    watched::PROVISIONAL,
+};
+use crate::api::CachedService;
+
+/// Brings one CachedService's children and status into the wanted state.
+///
+/// # Errors
+/// When something did not work; [`on_error`] says when it is tried again.
+pub async fn reconcile(service: Arc<CachedService>, context: Arc<Context>) -> Result<Action, Error> {
+    let reference = ObjectRef::from_obj(&*service);
+    context.triggers.begun(&reference);
+    context.health.beat();
+    // Owner references bring the children down; a write now could only be in the way.
+    if service.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let _in_flight = context.metrics.reconcile_started();
+    let result = steps(&service, &context).await;
+    let class = result.as_ref().err().map(|error| error.class().as_str());
+    context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
+    context.remember(&reference, |memory| {
+        memory.failures = if result.is_ok() { 0 } else { memory.failures.saturating_add(1) };
+    });
+    result
+}
+
+async fn steps(service: &CachedService, context: &Context) -> Result<Action, Error> {
+    let seen = observe(context, service).await?;
+    let plan = plan(service, &seen, &context.defaults);
+    let applied = match &plan {
+        Ok(plan) => Some(apply(context, plan, &seen).await),
+        Err(_) => None,
+    };
+    let attempts = context.remember(&ObjectRef::from_obj(service), |memory| memory.failures);
+    let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
+    let changes = applied.as_ref().map(|applied| applied.changes.as_slice()).unwrap_or_default();
+    let figures_due = publish(context, service, &seen.status, status, changes).await?;
+    next(&seen, plan, applied, figures_due)
+}
+
+fn next(
+    seen: &Seen,
+    plan: Result<Plan, Invalid>,
+    applied: Option<Applied>,
+    figures_due: Option<Duration>,
+) -> Result<Action, Error> {
+    plan?;
+    let failures = applied.map(Applied::into_failures).unwrap_or_default();
+    if !failures.is_empty() {
+        return Err(Error::Children(failures));
+    }
+    let provisional = seen.provisional.then_some(PROVISIONAL);
+    Ok(provisional.into_iter().chain(figures_due).min().map_or_else(Action::await_change, Action::requeue))
+}
+
+/// When to try again.
+#[allow(clippy::needless_pass_by_value)] // The signature is kube's.
+pub fn on_error(service: Arc<CachedService>, error: &Error, context: Arc<Context>) -> Action {
+    let class = error.class();
+    if is_not_leader(error) {
+        // The process ends; the new leader goes on.
+        return Action::await_change();
+    }
+    let failures = context.remember(&ObjectRef::from_obj(&*service), |memory| memory.failures);
+    let retry = retry_after(class, failures);
+    tracing::warn!(class = class.as_str(), failures, ?retry, %error, "reconcile failed");
+    retry.map_or_else(Action::await_change, Action::requeue)
+}
+
+fn is_not_leader(error: &Error) -> bool {
+    match error {
+        Error::Read { source, .. } | Error::Publish(source) => is_fenced(source),
+        Error::Children(failures) => {
+            failures.iter().any(|failure| failure.source_error().is_some_and(is_fenced))
+        }
+        Error::Spec(_) => false,
+    }
+}

@@ -1,0 +1,190 @@
+//! From everything that was seen to the status. PURE; [`publish`] writes it.
+//!
+//! [`publish`]: publish::publish
+
+mod application;
+mod autoscaling;
+mod conditions;
+mod publish;
+mod redis;
+#[cfg(test)]
+mod tests;
+
+pub use publish::publish;
+
+use jiff::Timestamp;
+
+use super::{
+    apply::Applied,
+    error::{ChildError, Class},
+    observe::Seen,
+    plan::{Invalid, Plan, Replicas},
+    seen::SeenDeployment,
+};
+use crate::api::{
+    CachedService, CachedServiceStatus, condition_type,
+    names::{REDIS_PORT, redis_name},
+};
+use conditions::{Condition, Verdict};
+
+/// The status of a CachedService.
+///
+/// `attempts` is the number of failures in a row before this reconcile: a failure
+/// that may pass by itself is told as a retry first, and as a degradation when it stays.
+#[must_use]
+pub fn status(
+    service: &CachedService,
+    seen: &Seen,
+    plan: &Result<Plan, Invalid>,
+    applied: Option<&Applied>,
+    attempts: u32,
+    now: Timestamp,
+) -> CachedServiceStatus {
+    let before = &seen.status;
+    let deployment = deployment(seen, applied);
+    let redis = redis::verdict(service, seen, plan, applied);
+    let application = application::verdict(seen, plan, applied, deployment);
+    let autoscaling = autoscaling::verdict(seen, plan, applied, deployment);
+
+    let refused = refusal(plan, applied, attempts);
+    let ready = ready(refused.as_ref(), &redis, &application);
+    let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
+    let degraded = degraded(refused.as_ref(), &redis, &application);
+
+    let generation = service.metadata.generation;
+    let conditions = [
+        (condition_type::READY, ready),
+        (condition_type::PROGRESSING, progressing),
+        (condition_type::DEGRADED, degraded),
+        (condition_type::APPLICATION_READY, application),
+        (condition_type::REDIS_READY, redis.verdict),
+        (condition_type::AUTOSCALING_READY, autoscaling),
+    ]
+    .map(|(type_, verdict)| Condition { type_, verdict }.at(generation, &before.conditions, now));
+
+    let counts = deployment.map(|deployment| deployment.status.clone()).unwrap_or_default();
+    let desired = deployment.and_then(|deployment| deployment.spec.replicas).unwrap_or_default();
+    let ready_pods = counts.ready_replicas.unwrap_or_default();
+    CachedServiceStatus {
+        observed_generation: generation,
+        conditions: conditions.into(),
+        replicas: counts.replicas.unwrap_or_default(),
+        desired_replicas: desired,
+        ready_replicas: ready_pods,
+        updated_replicas: application::updated_available(&counts),
+        replicas_ready: deployment.map(|_| format!("{ready_pods}/{desired}")),
+        replicas_range: plan
+            .as_ref()
+            .ok()
+            .map_or_else(|| before.replicas_range.clone(), |plan| Some(range(plan))),
+        cpu: autoscaling::cpu(plan, seen, applied),
+        address: plan.as_ref().ok().map_or_else(|| before.address.clone(), |plan| Some(address(plan))),
+        redis: Some(redis.status),
+    }
+}
+
+fn deployment<'a>(seen: &'a Seen, applied: Option<&'a Applied>) -> Option<&'a SeenDeployment> {
+    match applied.map(|applied| &applied.deployment) {
+        Some(Ok(Some(deployment))) => Some(deployment),
+        _ => seen.deployment.ours(),
+    }
+}
+
+fn range(plan: &Plan) -> String {
+    match &plan.replicas {
+        Replicas::Fixed(replicas) => replicas.to_string(),
+        Replicas::Autoscaled { autoscaling, .. } => {
+            format!("{}-{}", autoscaling.min_replicas, autoscaling.max_replicas)
+        }
+    }
+}
+
+fn address(plan: &Plan) -> String {
+    let identity = &plan.identity;
+    format!("{}.{}.svc:{}", identity.name, identity.namespace, plan.spec.service.port)
+}
+
+/// Host and port of the Redis that the operator runs.
+fn redis_endpoint(name: &str, namespace: &str) -> String {
+    format!("{}.{namespace}.svc:{REDIS_PORT}", redis_name(name))
+}
+
+/// What stops this generation from being applied.
+struct Refusal {
+    reason: &'static str,
+    message: String,
+    /// It may pass by itself.
+    passing: bool,
+}
+
+/// A failure that may pass by itself is a degradation from this many tries on.
+const PATIENCE: u32 = 3;
+
+fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, attempts: u32) -> Option<Refusal> {
+    if let Err(invalid) = plan {
+        return Some(Refusal { reason: "InvalidSpec", message: invalid.to_string(), passing: false });
+    }
+    let failures = applied?.failures();
+    let worst = failures.iter().max_by_key(|failure| failure.class())?;
+    let message = failures
+        .iter()
+        .filter(|failure| failure.class() == worst.class())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
+    let passing = match worst.class() {
+        Class::Waiting => true,
+        Class::Transient => attempts < PATIENCE,
+        Class::Invalid | Class::Foreign | Class::Denied | Class::Bug => false,
+    };
+    Some(Refusal { reason: worst.reason(), message, passing })
+}
+
+fn ready(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdict) -> Verdict {
+    if let Some(refused) = refused {
+        return Verdict::no(refused.reason, refused.message.clone());
+    }
+    if !redis.has_answered {
+        return Verdict::no(redis.verdict.reason, redis.verdict.message.clone());
+    }
+    if !application.is_true {
+        return application.clone();
+    }
+    Verdict::yes("Serving", application.message.clone())
+}
+
+fn progressing(refused: Option<&Refusal>, redis: &Verdict, application: &Verdict) -> Verdict {
+    match refused {
+        Some(refused) if refused.passing => return Verdict::yes(refused.reason, refused.message.clone()),
+        Some(refused) => return Verdict::no(refused.reason, refused.message.clone()),
+        None => {}
+    }
+    // A part that is on its way says so; one that is stuck is no progress.
+    for part in [redis, application] {
+        if !part.is_true && part.on_its_way {
+            return Verdict::yes(part.reason, part.message.clone());
+        }
+    }
+    if redis.is_true && application.is_true {
+        Verdict::no("Stable", "the cluster is in the wanted state".to_owned())
+    } else {
+        Verdict::no("Blocked", "waits for what Degraded tells".to_owned())
+    }
+}
+
+fn degraded(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdict) -> Verdict {
+    if let Some(refused) = refused.filter(|refused| !refused.passing) {
+        return Verdict::yes(refused.reason, refused.message.clone());
+    }
+    for part in [&redis.verdict, application] {
+        if !part.is_true && !part.on_its_way {
+            return Verdict::yes(part.reason, part.message.clone());
+        }
+    }
+    Verdict::no("AllWell", "nothing is wrong".to_owned())
+}
+
+/// The first failure among the children of a part.
+fn first_failure<'a>(outcomes: &[Option<&'a ChildError>]) -> Option<&'a ChildError> {
+    outcomes.iter().flatten().copied().next()
+}

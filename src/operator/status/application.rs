@@ -1,0 +1,113 @@
+//! Whether enough updated pods of the application are available. PURE.
+
+use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
+
+use super::{
+    conditions::{Verdict, known_reason},
+    first_failure,
+};
+use crate::{
+    api::names::APP,
+    operator::{
+        apply::Applied,
+        observe::Seen,
+        plan::{Invalid, Plan, Replicas},
+        seen::SeenDeployment,
+    },
+};
+
+pub(super) fn verdict(
+    seen: &Seen,
+    plan: &Result<Plan, Invalid>,
+    applied: Option<&Applied>,
+    deployment: Option<&SeenDeployment>,
+) -> Verdict {
+    if let Some(applied) = applied {
+        let failures = [
+            applied.service.as_ref().err(),
+            applied.disruption_budget.as_ref().err(),
+            applied.deployment.as_ref().err(),
+        ];
+        if let Some(failure) = first_failure(&failures) {
+            return Verdict::no(failure.reason(), failure.to_string());
+        }
+    }
+    let Some(deployment) = deployment else {
+        return Verdict::not_yet("Creating", "the Deployment is being created".to_owned());
+    };
+    let status = &deployment.status;
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let least = plan.as_ref().map_or(wanted, |plan| plan.replicas.least());
+    if wanted == 0 {
+        return at_zero(plan, deployment);
+    }
+    if status.observed_generation < deployment.metadata.generation {
+        return Verdict::not_yet(
+            "RollingOut",
+            "the Deployment controller has not seen the newest spec yet".to_owned(),
+        );
+    }
+    let updated = updated_available(status);
+    let trouble = seen.troubles.iter().find(|trouble| trouble.component == APP);
+    let progress = condition(status, "Progressing");
+    if let Some(stalled) =
+        progress.filter(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+    {
+        let words =
+            trouble.map_or_else(|| stalled.message.clone().unwrap_or_default(), |t| t.message.clone());
+        return Verdict::no(
+            "ProgressDeadlineExceeded",
+            format!("{updated} of {least} updated pods available; {words}"),
+        );
+    }
+    if updated >= least {
+        return Verdict::yes(
+            "Available",
+            format!("{updated} updated pods available, at least {least} wanted"),
+        );
+    }
+    let count = format!("{updated} of {least} updated pods available");
+    if let Some(failure) =
+        condition(status, "ReplicaFailure").filter(|condition| condition.status.as_deref() == Some("True"))
+    {
+        let words = failure.message.clone().unwrap_or_default();
+        return Verdict::no("FailedCreate", format!("{count}; {words}"));
+    }
+    if let Some(trouble) = trouble {
+        return Verdict::no(known_reason(&trouble.reason), format!("{count}; {}", trouble.message));
+    }
+    let complete =
+        progress.is_some_and(|condition| condition.reason.as_deref() == Some("NewReplicaSetAvailable"));
+    if complete {
+        // Nothing is being rolled out: pods were lost or fail their probe.
+        return Verdict::no(
+            "TooFewAvailable",
+            format!("{count}; see kubectl describe of the pods that are not ready"),
+        );
+    }
+    Verdict::not_yet("RollingOut", count)
+}
+
+fn at_zero(plan: &Result<Plan, Invalid>, deployment: &SeenDeployment) -> Verdict {
+    let name = deployment.metadata.name.clone().unwrap_or_default();
+    match plan.as_ref().map(|plan| &plan.replicas) {
+        Ok(Replicas::Fixed(0)) => Verdict::yes("ScaledToZero", "spec.replicas is 0".to_owned()),
+        _ => Verdict::no(
+            "ScaledToZero",
+            format!(
+                "somebody scaled the Deployment to 0, which switches the autoscaler off; kubectl scale deployment {name} --replicas=1 switches it on again"
+            ),
+        ),
+    }
+}
+
+/// Pods of the newest template that are available. A Deployment counts available
+/// pods of all templates together: as many as possible may be old ones.
+pub(super) fn updated_available(status: &DeploymentStatus) -> i32 {
+    let old = status.replicas.unwrap_or_default() - status.updated_replicas.unwrap_or_default();
+    (status.available_replicas.unwrap_or_default() - old.max(0)).max(0)
+}
+
+fn condition<'a>(status: &'a DeploymentStatus, type_: &str) -> Option<&'a DeploymentCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_.as_deref() == Some(type_))
+}

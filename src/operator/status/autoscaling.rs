@@ -1,0 +1,92 @@
+//! Whether the autoscaler works, and its figures. PURE.
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
+
+use super::conditions::{Verdict, known_reason};
+use crate::operator::{
+    apply::Applied,
+    observe::Seen,
+    plan::{Invalid, Plan, Replicas},
+    seen::{SeenAutoscaler, SeenDeployment},
+};
+
+pub(super) fn verdict(
+    seen: &Seen,
+    plan: &Result<Plan, Invalid>,
+    applied: Option<&Applied>,
+    deployment: Option<&SeenDeployment>,
+) -> Verdict {
+    if let Some(failure) = applied.and_then(|applied| applied.autoscaler.as_ref().err()) {
+        return Verdict::no(failure.reason(), failure.to_string());
+    }
+    if let Ok(Replicas::Fixed(replicas)) = plan.as_ref().map(|plan| &plan.replicas) {
+        return Verdict::yes("SwitchedOff", format!("autoscaling is off; {replicas} pods are wanted"));
+    }
+    let Some(autoscaler) = autoscaler(seen, applied) else {
+        return Verdict::not_yet("Creating", "the HorizontalPodAutoscaler is being created".to_owned());
+    };
+    if deployment.and_then(|deployment| deployment.spec.replicas) == Some(0) {
+        return Verdict::no(
+            "ScaledToZero",
+            "the Deployment is scaled to 0, which switches the autoscaler off".to_owned(),
+        );
+    }
+    let status = &autoscaler.status;
+    for type_ in ["AbleToScale", "ScalingActive"] {
+        if let Some(condition) = condition(status, type_).filter(|condition| condition.status == "False") {
+            let reason = condition.reason.as_deref().unwrap_or_default();
+            let reason = if reason.is_empty() { "NotScaling" } else { known_reason(reason) };
+            return Verdict::no(reason, condition.message.clone().unwrap_or_default());
+        }
+    }
+    if condition(status, "ScalingActive").is_none() {
+        return Verdict::not_yet("AwaitingFigures", "the autoscaler has no CPU figures yet".to_owned());
+    }
+    let at_maximum = condition(status, "ScalingLimited").is_some_and(|condition| {
+        condition.status == "True" && condition.reason.as_deref() == Some("TooManyReplicas")
+    });
+    if at_maximum {
+        return Verdict::yes(
+            "AtMaximum",
+            "more pods are wanted than autoscaling.maxReplicas allows".to_owned(),
+        );
+    }
+    Verdict::yes("Active", "the autoscaler follows the load".to_owned())
+}
+
+/// CPU and its target, both in percent, such as `35%/70%`.
+pub(super) fn cpu(plan: &Result<Plan, Invalid>, seen: &Seen, applied: Option<&Applied>) -> Option<String> {
+    let Replicas::Autoscaled { autoscaling, .. } = &plan.as_ref().ok()?.replicas else { return None };
+    let target = autoscaling.target_cpu_utilization;
+    let utilization = autoscaler(seen, applied).and_then(|autoscaler| utilization(&autoscaler.status));
+    Some(utilization.map_or_else(|| format!("?/{target}%"), |cpu| format!("{}%/{target}%", rounded(cpu))))
+}
+
+fn autoscaler<'a>(seen: &'a Seen, applied: Option<&'a Applied>) -> Option<&'a SeenAutoscaler> {
+    match applied.map(|applied| &applied.autoscaler) {
+        Some(Ok(Some(autoscaler))) => Some(autoscaler),
+        _ => seen.autoscaler.ours(),
+    }
+}
+
+fn utilization(status: &HorizontalPodAutoscalerStatus) -> Option<i32> {
+    status
+        .current_metrics
+        .iter()
+        .flatten()
+        .filter_map(|metric| metric.container_resource.as_ref())
+        .find(|metric| metric.name == "cpu")
+        .and_then(|metric| metric.current.average_utilization)
+}
+
+/// To 5 points: a figure that trembles is not worth a write.
+fn rounded(percent: i32) -> i32 {
+    (percent.max(0) + 2) / 5 * 5
+}
+
+fn condition<'a>(
+    status: &'a HorizontalPodAutoscalerStatus,
+    type_: &str,
+) -> Option<&'a k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
+}

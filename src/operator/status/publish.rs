@@ -1,0 +1,146 @@
+//! The one write of the status, and the Events that go with it.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::{
+        events::{Event, EventType},
+        reflector::ObjectRef,
+    },
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    api::{CachedService, CachedServiceStatus, condition_type, names::STATUS_FIELD_MANAGER},
+    operator::{
+        apply::{Act, Change},
+        context::{Context, FIGURES_PERIOD},
+        error::Error,
+    },
+};
+
+/// Writes the status if it says something new, and tells what changed as Events.
+/// Returns after which time figures that were held back are due.
+///
+/// # Errors
+/// When the API server does not take the status.
+pub async fn publish(
+    context: &Context,
+    service: &CachedService,
+    before: &CachedServiceStatus,
+    status: CachedServiceStatus,
+    changes: &[Change],
+) -> Result<Option<Duration>, Error> {
+    announce(context, service, before, &status, changes).await;
+    let reference = ObjectRef::from_obj(service);
+    if *before == status {
+        return Ok(None);
+    }
+    let only_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() } == *before;
+    if only_figures {
+        let written = context.remember(&reference, |memory| memory.figures_written);
+        let due = written.map(|written| FIGURES_PERIOD.saturating_sub(written.elapsed()));
+        if let Some(due) = due.filter(|due| !due.is_zero()) {
+            return Ok(Some(due));
+        }
+    }
+    let namespace = service.namespace().unwrap_or_default();
+    let api: Api<CachedService> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = json!({
+        "apiVersion": CachedService::api_version(&()),
+        "kind": CachedService::kind(&()),
+        "metadata": { "name": service.name_any(), "uid": service.uid() },
+        "status": status,
+    });
+    let parameters = PatchParams::apply(STATUS_FIELD_MANAGER).force();
+    match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
+        Ok(written) => {
+            context.remember(&reference, |memory| {
+                memory.figures_written = Some(Instant::now());
+                memory.status = Some((Instant::now(), Arc::new(written)));
+            });
+            Ok(None)
+        }
+        // It was deleted, or deleted and made anew: the watch tells.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(None),
+        Err(error) => Err(Error::Publish(error)),
+    }
+}
+
+/// Events are for people: what they would want to know, once. A failure to
+/// write one is logged and changes nothing.
+async fn announce(
+    context: &Context,
+    service: &CachedService,
+    before: &CachedServiceStatus,
+    status: &CachedServiceStatus,
+    changes: &[Change],
+) {
+    let reference = service.object_ref(&());
+    for event in news(before, status, changes) {
+        if let Err(error) = context.recorder.publish(&event, &reference).await {
+            tracing::warn!(reason = event.reason, %error, "cannot write an Event");
+        }
+    }
+}
+
+/// What a person would want to know. PURE.
+pub(super) fn news(
+    before: &CachedServiceStatus,
+    status: &CachedServiceStatus,
+    changes: &[Change],
+) -> Vec<Event> {
+    let written = [
+        (Act::Created, "Created", "Create"),
+        (Act::Configured, "Configured", "Apply"),
+        (Act::Corrected, "Corrected", "Apply"),
+        (Act::Deleted, "Deleted", "Delete"),
+    ]
+    .into_iter()
+    .filter_map(|(act, reason, action)| {
+        let objects: Vec<String> =
+            changes.iter().filter(|change| change.act == act).map(ToString::to_string).collect();
+        (!objects.is_empty()).then(|| event(EventType::Normal, reason, action, &objects.join(", ")))
+    });
+    let condition = |status: &CachedServiceStatus, type_: &str| {
+        status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
+    };
+    let turned = [condition_type::READY, condition_type::DEGRADED].into_iter().filter_map(|type_| {
+        let now = condition(status, type_)?;
+        let was = condition(before, type_);
+        let was_true = was.as_ref().is_some_and(|was| was.status == "True");
+        let is_true = now.status == "True";
+        let changed = was_true != is_true || (is_true && was.is_some_and(|was| was.reason != now.reason));
+        let (kind, reason) = match (type_, is_true) {
+            _ if !changed => return None,
+            (condition_type::READY, true) => (EventType::Normal, "Ready"),
+            (condition_type::READY, false) => (EventType::Warning, "NotReady"),
+            (_, true) => (EventType::Warning, "Degraded"),
+            (_, false) => (EventType::Normal, "Recovered"),
+        };
+        let note = format!("{}: {}", now.reason, now.message);
+        Some(event(
+            kind,
+            reason,
+            "Observe",
+            if is_true || type_ == condition_type::READY { &note } else { &now.message },
+        ))
+    });
+    written.chain(turned).collect()
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
+    /// An Event's note is at most 1 kB (API reference, events.k8s.io/v1).
+    const LONGEST: usize = 1000;
+    let end = (0..=note.len().min(LONGEST)).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note[..end].to_owned()),
+        action: action.to_owned(),
+        secondary: None,
+    }
+}

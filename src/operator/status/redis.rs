@@ -1,0 +1,149 @@
+//! Whether Redis answers, and whether it ever has. PURE.
+
+use kube::ResourceExt;
+
+use super::{
+    conditions::{Verdict, known_reason},
+    first_failure, redis_endpoint,
+};
+use crate::{
+    api::{
+        CachedService, RedisMode, RedisStatus,
+        names::{APPLIED_ANNOTATION, REDIS},
+    },
+    operator::{
+        apply::Applied,
+        external::ExternalState,
+        observe::Seen,
+        plan::{Invalid, Plan, RedisPlan},
+        seen::SeenStatefulSet,
+    },
+};
+
+/// What is so of Redis.
+pub(super) struct Redis {
+    pub(super) verdict: Verdict,
+    pub(super) status: RedisStatus,
+    /// The Redis that is wanted has answered at least once.
+    pub(super) has_answered: bool,
+}
+
+pub(super) fn verdict(
+    service: &CachedService,
+    seen: &Seen,
+    plan: &Result<Plan, Invalid>,
+    applied: Option<&Applied>,
+) -> Redis {
+    match service.spec.redis.mode {
+        RedisMode::Standalone => standalone(service, seen, plan, applied),
+        RedisMode::External => external(seen),
+    }
+}
+
+fn external(seen: &Seen) -> Redis {
+    let before = seen.status.redis.clone().unwrap_or_default();
+    let keep = |verdict: Verdict| Redis { verdict, status: before.clone(), has_answered: false };
+    match seen.external.as_ref().unwrap_or(&ExternalState::Unknown) {
+        ExternalState::Unknown => {
+            keep(Verdict::not_yet("ReadingSecret", "the Secret with the URL is being read".to_owned()))
+        }
+        ExternalState::NoUrl { reason, message } => keep(Verdict::no(reason, message.clone())),
+        ExternalState::Connecting { revision } => {
+            let verdict = Verdict::not_yet("Connecting", "the first answer of Redis is awaited".to_owned());
+            Redis { has_answered: before.answered.as_ref() == Some(revision), verdict, status: before }
+        }
+        ExternalState::Unreachable { revision, endpoint, message } => Redis {
+            verdict: Verdict::no("Unreachable", format!("{endpoint} does not answer: {message}")),
+            has_answered: before.answered.as_ref() == Some(revision),
+            status: RedisStatus { endpoint: Some(endpoint.clone()), ..before },
+        },
+        ExternalState::Answered { revision, endpoint } => Redis {
+            verdict: Verdict::yes("External", format!("{endpoint} has answered")),
+            status: RedisStatus {
+                endpoint: Some(endpoint.clone()),
+                answered: Some(revision.clone()),
+                credentials: None,
+            },
+            has_answered: true,
+        },
+    }
+}
+
+fn standalone(
+    service: &CachedService,
+    seen: &Seen,
+    plan: &Result<Plan, Invalid>,
+    applied: Option<&Applied>,
+) -> Redis {
+    let before = seen.status.redis.clone().unwrap_or_default();
+    let endpoint = redis_endpoint(&service.name_any(), &service.namespace().unwrap_or_default());
+    let credentials = plan.as_ref().ok().and_then(|plan| match &plan.redis {
+        RedisPlan::Standalone(redis) => {
+            redis.credentials.as_ref().map(crate::operator::plan::Credentials::revision)
+        }
+        RedisPlan::External { .. } => None,
+    });
+    let set = match applied.map(|applied| &applied.stateful_set) {
+        Some(Ok(Some(set))) => Some(&**set),
+        _ => seen.stateful_set.ours(),
+    };
+    let wanted = set.and_then(|set| set.annotations().get(APPLIED_ANNOTATION).cloned());
+    let (verdict, serves) =
+        judge(seen, applied, set, before.credentials.is_some() && before.credentials != credentials);
+    let status = if serves {
+        RedisStatus { endpoint: Some(endpoint), answered: wanted.clone(), credentials }
+    } else {
+        RedisStatus { endpoint: Some(endpoint), ..before }
+    };
+    Redis { verdict, has_answered: wanted.is_some() && status.answered == wanted, status }
+}
+
+fn judge(
+    seen: &Seen,
+    applied: Option<&Applied>,
+    set: Option<&SeenStatefulSet>,
+    rotating: bool,
+) -> (Verdict, bool) {
+    if let Some(applied) = applied {
+        let failures = [
+            applied.redis_secret.as_ref().err(),
+            applied.redis_config.as_ref().err(),
+            applied.redis_service.as_ref().err(),
+            applied.stateful_set.as_ref().err(),
+        ];
+        if let Some(failure) = first_failure(&failures) {
+            return (Verdict::no(failure.reason(), failure.to_string()), false);
+        }
+    }
+    let Some(set) = set else {
+        return (Verdict::not_yet("Creating", "the StatefulSet is being created".to_owned()), false);
+    };
+    let status = &set.status;
+    let current = status.observed_generation >= set.metadata.generation
+        && status.updated_replicas.unwrap_or_default() >= 1
+        && status.current_revision == status.update_revision;
+    let ready = status.ready_replicas.unwrap_or_default() >= 1;
+    if current && ready {
+        return (Verdict::yes("Available", "Redis answers".to_owned()), true);
+    }
+    if let Some(trouble) = seen.troubles.iter().find(|trouble| trouble.component == REDIS) {
+        return (Verdict::no(known_reason(&trouble.reason), trouble.message.clone()), false);
+    }
+    if let Some(refusal) = seen.redis_refusal.as_ref().filter(|_| status.replicas < 1) {
+        return (Verdict::no("FailedCreate", refusal.clone()), false);
+    }
+    let answered = seen.status.redis.as_ref().and_then(|redis| redis.answered.as_ref());
+    let verdict = if rotating {
+        Verdict::not_yet(
+            "RotatingPassword",
+            "Redis and the application are rolled onto the new password".to_owned(),
+        )
+    } else if answered.is_none() {
+        Verdict::not_yet("Starting", "the first answer of Redis is awaited".to_owned())
+    } else if answered == set.annotations().get(APPLIED_ANNOTATION) {
+        Verdict::no("NotAnswering", "Redis has answered before and does not now".to_owned())
+    } else {
+        Verdict::not_yet("RollingOut", "Redis is restarted with a new configuration".to_owned())
+    };
+    (verdict, false)
+}

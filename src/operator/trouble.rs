@@ -1,0 +1,260 @@
+//! What keeps pods from running, in the words of scheduler, kubelet and API server.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::ContainerStatus;
+use kube::{ResourceExt, runtime::watcher};
+use parking_lot::Mutex;
+
+use super::seen::{SeenEvent, SeenPod};
+use crate::api::names::{COMPONENT_LABEL, NAME_LABEL};
+
+/// What keeps one pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `app` or `redis`.
+    pub component: String,
+    /// A stable reason for a condition.
+    pub reason: String,
+    /// The server's words, with pod and container.
+    pub message: String,
+}
+
+/// What is wrong with a pod. PURE.
+#[must_use]
+pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let component = pod.labels().get(COMPONENT_LABEL)?.clone();
+    let name = pod.name_any();
+    let status = &pod.status;
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    if let Some((reason, words)) = containers.filter_map(waiting).next() {
+        return Some(Trouble { component, reason, message: format!("pod {name}, {words}") });
+    }
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        let words = condition.message.clone().unwrap_or_default();
+        return Some(Trouble {
+            component,
+            reason: "Unschedulable".to_owned(),
+            message: format!("pod {name}: {words}"),
+        });
+    }
+    (status.phase.as_deref() == Some("Failed")).then(|| {
+        let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
+        let words = status.message.clone().unwrap_or_default();
+        Trouble { component, message: format!("pod {name}: {reason} {words}").trim_end().to_owned(), reason }
+    })
+}
+
+fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let stable = match reason {
+        // On the ordinary way to running.
+        "ContainerCreating" | "PodInitializing" => return None,
+        // The kubelet alternates between these while it retries.
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable"
+        | "ImageInspectError" => "ImagePullFailed",
+        other => other,
+    };
+    let words = waiting.message.as_deref().unwrap_or(reason);
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| {
+        let why = ended.reason.as_deref().unwrap_or("ended");
+        format!("; last run: {why}, exit code {}", ended.exit_code)
+    });
+    Some((stable.to_owned(), format!("container {}: {words}{}", container.name, ended.unwrap_or_default())))
+}
+
+type ServiceKey = (String, String);
+
+/// The troubles of all pods, by CachedService; healthy pods cost nothing.
+#[derive(Default)]
+pub struct Troubles {
+    present: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
+    listing: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
+}
+
+impl Troubles {
+    /// The troubles of the pods of the CachedService `name` in `namespace`.
+    pub fn of(&self, namespace: &str, name: &str) -> Vec<Trouble> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.present.lock().get(&key).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Takes in an event of the pods' watch and names the CachedServices whose troubles changed.
+    pub fn observe(&self, event: &watcher::Event<SeenPod>) -> Vec<ServiceKey> {
+        match event {
+            watcher::Event::Apply(pod) => {
+                update(&mut self.present.lock(), pod, trouble(pod)).into_iter().collect()
+            }
+            watcher::Event::Delete(pod) => update(&mut self.present.lock(), pod, None).into_iter().collect(),
+            watcher::Event::Init => {
+                self.listing.lock().clear();
+                Vec::new()
+            }
+            watcher::Event::InitApply(pod) => {
+                update(&mut self.listing.lock(), pod, trouble(pod));
+                Vec::new()
+            }
+            watcher::Event::InitDone => {
+                let listed = std::mem::take(&mut *self.listing.lock());
+                let mut present = self.present.lock();
+                let changed = present
+                    .keys()
+                    .chain(listed.keys())
+                    .filter(|key| present.get(*key) != listed.get(*key))
+                    .cloned()
+                    .collect();
+                *present = listed;
+                changed
+            }
+        }
+    }
+}
+
+fn update(
+    all: &mut HashMap<ServiceKey, BTreeMap<String, Trouble>>,
+    pod: &SeenPod,
+    trouble: Option<Trouble>,
+) -> Option<ServiceKey> {
+    let key = (pod.namespace()?, pod.labels().get(NAME_LABEL)?.clone());
+    let name = pod.name_any();
+    let pods = all.entry(key.clone()).or_default();
+    let before = match &trouble {
+        Some(trouble) => pods.insert(name, trouble.clone()),
+        None => pods.remove(&name),
+    };
+    if pods.is_empty() {
+        all.remove(&key);
+    }
+    (before != trouble).then_some(key)
+}
+
+/// Why the pods of StatefulSets were refused, by the StatefulSet's identity. A
+/// Deployment says so in its status; a StatefulSet only in Events.
+#[derive(Default)]
+pub struct Refusals(Mutex<HashMap<String, Refusal>>);
+
+struct Refusal {
+    event: String,
+    message: String,
+    at: i64,
+}
+
+impl Refusals {
+    /// The newest refusal of a pod of the StatefulSet with this `uid`.
+    pub fn of(&self, uid: &str) -> Option<String> {
+        self.0.lock().get(uid).map(|refusal| refusal.message.clone())
+    }
+
+    /// Takes in an event of the Events' watch.
+    pub fn observe(&self, event: &watcher::Event<SeenEvent>) {
+        match event {
+            watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
+                let Some(uid) = seen.involved_object.uid.clone() else { return };
+                let at = at(seen);
+                let mut all = self.0.lock();
+                if all.get(&uid).is_none_or(|known| known.at <= at) {
+                    all.insert(uid, Refusal { event: seen.name_any(), message: seen.message.clone(), at });
+                }
+            }
+            // Events expire after an hour; so does what they say.
+            watcher::Event::Delete(seen) => {
+                let uid = seen.involved_object.uid.as_deref().unwrap_or_default();
+                let mut all = self.0.lock();
+                if all.get(uid).is_some_and(|known| known.event == seen.name_any()) {
+                    all.remove(uid);
+                }
+            }
+            watcher::Event::Init => self.0.lock().clear(),
+            watcher::Event::InitDone => {}
+        }
+    }
+}
+
+fn at(event: &SeenEvent) -> i64 {
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    let newer_form = event.event_time.as_ref().map(|time| time.0);
+    last.or(newer_form).map(|time| time.as_second()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &serde_json::Value) -> SeenPod {
+        serde_json::from_value(json!({
+            "metadata": { "name": "shop-1", "namespace": "n", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: "app" } },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn waiting(reason: &str, message: &str) -> SeenPod {
+        pod(&json!({ "containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": reason, "message": message } },
+        }] }))
+    }
+
+    #[test]
+    fn a_missing_secret_is_told_in_the_kubelets_words() {
+        let trouble = trouble(&waiting("CreateContainerConfigError", "secret \"x\" not found")).unwrap();
+        assert_eq!(trouble.reason, "CreateContainerConfigError");
+        assert!(trouble.message.contains("secret \"x\" not found") && trouble.message.contains("shop-1"));
+    }
+
+    #[test]
+    fn the_ways_of_a_failing_pull_have_one_reason() {
+        for reason in ["ErrImagePull", "ImagePullBackOff"] {
+            assert_eq!(trouble(&waiting(reason, "m")).unwrap().reason, "ImagePullFailed");
+        }
+    }
+
+    #[test]
+    fn a_pod_on_its_way_has_no_trouble() {
+        assert_eq!(trouble(&waiting("ContainerCreating", "")), None);
+    }
+
+    #[test]
+    fn a_pod_without_a_node_tells_the_schedulers_words() {
+        let pod = pod(&json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "message": "0/1 nodes are available" },
+        ] }));
+        assert!(trouble(&pod).unwrap().message.contains("0/1 nodes are available"));
+    }
+
+    #[test]
+    fn troubles_name_who_is_concerned_only_when_they_change() {
+        let troubles = Troubles::default();
+        let broken = watcher::Event::Apply(waiting("ErrImagePull", "m"));
+        assert_eq!(troubles.observe(&broken), [("n".to_owned(), "shop".to_owned())]);
+        assert!(troubles.observe(&broken).is_empty());
+        assert_eq!(troubles.of("n", "shop").len(), 1);
+        assert_eq!(troubles.observe(&watcher::Event::Delete(waiting("ErrImagePull", "m"))).len(), 1);
+        assert!(troubles.of("n", "shop").is_empty());
+    }
+
+    #[test]
+    fn a_new_list_replaces_what_was_known() {
+        let troubles = Troubles::default();
+        troubles.observe(&watcher::Event::Apply(waiting("ErrImagePull", "m")));
+        troubles.observe(&watcher::Event::Init);
+        assert_eq!(troubles.of("n", "shop").len(), 1);
+        assert_eq!(troubles.observe(&watcher::Event::InitDone).len(), 1);
+        assert!(troubles.of("n", "shop").is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! The objects of one kind as the watch shows them, a moment ahead where the
+//! operator itself has just written.
+
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Resource, ResourceExt,
+    runtime::{
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+/// How long a written object counts as present before the watch has shown it.
+/// Watches lag by milliseconds; what is not shown by then was deleted again.
+pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);
+
+/// A kind whose objects live in namespaces and can be read.
+pub trait Child:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Child for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// The objects of one kind.
+pub struct Watched<K: Child> {
+    store: Store<K>,
+    recent: Mutex<HashMap<ObjectRef<K>, Recent<K>>>,
+}
+
+struct Recent<K> {
+    object: Arc<K>,
+    since: Instant,
+}
+
+/// What is known of a name.
+pub enum Found<K> {
+    /// The newest state known.
+    Known(Arc<K>),
+    /// Written by us, not yet shown by the watch.
+    Provisional(Arc<K>),
+    /// Not among the watched objects: absent, or without our label.
+    Unknown,
+}
+
+impl<K: Child> Watched<K> {
+    /// An empty store and the writer that fills it.
+    pub fn new() -> (Arc<Self>, Writer<K>) {
+        let writer = Writer::default();
+        let watched = Self { store: writer.as_reader(), recent: Mutex::default() };
+        (Arc::new(watched), writer)
+    }
+
+    /// Waits until the first list is complete.
+    ///
+    /// # Errors
+    /// When the watch has ended.
+    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        self.store.wait_until_ready().await
+    }
+
+    /// What is known of the object `name` in `namespace`.
+    pub fn find(&self, namespace: &str, name: &str) -> Found<K> {
+        let key = ObjectRef::new(name).within(namespace);
+        let stored = self.store.get(&key);
+        let recent = self.recent.lock();
+        let recent = recent.get(&key).filter(|recent| recent.since.elapsed() < PROVISIONAL);
+        match (stored, recent) {
+            (Some(stored), Some(recent)) if is_newer(&*recent.object, &*stored) => {
+                Found::Known(recent.object.clone())
+            }
+            (Some(stored), _) => Found::Known(stored),
+            (None, Some(recent)) => Found::Provisional(recent.object.clone()),
+            (None, None) => Found::Unknown,
+        }
+    }
+
+    /// Takes note of an object that the API server answered a write with.
+    pub fn wrote(&self, object: K) -> Arc<K> {
+        let object = Arc::new(object);
+        let recent = Recent { object: object.clone(), since: Instant::now() };
+        self.recent.lock().insert(ObjectRef::from_obj(&*object), recent);
+        object
+    }
+
+    /// Forgets what the watch has caught up with.
+    pub fn observe(&self, event: &watcher::Event<K>) {
+        let mut recent = self.recent.lock();
+        match event {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                let key = ObjectRef::from_obj(object);
+                if recent.get(&key).is_some_and(|recent| !is_newer(&*recent.object, object)) {
+                    recent.remove(&key);
+                }
+            }
+            watcher::Event::Delete(object) => {
+                let key = ObjectRef::from_obj(object);
+                if recent.get(&key).is_some_and(|recent| recent.object.uid() == object.uid()) {
+                    recent.remove(&key);
+                }
+            }
+            watcher::Event::Init => {}
+            watcher::Event::InitDone => recent.retain(|_, recent| recent.since.elapsed() < PROVISIONAL),
+        }
+    }
+}
+
+/// Resource versions of one kind are comparable as numbers
+/// (Kubernetes documentation, "Resource Version comparability").
+fn is_newer<K: Resource>(left: &K, right: &K) -> bool {
+    let version =
+        |object: &K| object.meta().resource_version.as_ref().and_then(|text| text.parse::<u64>().ok());
+    version(left) > version(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ObjectMeta;
+
+    use super::*;
+
+    fn object(version: &str, uid: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some("a".to_owned()),
+                namespace: Some("n".to_owned()),
+                uid: Some(uid.to_owned()),
+                resource_version: Some(version.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn show(watched: &Watched<ConfigMap>, writer: &mut Writer<ConfigMap>, event: &watcher::Event<ConfigMap>) {
+        watched.observe(event);
+        writer.apply_watcher_event(event);
+    }
+
+    fn version(found: Found<ConfigMap>) -> Option<String> {
+        match found {
+            Found::Known(object) | Found::Provisional(object) => object.metadata.resource_version.clone(),
+            Found::Unknown => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_counts_before_the_watch_shows_it() {
+        let (watched, _writer) = Watched::new();
+        watched.wrote(object("5", "u"));
+        assert!(matches!(watched.find("n", "a"), Found::Provisional(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_the_watch_never_shows_is_forgotten() {
+        let (watched, _writer) = Watched::new();
+        watched.wrote(object("5", "u"));
+        tokio::time::advance(PROVISIONAL).await;
+        assert!(matches!(watched.find("n", "a"), Found::Unknown));
+    }
+
+    #[tokio::test]
+    async fn a_write_is_not_hidden_by_an_older_event() {
+        let (watched, mut writer) = Watched::new();
+        watched.wrote(object("10", "u"));
+        show(&watched, &mut writer, &watcher::Event::Apply(object("9", "u")));
+        assert_eq!(version(watched.find("n", "a")).as_deref(), Some("10"));
+        show(&watched, &mut writer, &watcher::Event::Apply(object("11", "u")));
+        assert_eq!(version(watched.find("n", "a")).as_deref(), Some("11"));
+    }
+
+    #[tokio::test]
+    async fn a_deletion_ends_what_we_wrote() {
+        let (watched, mut writer) = Watched::new();
+        watched.wrote(object("5", "u"));
+        show(&watched, &mut writer, &watcher::Event::Delete(object("6", "u")));
+        assert!(matches!(watched.find("n", "a"), Found::Unknown));
+    }
+
+    #[tokio::test]
+    async fn the_deletion_of_a_predecessor_does_not_end_what_we_wrote() {
+        let (watched, mut writer) = Watched::new();
+        watched.wrote(object("7", "new"));
+        show(&watched, &mut writer, &watcher::Event::Delete(object("6", "old")));
+        assert!(matches!(watched.find("n", "a"), Found::Provisional(_)));
+    }
+}

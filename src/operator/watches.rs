@@ -1,0 +1,274 @@
+//! The watches: narrowed to what carries our label, trimmed to what is needed.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{ObjectRef, store::Writer},
+        watcher,
+    },
+};
+use tokio::task::JoinSet;
+
+use super::{
+    ownership::is_our_entry,
+    seen::{
+        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
+        SeenService, SeenStatefulSet,
+    },
+    triggers::Triggers,
+    trouble::{Refusals, Troubles},
+    watched::{Child, Watched},
+};
+use crate::api::{
+    CachedService,
+    names::{APPLIED_ANNOTATION, COMPONENT_LABEL, NAME_LABEL},
+};
+
+/// Where the operator looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In all namespaces.
+    Cluster,
+    /// In one.
+    Namespace(String),
+}
+
+impl Scope {
+    /// The API of a kind within the scope.
+    #[must_use]
+    pub fn api<K: Child>(&self, client: &Client) -> Api<K> {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+/// The children of all CachedServices.
+pub struct Watches {
+    /// Deployments.
+    pub deployments: Arc<Watched<SeenDeployment>>,
+    /// StatefulSets.
+    pub stateful_sets: Arc<Watched<SeenStatefulSet>>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Arc<Watched<SeenAutoscaler>>,
+    /// Services, the applications' and the Redises'.
+    pub services: Arc<Watched<SeenService>>,
+    /// PodDisruptionBudgets.
+    pub disruption_budgets: Arc<Watched<SeenDisruptionBudget>>,
+    /// ConfigMaps.
+    pub config_maps: Arc<Watched<SeenConfigMap>>,
+    /// Secrets.
+    pub secrets: Arc<Watched<SeenSecret>>,
+    /// What keeps pods from running.
+    pub troubles: Arc<Troubles>,
+    /// Why pods of StatefulSets were refused.
+    pub refusals: Arc<Refusals>,
+}
+
+impl Watches {
+    /// Starts the watches; they end with `tasks`.
+    pub fn start(client: &Client, scope: &Scope, triggers: &Triggers, tasks: &mut JoinSet<()>) -> Self {
+        let ours = || watcher::Config::default().labels(NAME_LABEL);
+        let mut start = Start { triggers, tasks };
+        let refusals = Arc::<Refusals>::default();
+        let troubles = Arc::<Troubles>::default();
+        let stateful_sets = start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()));
+        start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
+        start.refusals(
+            watcher(
+                scope.api::<SeenEvent>(client),
+                watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet"),
+            ),
+            refusals.clone(),
+            stateful_sets.clone(),
+        );
+        Self {
+            deployments: start.children(watcher(scope.api::<SeenDeployment>(client), ours())),
+            autoscalers: start.children(watcher(scope.api::<SeenAutoscaler>(client), ours())),
+            secrets: start.children(watcher(scope.api::<SeenSecret>(client), ours())),
+            services: start.children(watcher(scope.api::<SeenService>(client), ours())),
+            disruption_budgets: start.children(watcher(scope.api::<SeenDisruptionBudget>(client), ours())),
+            config_maps: start.children(watcher(scope.api::<SeenConfigMap>(client), ours())),
+            stateful_sets,
+            troubles,
+            refusals,
+        }
+    }
+
+    /// Waits until every store holds its first list: before that, what is there would look absent.
+    ///
+    /// # Errors
+    /// When a watch has ended.
+    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        let Self {
+            deployments,
+            stateful_sets,
+            autoscalers,
+            services,
+            disruption_budgets,
+            config_maps,
+            secrets,
+            troubles: _,
+            refusals: _,
+        } = self;
+        tokio::try_join!(
+            deployments.wait_until_ready(),
+            stateful_sets.wait_until_ready(),
+            autoscalers.wait_until_ready(),
+            services.wait_until_ready(),
+            disruption_budgets.wait_until_ready(),
+            config_maps.wait_until_ready(),
+            secrets.wait_until_ready(),
+        )
+        .map(|_| ())
+    }
+}
+
+struct Start<'a> {
+    triggers: &'a Triggers,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Start<'_> {
+    fn children<K: Child>(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+    ) -> Arc<Watched<K>> {
+        let (watched, writer) = Watched::new();
+        let events = events.default_backoff().modify(|object| trim(object.meta_mut()));
+        self.tasks.spawn(follow_children(events, watched.clone(), writer, self.triggers.clone()));
+        watched
+    }
+
+    fn pods(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<SeenPod>>> + Send + 'static,
+        troubles: Arc<Troubles>,
+    ) {
+        let triggers = self.triggers.clone();
+        self.tasks.spawn(follow(events.default_backoff(), "Pod", move |event| {
+            for (namespace, name) in troubles.observe(&event) {
+                triggers.send(ObjectRef::new(&name).within(&namespace));
+            }
+        }));
+    }
+
+    fn refusals(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<SeenEvent>>> + Send + 'static,
+        refusals: Arc<Refusals>,
+        stateful_sets: Arc<Watched<SeenStatefulSet>>,
+    ) {
+        let triggers = self.triggers.clone();
+        self.tasks.spawn(follow(events.default_backoff(), "Event", move |event| {
+            use super::watched::Found;
+            refusals.observe(&event);
+            let (watcher::Event::Apply(seen) | watcher::Event::InitApply(seen)) = event else { return };
+            let name = seen.involved_object.name.clone().unwrap_or_default();
+            let namespace = seen.namespace().unwrap_or_default();
+            if let Found::Known(set) | Found::Provisional(set) = stateful_sets.find(&namespace, &name)
+                && let Some(service) = service_of(&*set)
+            {
+                triggers.send(service);
+            }
+        }));
+    }
+}
+
+async fn follow_children<K: Child>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    watched: Arc<Watched<K>>,
+    mut writer: Writer<K>,
+    triggers: Triggers,
+) {
+    let kind = K::kind(&()).into_owned();
+    let mut listed_before = false;
+    follow(events, &kind, move |event| {
+        watched.observe(&event);
+        writer.apply_watcher_event(&event);
+        match &event {
+            watcher::Event::Apply(object)
+            | watcher::Event::Delete(object)
+            | watcher::Event::InitApply(object) => {
+                if let Some(service) = service_of(object) {
+                    triggers.send(service);
+                }
+            }
+            // What vanished while the watch was broken is in no event.
+            watcher::Event::InitDone if listed_before => triggers.send_all(),
+            watcher::Event::InitDone => listed_before = true,
+            watcher::Event::Init => {}
+        }
+    })
+    .await;
+}
+
+async fn follow<K>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    kind: &str,
+    mut handle: impl FnMut(watcher::Event<K>) + Send,
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => handle(event),
+            // The stream goes on by itself, after a pause.
+            Err(error) => tracing::warn!(kind, %error, "watch interrupted; starting it again"),
+        }
+    }
+}
+
+/// The CachedService that an object belongs to: its controller, or what its label says.
+fn service_of<K: Resource>(object: &K) -> Option<ObjectRef<CachedService>> {
+    let meta = object.meta();
+    let controller = meta
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true) && owner.kind == CachedService::kind(&()))
+        .map(|owner| owner.name.as_str());
+    let label = meta.labels.as_ref().and_then(|labels| labels.get(NAME_LABEL)).map(String::as_str);
+    let name = controller.or(label)?;
+    Some(ObjectRef::new(name).within(meta.namespace.as_deref()?))
+}
+
+/// Drops what is never read: most of an object's metadata is about other writers.
+fn trim(meta: &mut ObjectMeta) {
+    if let Some(entries) = &mut meta.managed_fields {
+        entries.retain(is_our_entry);
+    }
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|key, _| key == APPLIED_ANNOTATION);
+    }
+    if let Some(labels) = &mut meta.labels {
+        labels.retain(|key, _| key == NAME_LABEL || key == COMPONENT_LABEL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    #[test]
+    fn an_object_belongs_to_its_controller_before_its_label() {
+        let mut object = SeenService::default();
+        object.metadata.namespace = Some("n".to_owned());
+        object.metadata.labels = Some([(NAME_LABEL.to_owned(), "labelled".to_owned())].into());
+        assert_eq!(service_of(&object).unwrap().name, "labelled");
+        object.metadata.owner_references = Some(vec![OwnerReference {
+            kind: "CachedService".to_owned(),
+            name: "owner".to_owned(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }]);
+        assert_eq!(service_of(&object).unwrap().name, "owner");
+    }
+}
