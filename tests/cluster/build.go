@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// program is a binary built from the module in tools/, whose go.mod and
+// go.sum pin every version.
+type program struct {
+	name  string
+	pkg   string
+	flags []string
+	links []string // further names, by which the binary picks what to be
+	cold  string   // how long the first build takes on two cores
+}
+
+const (
+	kubernetesVersion = "v1.37.2"
+	kwokModule        = "sigs.k8s.io/kwok"
+	kwokStagesFile    = "kwok-stages.yaml"
+)
+
+var programs = []program{
+	{name: "kubernetes", pkg: "./kubernetes", flags: kubernetesFlags(), links: []string{
+		"etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet",
+	}, cold: "about 7 minutes"},
+	{name: "containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd", flags: containerdFlags, cold: "a minute"},
+	{name: "containerd-shim-runc-v2", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", flags: containerdFlags, cold: "seconds"},
+	{name: "ctr", pkg: "github.com/containerd/containerd/v2/cmd/ctr", flags: containerdFlags, cold: "seconds"},
+	{name: "coredns", pkg: "./coredns", cold: "10 seconds"},
+	{name: "metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server", cold: "10 seconds"},
+	{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", cold: "15 seconds"},
+	{name: "kwok", pkg: kwokModule + "/cmd/kwok", cold: "10 seconds"},
+	{name: "pause", pkg: "./pause", cold: "a second"},
+}
+
+// Storage drivers that need C libraries or are of no use on one machine.
+var containerdFlags = []string{"-tags=no_btrfs,no_zfs,no_devmapper"}
+
+func kubernetesFlags() []string {
+	number := strings.Split(strings.TrimPrefix(kubernetesVersion, "v"), ".")
+	const version = "-X k8s.io/component-base/version."
+	return []string{"-ldflags=-s -w " +
+		version + "gitVersion=" + kubernetesVersion + " " +
+		version + "gitMajor=" + number[0] + " " +
+		version + "gitMinor=" + number[1]}
+}
+
+// neededBy names the programs that a mode runs. Helm goes with every mode.
+func neededBy(mode Mode) []string {
+	switch mode {
+	case ControlPlane:
+		return []string{"kubernetes"}
+	case Scale:
+		return []string{"kubernetes", "kwok"}
+	default:
+		return []string{"kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "metrics-server", "helm", "pause"}
+	}
+}
+
+func find(name string) (program, bool) {
+	at := slices.IndexFunc(programs, func(p program) bool { return p.name == name || slices.Contains(p.links, name) })
+	if at < 0 {
+		return program{}, false
+	}
+	return programs[at], true
+}
+
+// toolchain is the cache of built programs, for one state of the sources.
+type toolchain struct {
+	source string // the module
+	dir    string // what was built from it
+}
+
+func newToolchain() (*toolchain, error) {
+	source, cache := os.Getenv("CLUSTER_SOURCE"), os.Getenv("CACHEDSERVICE_CACHE")
+	if source == "" || cache == "" {
+		return nil, errors.New("this program is started by the `cluster` script beside its sources")
+	}
+	t := &toolchain{source: filepath.Join(source, "tools")}
+	key, err := t.key()
+	if err != nil {
+		return nil, err
+	}
+	t.dir = filepath.Join(cache, "tools", key)
+	return t, nil
+}
+
+// key changes with every source, version and flag that a program is built of.
+func (t *toolchain) key() (string, error) {
+	hash := sha256.New()
+	err := filepath.WalkDir(t.source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(t.source, path)
+		fmt.Fprintf(hash, "%s %d\n", name, len(data))
+		hash.Write(data)
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the sources of the tools: %w", err)
+	}
+	for _, p := range programs {
+		fmt.Fprintln(hash, p.name, p.pkg, p.flags, p.links)
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil))[:16], nil
+}
+
+func (t *toolchain) path(name string) string { return filepath.Join(t.dir, name) }
+
+func (t *toolchain) missing(names []string) []program {
+	var missing []program
+	for _, name := range names {
+		if p, known := find(name); known {
+			if _, err := os.Stat(t.path(p.name)); err != nil {
+				missing = append(missing, p)
+			}
+		}
+	}
+	return missing
+}
+
+// build makes the named programs if they are not there yet.
+func (t *toolchain) build(log *progress, names ...string) error {
+	if len(t.missing(names)) == 0 {
+		return nil
+	}
+	release, err := lock(t.dir+".lock", "building")
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, p := range t.missing(names) {
+		log.step("building %s (%s the first time)", p.name, p.cold)
+		if err := t.buildOne(p); err != nil {
+			return fmt.Errorf("build %s: %w", p.name, err)
+		}
+		log.step("built %s", p.name)
+	}
+	return nil
+}
+
+func (t *toolchain) buildOne(p program) error {
+	if err := os.MkdirAll(t.dir, 0o755); err != nil {
+		return err
+	}
+	for _, link := range p.links {
+		if err := os.Symlink(p.name, t.path(link)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if p.name == "kwok" {
+		if err := t.copyStages(); err != nil {
+			return err
+		}
+	}
+	flags := p.flags
+	if !slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(flag, "-ldflags") }) {
+		flags = append(slices.Clip(flags), "-ldflags=-s -w")
+	}
+	draft := t.path("." + p.name)
+	arguments := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", draft}, flags...)
+	if output, err := t.golang(append(arguments, p.pkg)...); err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
+	}
+	return os.Rename(draft, t.path(p.name))
+}
+
+// copyStages takes from kwok's own module how its nodes and pods come to life.
+func (t *toolchain) copyStages() error {
+	dir, err := t.golang("list", "-m", "-f", "{{.Dir}}", kwokModule)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, dir)
+	}
+	var stages [][]byte
+	for _, name := range []string{
+		"node/fast/node-initialize", "node/heartbeat-with-lease/node-heartbeat-with-lease",
+		"pod/fast/pod-ready", "pod/fast/pod-complete", "pod/fast/pod-delete",
+	} {
+		stage, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "kustomize", "stage", name+".yaml"))
+		if err != nil {
+			return err
+		}
+		stages = append(stages, stage)
+	}
+	return writeFile(t.path(kwokStagesFile), bytes.Join(stages, []byte("---\n")))
+}
+
+func (t *toolchain) golang(arguments ...string) ([]byte, error) {
+	command := exec.Command("go", arguments...)
+	command.Dir = t.source
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	output, err := command.CombinedOutput()
+	return output, err
+}
+
+// link puts the programs into a folder, so that a cluster goes on with what
+// it was started from, whatever happens to the cache.
+func (t *toolchain) link(dir string, names ...string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range names {
+		p, _ := find(name)
+		target := filepath.Join(dir, p.name)
+		if _, err := os.Stat(target); err != nil {
+			if err := linkOrCopy(t.path(p.name), target); err != nil {
+				return err
+			}
+		}
+		for _, link := range p.links {
+			if err := os.Symlink(p.name, filepath.Join(dir, link)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func linkOrCopy(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	draft := to + ".new"
+	if err := os.WriteFile(draft, data, 0o700); err != nil {
+		return err
+	}
+	return os.Rename(draft, to)
+}

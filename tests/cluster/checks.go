@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// debianPackages are the programs that come from the distribution.
+var debianPackages = []struct{ file, name string }{
+	{"ip", "iproute2"},
+	{"iptables", "iptables"},
+	{"conntrack", "conntrack"},
+	{"runc", "runc"},
+	{cniPlugins + "/bridge", "containernetworking-plugins"},
+	{"buildah", "buildah"},
+}
+
+const gigabyte = 1 << 30
+
+func checkPrivileges() error {
+	if os.Geteuid() != 0 {
+		return errors.New("a cluster is started by root, who alone can make its namespaces: run this with sudo")
+	}
+	return nil
+}
+
+// checkNeeds looks for all that a start needs, installs what it can, and
+// names everything that is missing at once.
+func checkNeeds(log *progress, wanted request, building bool) error {
+	problems := []error{checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE")}
+	if building {
+		problems = append(problems,
+			checkGo(),
+			checkDisk(os.Getenv("CACHEDSERVICE_CACHE"), 8*gigabyte, "CACHEDSERVICE_CACHE"))
+	}
+	if wanted.mode == Full {
+		problems = append(problems,
+			checkPackages(log),
+			checkKernel(),
+			checkStateFileSystem(),
+			checkAddresses(wanted.name))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("this machine is not ready for a cluster:\n%w", err)
+	}
+	return nil
+}
+
+func checkGo() error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return errors.New("no go is on the PATH: install Go 1.26 or newer, see https://go.dev/doc/install")
+	}
+	return nil
+}
+
+func checkDisk(dir string, needed uint64, variable string) error {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == "/" {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	if free := stat.Bavail * uint64(stat.Bsize); free < needed {
+		return fmt.Errorf("%s has %.1f GB left and %d GB are needed: make room, or point %s to another disk",
+			dir, float64(free)/gigabyte, needed/gigabyte, variable)
+	}
+	return nil
+}
+
+func checkPackages(log *progress) error {
+	missing := missingPackages()
+	if len(missing) == 0 {
+		return nil
+	}
+	list := strings.Join(missing, " ")
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("these are missing, by their Debian names: %s; install them with this system's package tool", list)
+	}
+	log.step("installing %s", list)
+	for _, arguments := range [][]string{
+		{"update", "--quiet"},
+		append([]string{"install", "--yes", "--quiet", "--no-install-recommends"}, missing...),
+	} {
+		command := exec.Command("apt-get", append([]string{"-oDPkg::Lock::Timeout=300"}, arguments...)...)
+		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if output, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", arguments[0], err, output)
+		}
+	}
+	if still := missingPackages(); len(still) > 0 {
+		return fmt.Errorf("apt-get installed %s, and yet these are not found: %s", list, strings.Join(still, " "))
+	}
+	return nil
+}
+
+func missingPackages() []string {
+	var missing []string
+	for _, p := range debianPackages {
+		if !isInstalled(p.file) {
+			missing = append(missing, p.name)
+		}
+	}
+	return missing
+}
+
+// isInstalled looks in the folders for root's programs too, which are not on
+// the PATH of every shell.
+func isInstalled(file string) bool {
+	if filepath.IsAbs(file) {
+		_, err := os.Stat(file)
+		return err == nil
+	}
+	return slices.ContainsFunc([]string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, file))
+		return err == nil
+	})
+}
+
+func checkKernel() error {
+	var problems []error
+	for _, kind := range []string{"mnt", "net", "pid"} {
+		if _, err := os.Stat("/proc/self/ns/" + kind); err != nil {
+			problems = append(problems, fmt.Errorf("the kernel has no %s namespaces", kind))
+		}
+	}
+	loadModules("overlay", "br_netfilter", "veth")
+	fileSystems, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(fileSystems, []byte("\toverlay\n")) {
+		problems = append(problems, errors.New("the kernel has no overlay file system: load the module overlay"))
+	}
+	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {
+		problems = append(problems, errors.New("the kernel does not filter bridges: load the module br_netfilter"))
+	}
+	return errors.Join(append(problems, checkCgroups())...)
+}
+
+// loadModules asks for modules that the kernel may have built in; whether it
+// now has what they bring is looked at elsewhere.
+func loadModules(names ...string) {
+	for _, name := range names {
+		_ = exec.Command("modprobe", "--quiet", name).Run()
+	}
+}
+
+func checkCgroups() error {
+	hierarchies, err := mountedHierarchies()
+	if err != nil {
+		return err
+	}
+	if len(hierarchies) == 0 {
+		return errors.New("no cgroups are mounted: mount them below /sys/fs/cgroup")
+	}
+	listed, err := os.ReadFile("/proc/cgroups")
+	if err != nil {
+		return err
+	}
+	enabled := map[string]bool{}
+	lines := bufio.NewScanner(bytes.NewReader(listed))
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); len(fields) == 4 && fields[3] == "1" {
+			enabled[fields[0]] = true
+		}
+	}
+	var problems []error
+	// With version 2 alone, a kernel may not list its controllers here.
+	for _, controller := range []string{"cpu", "cpuacct", "cpuset", "memory", "pids"} {
+		if !enabled[controller] && !slices.ContainsFunc(hierarchies, func(h hierarchy) bool { return h.unified }) {
+			problems = append(problems, fmt.Errorf("the kernel has no cgroup controller %s", controller))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkStateFileSystem() error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(stateRoot(), &stat); err != nil {
+		return fmt.Errorf("look at the file system of %s: %w", stateRoot(), err)
+	}
+	if stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return fmt.Errorf("%s is on an overlay, and images cannot be laid over one: set CACHEDSERVICE_STATE to a folder on a disk", stateRoot())
+	}
+	return nil
+}
+
+// checkAddresses makes sure that nothing else uses the addresses of a cluster
+// with a node; there can be one at a time.
+func checkAddresses(name string) error {
+	names, err := clusterNames()
+	if err != nil {
+		return err
+	}
+	for _, other := range names {
+		if other == name {
+			continue
+		}
+		c, err := load(other)
+		if err != nil || c.Mode != Full {
+			continue
+		}
+		if _, err := c.running("init"); err == nil {
+			return fmt.Errorf("cluster %s has a node, and there can be one at a time: take it down with `cluster down --name %s`", other, other)
+		}
+	}
+	taken, err := addressesTaken()
+	if err != nil {
+		return err
+	}
+	if taken != "" {
+		return fmt.Errorf("the interface %s uses addresses of 198.18.0.0/15, which the cluster takes its own from", taken)
+	}
+	return nil
+}

@@ -1,0 +1,425 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
+)
+
+const usage = `usage: cluster COMMAND
+
+  up [--mode full|control-plane|scale] [--name NAME] [--audit] [--nodes N]
+                             start a cluster, or what is not healthy in it
+  down [--name NAME | --all] take it away, with all that it made
+  status [-o json]           its parts, and whether they are healthy
+  load IMAGE.tar…            put images (docker-archive) on the node
+  kubectl ARGS…              the real kubectl, on this cluster
+  helm ARGS…                 the real helm, on this cluster
+  kubeconfig                 the path of the administrator's kubeconfig
+  env                        shell lines that point other programs to it
+  audit-log                  the path of the API audit log (up --audit)
+  kill PART [--signal SIG]   send a signal to a part; KILL if not said
+  restart PART               kill a part, start it, wait until it is healthy
+  bin PROGRAM                the path of a built program; builds it if need be
+  build [PROGRAM…]           build these, or all, and start nothing
+
+Each takes --name NAME before its own arguments; else the cluster is the one in
+CLUSTER_NAME, else the one named full. A name is the mode's if up is not told one.
+`
+
+var errUsage = errors.New("see `cluster help`")
+
+func run(arguments []string) error {
+	if len(arguments) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return errors.New("no command was given")
+	}
+	command, arguments := arguments[0], arguments[1:]
+	switch command {
+	case "help", "-h", "--help":
+		fmt.Print(usage)
+		return nil
+	case initCommand:
+		return runInit(arguments[0])
+	case "up":
+		return upCommand(arguments)
+	case "down":
+		return downCommand(arguments)
+	case "build":
+		return buildCommand(arguments)
+	case "bin":
+		return binCommand(arguments)
+	}
+	name, arguments, err := takeName(arguments)
+	if err != nil {
+		return err
+	}
+	if command == "helm" {
+		return helmCommand(name, arguments)
+	}
+	onCluster, known := map[string]func(*Cluster, []string) error{
+		"status":     (*Cluster).statusCommand,
+		"load":       (*Cluster).loadCommand,
+		"kubectl":    (*Cluster).kubectlCommand,
+		"kubeconfig": (*Cluster).kubeconfigCommand,
+		"env":        (*Cluster).envCommand,
+		"audit-log":  (*Cluster).auditLogCommand,
+		"kill":       (*Cluster).killCommand,
+		"restart":    (*Cluster).restartCommand,
+	}[command]
+	if !known {
+		return fmt.Errorf("there is no command %q; %w", command, errUsage)
+	}
+	c, err := load(name)
+	if err != nil {
+		return err
+	}
+	return onCluster(c, arguments)
+}
+
+// takeName takes --name from the front, and a -- that ends what is meant for
+// this program; all else belongs to the command.
+func takeName(arguments []string) (name string, rest []string, err error) {
+	name = os.Getenv("CLUSTER_NAME")
+	if len(arguments) > 0 {
+		if value, found := strings.CutPrefix(arguments[0], "--name="); found {
+			name, arguments = value, arguments[1:]
+		} else if arguments[0] == "--name" {
+			if len(arguments) < 2 {
+				return "", nil, errors.New("--name needs a name")
+			}
+			name, arguments = arguments[1], arguments[2:]
+		}
+	}
+	if len(arguments) > 0 && arguments[0] == "--" {
+		arguments = arguments[1:]
+	}
+	if name == "" {
+		name = string(Full)
+	}
+	return name, arguments, nil
+}
+
+func parse(flags *flag.FlagSet, arguments []string) error {
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(arguments); err != nil {
+		return fmt.Errorf("%w; %w", err, errUsage)
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is more than `cluster %s` takes; %w", flags.Arg(0), flags.Name(), errUsage)
+	}
+	return nil
+}
+
+func upCommand(arguments []string) error {
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	mode := flags.String("mode", string(Full), "")
+	name := flags.String("name", "", "")
+	audit := flags.Bool("audit", false, "")
+	nodes := flags.Int("nodes", 0, "")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes}
+	switch {
+	case wanted.mode != Full && wanted.mode != ControlPlane && wanted.mode != Scale:
+		return fmt.Errorf("there is no mode %q; use %s, %s or %s", *mode, Full, ControlPlane, Scale)
+	case wanted.mode != Scale && wanted.nodes != 0:
+		return fmt.Errorf("--nodes counts fake nodes, which only --mode %s has", Scale)
+	case wanted.nodes < 0 || wanted.nodes > 1000:
+		return fmt.Errorf("--nodes %d is not between 1 and 1000", wanted.nodes)
+	}
+	if wanted.name == "" {
+		wanted.name = *mode
+	}
+	if wanted.mode == Scale && wanted.nodes == 0 {
+		wanted.nodes = 10
+	}
+	if !validName.MatchString(wanted.name) {
+		return fmt.Errorf("%q cannot be the name of a cluster", wanted.name)
+	}
+	return up(wanted)
+}
+
+func downCommand(arguments []string) error {
+	flags := flag.NewFlagSet("down", flag.ContinueOnError)
+	name := flags.String("name", "", "")
+	all := flags.Bool("all", false, "")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	if *all {
+		return downAll()
+	}
+	if *name == "" {
+		*name, _, _ = takeName(nil)
+	}
+	return down(*name)
+}
+
+func buildCommand(names []string) error {
+	tools, err := newToolchain()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, known := find(name); !known {
+			return fmt.Errorf("%q is no program that this builds", name)
+		}
+	}
+	if len(names) == 0 {
+		for _, p := range programs {
+			names = append(names, p.name)
+		}
+	}
+	return tools.build(newProgress(os.Stderr), names...)
+}
+
+func binCommand(arguments []string) error {
+	if len(arguments) != 1 {
+		return fmt.Errorf("`cluster bin` takes the name of one program; %w", errUsage)
+	}
+	path, err := builtProgram(arguments[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println(path)
+	return nil
+}
+
+func builtProgram(name string) (string, error) {
+	if err := buildCommand([]string{name}); err != nil {
+		return "", err
+	}
+	tools, err := newToolchain()
+	if err != nil {
+		return "", err
+	}
+	return tools.path(name), nil
+}
+
+// helmCommand needs no cluster: charts are linted and rendered without one.
+func helmCommand(name string, arguments []string) error {
+	helm, err := builtProgram("helm")
+	if err != nil {
+		return err
+	}
+	environment := os.Environ()
+	if c, err := load(name); err == nil {
+		environment = c.environment()
+	}
+	return become(helm, "helm", arguments, environment)
+}
+
+func (c *Cluster) kubectlCommand(arguments []string) error {
+	return become(c.bin("kubectl"), "kubectl", arguments, c.environment())
+}
+
+// become replaces this process, so that input, output, signals and exit code
+// are the program's own.
+func become(path, name string, arguments, environment []string) error {
+	err := unix.Exec(path, append([]string{name}, arguments...), environment)
+	return fmt.Errorf("run %s: %w", path, err)
+}
+
+func (c *Cluster) environment() []string {
+	return append(os.Environ(), "KUBECONFIG="+c.kubeconfig("admin"))
+}
+
+func (c *Cluster) kubeconfigCommand([]string) error {
+	fmt.Println(c.kubeconfig("admin"))
+	return nil
+}
+
+func (c *Cluster) envCommand([]string) error {
+	fmt.Printf("export KUBECONFIG=%s\nexport CLUSTER_NAME=%s\n", c.kubeconfig("admin"), c.Name)
+	return nil
+}
+
+func (c *Cluster) auditLogCommand([]string) error {
+	if !c.Audit {
+		return fmt.Errorf("cluster %s keeps no audit log: turn it on with `cluster up --audit --mode %s --name %s`", c.Name, c.Mode, c.Name)
+	}
+	fmt.Println(c.auditLog())
+	return nil
+}
+
+func (c *Cluster) loadCommand(paths []string) error {
+	if c.Mode != Full {
+		return fmt.Errorf("cluster %s has no node to load images on", c.Name)
+	}
+	if len(paths) == 0 {
+		return fmt.Errorf("`cluster load` takes image archives; %w", errUsage)
+	}
+	init, err := c.running("init")
+	if err != nil {
+		return fmt.Errorf("cluster %s is not up: %w", c.Name, err)
+	}
+	for _, path := range paths {
+		archive, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		err = c.loadImage(init, archive)
+		_ = archive.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) killCommand(arguments []string) error {
+	signal := unix.SIGKILL
+	if len(arguments) == 3 && arguments[1] == "--signal" {
+		var err error
+		if signal, err = signalNamed(arguments[2]); err != nil {
+			return err
+		}
+	} else if len(arguments) != 1 {
+		return fmt.Errorf("`cluster kill` takes a part and --signal SIG; %w", errUsage)
+	}
+	name, err := c.processName(arguments[0])
+	if err != nil {
+		return err
+	}
+	process, err := c.running(name)
+	if err != nil {
+		return err
+	}
+	if signal == unix.SIGKILL {
+		return process.kill(endLimit)
+	}
+	return process.signal(signal)
+}
+
+// processName is the name of a part, or of the first process.
+func (c *Cluster) processName(name string) (string, error) {
+	if name == "init" {
+		return name, nil
+	}
+	p, err := c.part(name)
+	return p.name, err
+}
+
+// signalNamed understands KILL, SIGKILL and 9.
+func signalNamed(name string) (unix.Signal, error) {
+	if number, err := strconv.Atoi(name); err == nil {
+		return unix.Signal(number), nil
+	}
+	upper := strings.ToUpper(name)
+	if !strings.HasPrefix(upper, "SIG") {
+		upper = "SIG" + upper
+	}
+	if signal := unix.SignalNum(upper); signal != 0 {
+		return signal, nil
+	}
+	return 0, fmt.Errorf("there is no signal %q", name)
+}
+
+func (c *Cluster) restartCommand(arguments []string) error {
+	if len(arguments) != 1 {
+		return fmt.Errorf("`cluster restart` takes one part; %w", errUsage)
+	}
+	p, err := c.part(arguments[0])
+	if err != nil {
+		return err
+	}
+	release, err := lock(lockPath(c.Name), "with cluster "+c.Name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	init, err := c.running("init")
+	if err != nil {
+		return fmt.Errorf("cluster %s is not up: %w", c.Name, err)
+	}
+	if err := c.end(p.name); err != nil {
+		return err
+	}
+	_, err = c.ensure(context.Background(), init, p)
+	return err
+}
+
+// partStatus is how one part is doing; Problem is empty when it is healthy.
+type partStatus struct {
+	Part    string `json:"part"`
+	PID     int    `json:"pid,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// status asks all parts at once.
+func (c *Cluster) status(ctx context.Context) []partStatus {
+	parts := append([]part{{name: "init"}}, c.parts()...)
+	statuses := make([]partStatus, len(parts))
+	var asking sync.WaitGroup
+	for i, p := range parts {
+		asking.Go(func() {
+			statuses[i].Part = p.name
+			process, err := c.running(p.name)
+			if err == nil {
+				statuses[i].PID = process.PID
+				if p.health != "" {
+					err = c.probe(ctx, p)
+				}
+			}
+			if err != nil {
+				statuses[i].Problem = err.Error()
+			}
+		})
+	}
+	asking.Wait()
+	return statuses
+}
+
+func (c *Cluster) statusCommand(arguments []string) error {
+	flags := flag.NewFlagSet("status", flag.ContinueOnError)
+	output := flags.String("o", "", "")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	parts := c.status(context.Background())
+	sick := 0
+	for _, p := range parts {
+		if p.Problem != "" {
+			sick++
+		}
+	}
+	if *output == "json" {
+		err := json.NewEncoder(os.Stdout).Encode(struct {
+			*Cluster
+			Healthy bool         `json:"healthy"`
+			Parts   []partStatus `json:"parts"`
+		}{c, sick == 0, parts})
+		if err != nil {
+			return err
+		}
+	} else {
+		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "PART\tPID\tHEALTH")
+		for _, p := range parts {
+			health := p.Problem
+			if health == "" {
+				health = "healthy"
+			}
+			fmt.Fprintf(table, "%s\t%d\t%s\n", p.Part, p.PID, health)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	if sick > 0 {
+		return fmt.Errorf("%d of the %d parts of cluster %s are not healthy; `cluster up --mode %s --name %s` mends that", sick, len(parts), c.Name, c.Mode, c.Name)
+	}
+	return nil
+}

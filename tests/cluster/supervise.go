@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	startLimit = 90 * time.Second // for one part to get healthy, on a machine that is busy
+	endLimit   = 30 * time.Second // for a killed process to be gone
+	probeLimit = 3 * time.Second  // for one answer; a stopped process gives none
+)
+
+func (c *Cluster) recordPath(name string) string { return c.path("parts", name+".json") }
+func (c *Cluster) logPath(name string) string    { return c.path("logs", name+".log") }
+
+func (c *Cluster) record(name string, process Process) error {
+	data, err := json.Marshal(process)
+	if err != nil {
+		return err
+	}
+	return writeFile(c.recordPath(name), data)
+}
+
+// recorded gives the process that a part was last started as.
+func (c *Cluster) recorded(name string) (Process, error) {
+	data, err := os.ReadFile(c.recordPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Process{}, fmt.Errorf("%s: %w", name, errGone)
+	}
+	if err != nil {
+		return Process{}, err
+	}
+	var process Process
+	if err := json.Unmarshal(data, &process); err != nil {
+		return Process{}, fmt.Errorf("%s: %w", c.recordPath(name), err)
+	}
+	return process, nil
+}
+
+// running gives the process of a part that has not ended.
+func (c *Cluster) running(name string) (Process, error) {
+	process, err := c.recorded(name)
+	if err == nil && !process.alive() {
+		err = fmt.Errorf("%s: %w", name, errGone)
+	}
+	return process, err
+}
+
+func (c *Cluster) openLog(name string) (*os.File, error) {
+	if err := os.MkdirAll(c.path("logs"), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(c.logPath(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+}
+
+// logTail is the end of a part's log, for the message that it failed.
+func (c *Cluster) logTail(name string) string {
+	data, err := os.ReadFile(c.logPath(name))
+	if err != nil {
+		return "it has no log"
+	}
+	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+	lines = lines[max(0, len(lines)-20):]
+	return fmt.Sprintf("the end of its log %s:\n%s", c.logPath(name), bytes.Join(lines, []byte("\n")))
+}
+
+// start starts a part inside the cluster, in a session of its own, so that it
+// outlives this command and hears nothing of the terminal.
+func (c *Cluster) start(init Process, p part) (Process, error) {
+	log, err := c.openLog(p.name)
+	if err != nil {
+		return Process{}, err
+	}
+	defer log.Close()
+	command := exec.Command(p.argv[0], p.argv[1:]...)
+	command.Dir = "/"
+	command.Env = []string{"PATH=" + c.path("bin") + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"}
+	command.Stdout, command.Stderr = log, log
+	command.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if err := c.inside(init, command.Start); err != nil {
+		return Process{}, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go command.Wait()
+	process, err := identify(command.Process.Pid)
+	if err != nil {
+		return Process{}, fmt.Errorf("%s ended at once; %s", p.name, c.logTail(p.name))
+	}
+	return process, c.record(p.name, process)
+}
+
+// ensure leaves a healthy part alone and starts any other afresh. It tells
+// whether it had to.
+func (c *Cluster) ensure(ctx context.Context, init Process, p part) (started bool, err error) {
+	if process, err := c.running(p.name); err == nil {
+		if c.probe(ctx, p) == nil {
+			return false, nil
+		}
+		if err := process.kill(endLimit); err != nil {
+			return false, err
+		}
+	}
+	process, err := c.start(init, p)
+	if err != nil {
+		return false, err
+	}
+	return true, c.awaitHealthy(ctx, p, process)
+}
+
+func (c *Cluster) awaitHealthy(ctx context.Context, p part, process Process) error {
+	err := until(ctx, startLimit, func(ctx context.Context) error {
+		if !process.alive() {
+			return final{errGone}
+		}
+		return c.probe(ctx, p)
+	})
+	if err != nil {
+		return fmt.Errorf("%s did not get healthy: %w; %s", p.name, err, c.logTail(p.name))
+	}
+	return nil
+}
+
+// final is an error that waiting does not mend.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// until tries again and again, and gives the last error when time is up.
+func until(ctx context.Context, limit time.Duration, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil || errors.As(err, &final{}) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("after %s: %w", limit, err)
+			}
+			return ctx.Err()
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}
