@@ -1,0 +1,42 @@
+{{/* The name of everything: the release's, with the chart's behind it unless it is in there. */}}
+{{- define "cachedservice-operator.fullname" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What tells the pods of this release from all others; it can never change. */}}
+{{- define "cachedservice-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "cachedservice-operator.labels" -}}
+{{ include "cachedservice-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "cachedservice-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "cachedservice-operator.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cachedservice-operator.leaseName" -}}
+{{- .Values.leaderElection.leaseName | default (include "cachedservice-operator.fullname" .) -}}
+{{- end -}}
+
+{{- define "cachedservice-operator.image" -}}
+{{- $repository := required "image.repository is not set, and no image is published yet: push your own build (see images/README.md) and add --set image.repository=registry.example.com/cachedservice-operator" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
