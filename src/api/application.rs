@@ -6,17 +6,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{self, rule};
+use super::schema;
 
 /// CPU and memory of a container, in Kubernetes quantities (`250m`, `512Mi`).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(
-    validation = rule(
-        "(!has(self.requests) || self.requests.all(k, isQuantity(string(self.requests[k])))) && (!has(self.limits) || self.limits.all(k, isQuantity(string(self.limits[k]))))",
-        "resources: write quantities such as 250m or 1 for cpu and 256Mi or 1Gi for memory",
-    ),
-)]
 pub struct Resources {
     /// What the scheduler sets aside for a container, for example
     /// `{cpu: 100m, memory: 128Mi}`.

@@ -30,11 +30,15 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "maxProperties": 16,
+        "maxProperties": 8,
         "additionalProperties": {
             "anyOf": [{ "type": "integer" }, { "type": "string", "maxLength": 32 }],
             "x-kubernetes-int-or-string": true,
         },
+        "x-kubernetes-validations": [rule(
+            "self.all(name, isQuantity(string(self[name])))",
+            "resources: write quantities such as 250m or 1 for cpu and 256Mi or 1Gi for memory",
+        )],
     })
 }
 
