@@ -60,6 +60,7 @@ pub struct Applied {
 
 impl Applied {
     /// The failures, in the order of the children.
+    #[must_use]
     pub fn failures(&self) -> Vec<&ChildError> {
         let Self {
             redis_secret,
@@ -88,6 +89,7 @@ impl Applied {
     }
 
     /// The failures, for the error policy.
+    #[must_use]
     pub fn into_failures(self) -> Vec<ChildError> {
         let Self {
             redis_secret,
@@ -196,14 +198,13 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         )
         .await;
     let set_waits = waits("StatefulSet", &redis_name, &[failed(&redis_secret), failed(&redis_config)]);
-    let stateful_set = match set_waits.filter(|_| stateful_set.is_some()) {
-        Some(waiting) => Err(waiting),
-        None => {
-            let slot = redis_slot(stateful_set.is_some());
-            writer
-                .ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, stateful_set.as_ref(), slot)
-                .await
-        }
+    let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
+        Err(waiting)
+    } else {
+        let slot = redis_slot(stateful_set.is_some());
+        writer
+            .ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, stateful_set.as_ref(), slot)
+            .await
     };
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), Slot::InUse).await;
     let disruption_budget = writer

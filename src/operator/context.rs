@@ -87,4 +87,4 @@ fn version(service: &CachedService) -> Option<u64> {
 }
 
 /// Figures are written at most this often.
-pub const FIGURES_PERIOD: Duration = Duration::from_secs(60);
+pub const FIGURES_PERIOD: Duration = Duration::from_mins(1);

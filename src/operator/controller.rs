@@ -76,8 +76,7 @@ pub async fn run(
     tasks.spawn(follow_services(events, writer, context.clone(), services.clone()));
     tasks.spawn(beat(health.clone()));
 
-    let mut shutdown =
-        Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(async move { shutdown.await })));
+    let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
         // A reconcile before this would take everything for absent.
         ready = watches.wait_until_ready() => {

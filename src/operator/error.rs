@@ -203,7 +203,7 @@ pub fn retry_after(class: Class, failures: u32) -> Option<Duration> {
         Class::Waiting | Class::Invalid => return None,
         Class::Transient => {
             let doubled = Duration::from_millis(200).saturating_mul(1 << failures.saturating_sub(1).min(10));
-            doubled.min(Duration::from_secs(60))
+            doubled.min(Duration::from_mins(1))
         }
         Class::Foreign | Class::Denied | Class::Bug => SLOW,
     };

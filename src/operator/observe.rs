@@ -83,15 +83,14 @@ pub async fn observe(context: &Context, service: &CachedService) -> Result<Seen,
         look.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
 
-    let external = match (&service.spec.redis.mode, &service.spec.redis.external) {
-        (RedisMode::External, Some(external)) => {
-            let reference = ObjectRef::from_obj(service);
-            Some(context.externals.state(&reference, &external.url_secret_ref).await)
-        }
-        _ => {
-            context.externals.forget(&ObjectRef::from_obj(service));
-            None
-        }
+    let external = if let (RedisMode::External, Some(external)) =
+        (&service.spec.redis.mode, &service.spec.redis.external)
+    {
+        let reference = ObjectRef::from_obj(service);
+        Some(context.externals.state(&reference, &external.url_secret_ref).await)
+    } else {
+        context.externals.forget(&ObjectRef::from_obj(service));
+        None
     };
     let nothing = BTreeMap::new();
     let secret_data = redis_secret.sighting.ours().map_or(&nothing, |secret| &secret.data);

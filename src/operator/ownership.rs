@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 use crate::api::names::{APPLIED_ANNOTATION, FIELD_MANAGER};
 
 /// Whether the CachedService with this `uid` controls the object.
+#[must_use]
 pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
     controller(meta).is_some_and(|(_, owner_uid)| owner_uid == uid)
 }
 
 /// Who controls the object, in words.
+#[must_use]
 pub fn owner_in_words(meta: &ObjectMeta) -> String {
     controller(meta).map_or_else(|| "nobody".to_owned(), |(name, _)| name)
 }
@@ -29,6 +31,7 @@ fn controller(meta: &ObjectMeta) -> Option<(String, &str)> {
 /// Whether what we applied last is what we would apply now (`digest`), and all
 /// fields of it (`desired`) are still ours. A field that another writer changed
 /// or removed is no longer ours, so values need no comparison.
+#[must_use]
 pub fn is_intact(meta: &ObjectMeta, digest: &str, desired: &Value) -> bool {
     let applied = meta.annotations.as_ref().and_then(|all| all.get(APPLIED_ANNOTATION));
     applied.is_some_and(|applied| applied == digest)
@@ -36,11 +39,13 @@ pub fn is_intact(meta: &ObjectMeta, digest: &str, desired: &Value) -> bool {
 }
 
 /// Whether `spec.replicas` is ours.
+#[must_use]
 pub fn owns_replicas(meta: &ObjectMeta) -> bool {
     our_fields(meta).is_some_and(|ours| ours.pointer("/f:spec/f:replicas").is_some())
 }
 
 /// Whether the entry of an object's managed fields is the operator's own.
+#[must_use]
 pub fn is_our_entry(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.operation.as_deref() == Some("Apply")

@@ -84,7 +84,7 @@ pub enum Replicas {
     /// The autoscaler, within its range.
     Autoscaled {
         /// Range and targets.
-        autoscaling: Autoscaling,
+        autoscaling: Box<Autoscaling>,
         /// The number that the operator sets where it has to set one: when it
         /// creates the Deployment, and when autoscaling is switched on.
         handover: i32,
@@ -167,7 +167,7 @@ fn shutdown(spec: &CachedServiceSpec) -> Result<ShutdownPlan, Invalid> {
 
 /// Kubernetes counts these in whole seconds; a part of one is rounded up.
 fn whole_seconds(field: &str, text: &str) -> Result<i64, Invalid> {
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
     let duration = parse_duration(text).map_err(|error| Invalid::new(field, error.to_string()))?;
     if duration > DAY {
         return Err(Invalid::new(field, format!("{text} is too long; write at most 24h")));
@@ -192,7 +192,7 @@ fn replicas(spec: &CachedServiceSpec, seen: &Seen) -> Replicas {
         .unwrap_or(autoscaling.min_replicas)
         .max(autoscaling.min_replicas)
         .min(autoscaling.max_replicas);
-    Replicas::Autoscaled { autoscaling: autoscaling.clone(), handover }
+    Replicas::Autoscaled { autoscaling: Box::new(autoscaling.clone()), handover }
 }
 
 fn redis(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Result<RedisPlan, Invalid> {

@@ -32,7 +32,7 @@ pub async fn reconcile(service: Arc<CachedService>, context: Arc<Context>) -> Re
     }
     let started = Instant::now();
     let _in_flight = context.metrics.reconcile_started();
-    let result = steps(&service, &context).await;
+    let result = Box::pin(steps(&service, &context)).await;
     let class = result.as_ref().err().map(|error| error.class().as_str());
     context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
     context.remember(&reference, |memory| {
@@ -45,7 +45,8 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Action, Err
     let seen = observe(context, service).await?;
     let plan = plan(service, &seen, &context.defaults);
     let applied = match &plan {
-        Ok(plan) => Some(apply(context, plan, &seen).await),
+        // Boxed: the futures of all children together are large, and most reconciles do not need them.
+        Ok(plan) => Some(Box::pin(apply(context, plan, &seen)).await),
         Err(_) => None,
     };
     let attempts = context.remember(&ObjectRef::from_obj(service), |memory| memory.failures);

@@ -137,6 +137,7 @@ pub enum Sighting<K> {
 
 impl<K> Sighting<K> {
     /// The object, if it is ours.
+    #[must_use]
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(object) => Some(object),

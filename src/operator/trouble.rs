@@ -29,8 +29,8 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     let component = pod.labels().get(COMPONENT_LABEL)?.clone();
     let name = pod.name_any();
     let status = &pod.status;
-    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    if let Some((reason, words)) = containers.filter_map(waiting).next() {
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    if let Some((reason, words)) = containers.find_map(waiting) {
         return Some(Trouble { component, reason, message: format!("pod {name}, {words}") });
     }
     let unscheduled = status
@@ -186,7 +186,7 @@ impl Refusals {
 fn at(event: &SeenEvent) -> i64 {
     let last = event.last_timestamp.as_ref().map(|time| time.0);
     let newer_form = event.event_time.as_ref().map(|time| time.0);
-    last.or(newer_form).map(|time| time.as_second()).unwrap_or_default()
+    last.or(newer_form).map(jiff::Timestamp::as_second).unwrap_or_default()
 }
 
 #[cfg(test)]

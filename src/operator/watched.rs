@@ -65,6 +65,7 @@ pub enum Found<K> {
 
 impl<K: Child> Watched<K> {
     /// An empty store and the writer that fills it.
+    #[must_use]
     pub fn new() -> (Arc<Self>, Writer<K>) {
         let writer = Writer::default();
         let watched = Self { store: writer.as_reader(), recent: Mutex::default() };

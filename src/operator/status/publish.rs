@@ -108,14 +108,14 @@ pub(super) fn news(
     let condition = |status: &CachedServiceStatus, type_: &str| {
         status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
     };
-    let turned = [condition_type::READY, condition_type::DEGRADED].into_iter().filter_map(|type_| {
+    let turns = [condition_type::READY, condition_type::DEGRADED].into_iter().filter_map(|type_| {
         let now = condition(status, type_)?;
         let was = condition(before, type_);
         let was_true = was.as_ref().is_some_and(|was| was.status == "True");
         let is_true = now.status == "True";
-        let changed = was_true != is_true || (is_true && was.is_some_and(|was| was.reason != now.reason));
+        let turned = was_true != is_true || (is_true && was.is_some_and(|was| was.reason != now.reason));
         let (kind, reason) = match (type_, is_true) {
-            _ if !changed => return None,
+            _ if !turned => return None,
             (condition_type::READY, true) => (EventType::Normal, "Ready"),
             (condition_type::READY, false) => (EventType::Warning, "NotReady"),
             (_, true) => (EventType::Warning, "Degraded"),
@@ -129,7 +129,7 @@ pub(super) fn news(
             if is_true || type_ == condition_type::READY { &note } else { &now.message },
         ))
     });
-    written.chain(turned).collect()
+    written.chain(turns).collect()
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
