@@ -96,7 +96,7 @@ impl Troubles {
     pub fn observe(&self, event: &watcher::Event<SeenPod>) -> Vec<ServiceKey> {
         match event {
             watcher::Event::Apply(pod) => {
-                update(&mut self.present.lock(), pod, trouble(pod)).into_iter().collect()
+                update(&mut self.present.lock(), pod, trouble(pod).as_ref()).into_iter().collect()
             }
             watcher::Event::Delete(pod) => update(&mut self.present.lock(), pod, None).into_iter().collect(),
             watcher::Event::Init => {
@@ -104,7 +104,7 @@ impl Troubles {
                 Vec::new()
             }
             watcher::Event::InitApply(pod) => {
-                update(&mut self.listing.lock(), pod, trouble(pod));
+                update(&mut self.listing.lock(), pod, trouble(pod).as_ref());
                 Vec::new()
             }
             watcher::Event::InitDone => {
@@ -126,19 +126,19 @@ impl Troubles {
 fn update(
     all: &mut HashMap<ServiceKey, BTreeMap<String, Trouble>>,
     pod: &SeenPod,
-    trouble: Option<Trouble>,
+    trouble: Option<&Trouble>,
 ) -> Option<ServiceKey> {
     let key = (pod.namespace()?, pod.labels().get(NAME_LABEL)?.clone());
     let name = pod.name_any();
     let pods = all.entry(key.clone()).or_default();
-    let before = match &trouble {
+    let before = match trouble {
         Some(trouble) => pods.insert(name, trouble.clone()),
         None => pods.remove(&name),
     };
     if pods.is_empty() {
         all.remove(&key);
     }
-    (before != trouble).then_some(key)
+    (before.as_ref() != trouble).then_some(key)
 }
 
 /// Why the pods of StatefulSets were refused, by the StatefulSet's identity. A

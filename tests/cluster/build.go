@@ -20,6 +20,7 @@ type program struct {
 	pkg   string
 	flags []string
 	links []string // further names, by which the binary picks what to be
+	data  []string // files that it reads
 	cold  string   // how long the first build takes on two cores
 }
 
@@ -39,7 +40,7 @@ var programs = []program{
 	{name: "coredns", pkg: "./coredns", cold: "10 seconds"},
 	{name: "metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server", cold: "10 seconds"},
 	{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", cold: "15 seconds"},
-	{name: "kwok", pkg: kwokModule + "/cmd/kwok", cold: "10 seconds"},
+	{name: "kwok", pkg: kwokModule + "/cmd/kwok", data: []string{kwokStagesFile}, cold: "10 seconds"},
 	{name: "pause", pkg: "./pause", cold: "a second"},
 }
 
@@ -216,9 +217,8 @@ func (t *toolchain) link(dir string, names ...string) error {
 	}
 	for _, name := range names {
 		p, _ := find(name)
-		target := filepath.Join(dir, p.name)
-		if _, err := os.Stat(target); err != nil {
-			if err := linkOrCopy(t.path(p.name), target); err != nil {
+		for _, file := range append([]string{p.name}, p.data...) {
+			if err := linkOrCopy(t.path(file), filepath.Join(dir, file)); err != nil {
 				return err
 			}
 		}
@@ -232,7 +232,7 @@ func (t *toolchain) link(dir string, names ...string) error {
 }
 
 func linkOrCopy(from, to string) error {
-	if os.Link(from, to) == nil {
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	data, err := os.ReadFile(from)

@@ -47,7 +47,7 @@ func checkNeeds(log *progress, wanted request, building bool) error {
 			checkPackages(log),
 			checkKernel(),
 			checkStateFileSystem(),
-			checkAddresses(wanted.name))
+			checkAddresses())
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("this machine is not ready for a cluster:\n%w", err)
@@ -198,31 +198,10 @@ func checkStateFileSystem() error {
 	return nil
 }
 
-// checkAddresses makes sure that nothing else uses the addresses of a cluster
-// with a node; there can be one at a time.
-func checkAddresses(name string) error {
-	names, err := clusterNames()
-	if err != nil {
-		return err
+func checkAddresses() error {
+	taken, err := foreignInterface()
+	if err == nil && taken != "" {
+		err = fmt.Errorf("the interface %s uses addresses of %s, which the cluster takes its own from", taken, testRange)
 	}
-	for _, other := range names {
-		if other == name {
-			continue
-		}
-		c, err := load(other)
-		if err != nil || c.Mode != Full {
-			continue
-		}
-		if _, err := c.running("init"); err == nil {
-			return fmt.Errorf("cluster %s has a node, and there can be one at a time: take it down with `cluster down --name %s`", other, other)
-		}
-	}
-	taken, err := addressesTaken()
-	if err != nil {
-		return err
-	}
-	if taken != "" {
-		return fmt.Errorf("the interface %s uses addresses of 198.18.0.0/15, which the cluster takes its own from", taken)
-	}
-	return nil
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ type Cluster struct {
 	Ports   map[string]int `json:"ports"`
 	Audit   bool           `json:"audit"`
 	Nodes   int            `json:"nodes"` // fake ones
+	Slot    int            `json:"slot"`  // which addresses a node has
 	Dir     string         `json:"-"`
 }
 
@@ -116,12 +118,16 @@ func (c *Cluster) NodeName() string { return "node-1" }
 // of its own, where each part has its usual port; the others share the
 // machine's loopback with everything else and take what is free.
 func newCluster(name string, mode Mode) (*Cluster, error) {
-	if !validName.MatchString(name) {
-		return nil, fmt.Errorf("%q cannot be the name of a cluster: use at most 32 lower-case letters, digits and dashes", name)
-	}
 	c := &Cluster{Name: name, Mode: mode, Dir: filepath.Join(stateRoot(), name)}
+	others, err := otherClusters(name)
+	if err != nil {
+		return nil, err
+	}
 	if mode == Full {
-		c.Address = nodeAddress
+		if c.Slot, err = freeSlot(others); err != nil {
+			return nil, err
+		}
+		c.Address = c.Net().Node
 		c.Ports = map[string]int{
 			"etcd": 2379, "etcd-peer": 2380, "apiserver": 6443, "controller-manager": 10257, "scheduler": 10259,
 			"kubelet": 10250, "kubelet-health": 10248, "proxy-health": 10256, "proxy-metrics": 10249,
@@ -133,31 +139,43 @@ func newCluster(name string, mode Mode) (*Cluster, error) {
 	if mode == Scale {
 		names = append(names, "kwok")
 	}
-	taken, err := portsOfOthers()
-	if err != nil {
-		return nil, err
+	// A port looks free while the part of another cluster that has it is down.
+	var taken []int
+	for _, other := range others {
+		taken = slices.AppendSeq(taken, maps.Values(other.Ports))
 	}
 	c.Address = "127.0.0.1"
 	c.Ports, err = freePorts(c.Address, names, taken)
 	return c, err
 }
 
-// portsOfOthers are the ports that the other clusters hold, which look free
-// while one of their parts is down.
-func portsOfOthers() ([]int, error) {
+// otherClusters loads each cluster but one.
+func otherClusters(name string) ([]*Cluster, error) {
 	names, err := clusterNames()
 	if err != nil {
 		return nil, err
 	}
-	var taken []int
-	for _, name := range names {
-		if other, err := load(name); err == nil {
-			for _, port := range other.Ports {
-				taken = append(taken, port)
-			}
+	var others []*Cluster
+	for _, other := range names {
+		if other == name {
+			continue
+		}
+		// One that is only half made has nothing yet.
+		if c, err := load(other); err == nil {
+			others = append(others, c)
 		}
 	}
-	return taken, nil
+	return others, nil
+}
+
+// freeSlot finds addresses that no other cluster has.
+func freeSlot(others []*Cluster) (int, error) {
+	for slot := range slots {
+		if !slices.ContainsFunc(others, func(c *Cluster) bool { return c.Mode == Full && c.Slot == slot }) {
+			return slot, nil
+		}
+	}
+	return 0, fmt.Errorf("%d clusters with a node are there, and no more fit into %s: take one down", slots, testRange)
 }
 
 // freePorts finds a port for each name. They lie below the range from which

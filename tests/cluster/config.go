@@ -20,8 +20,8 @@ const cniPlugins = "/usr/lib/cni"
 // view is what a template sees.
 type view struct {
 	*Cluster
-	DNSAddress, PodRange, Bridge, CNIPlugins, PauseImage, CABundle string
-	FakeNodes                                                      []string
+	Bridge, CNIPlugins, PauseImage, CABundle string
+	FakeNodes                                []string
 }
 
 // configFiles are the templates that each mode uses, and where they go.
@@ -59,8 +59,6 @@ func (c *Cluster) render(name string) ([]byte, error) {
 	}
 	seen := view{
 		Cluster:    c,
-		DNSAddress: dnsAddress,
-		PodRange:   podRange,
 		Bridge:     bridge,
 		CNIPlugins: cniPlugins,
 		PauseImage: pauseImage,

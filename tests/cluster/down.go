@@ -43,7 +43,7 @@ func (c *Cluster) remove() error {
 		return err
 	}
 	if c.Mode == Full {
-		if err := disconnectNode(); err != nil {
+		if err := c.Net().disconnect(); err != nil {
 			return err
 		}
 	}

@@ -12,11 +12,27 @@ import (
 // lock takes the lock file, saying what it waits for when another holds it.
 // The kernel gives it back when its holder dies, however it dies.
 func lock(path, purpose string) (release func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
+	return acquire(path, purpose, func() (*os.File, error) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	})
+}
+
+// lockDir takes a folder for a lock, which leaves no file behind.
+func lockDir(path, purpose string) (release func(), err error) {
+	return acquire(path, purpose, func() (*os.File, error) {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, err
+		}
+		return os.Open(path)
+	})
+}
+
+func acquire(path, purpose string, open func() (*os.File, error)) (release func(), err error) {
 	for {
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+		file, err := open()
 		if err != nil {
 			return nil, err
 		}

@@ -9,40 +9,64 @@ import (
 	"strings"
 )
 
-// All addresses come from 198.18.0.0/15, the range set aside for tests, so
-// that none can clash with a network that the machine is on.
+// network holds the addresses of one cluster with a node. All come from
+// 198.18.0.0/15, the range set aside for tests, so that none can clash with a
+// network that the machine is on.
+type network struct {
+	Pods, Services string
+	Node           string // the node itself, and each part that listens
+	FirstService   string // the API server as pods call it
+	DNS            string
+	// The cable between the machine and the node.
+	link                string
+	machineEnd, nodeEnd string
+}
+
 const (
-	clusterRange = "198.18.0.0/16" // pods and services, as one route
-	podRange     = "198.18.0.0/17"
-	serviceRange = "198.18.128.0/17"
-
-	nodeAddress         = "198.18.0.1" // the node, and each part of the cluster
-	nodeNetwork         = nodeAddress + "/17"
-	firstServiceAddress = "198.18.128.1" // the API server as pods call it
-	dnsAddress          = "198.18.128.10"
-
-	// The two ends of the cable between the machine and the node.
-	machineEnd  = "198.19.0.1"
-	nodeEnd     = "198.19.0.2"
-	machineLink = "cachedservice0"
-	nodeLink    = "uplink"
-
-	bridge = "cni0"
+	testRange  = "198.18.0.0/15"
+	slots      = 8 // clusters with a node that fit into the range
+	linkPrefix = "cachedservice"
+	nodeLink   = "uplink"
+	bridge     = "cni0"
 )
 
-// setUpNodeNetwork runs inside the node. It has no default route: what a pod
+// networkOf gives the addresses of a slot. The first has the lower half of
+// the range, for tests with many pods; the others share the upper half, of
+// which the first eighth is for cables.
+func networkOf(slot int) network {
+	pods, services, size := "198.18.0", "198.18.128", 17
+	if slot > 0 {
+		pods, services, size = fmt.Sprintf("198.19.%d", 32*slot), fmt.Sprintf("198.19.%d", 32*slot+16), 20
+	}
+	return network{
+		Pods:         fmt.Sprintf("%s.0/%d", pods, size),
+		Services:     fmt.Sprintf("%s.0/%d", services, size),
+		Node:         pods + ".1",
+		FirstService: services + ".1",
+		DNS:          services + ".10",
+		link:         fmt.Sprintf("%s%d", linkPrefix, slot),
+		machineEnd:   fmt.Sprintf("198.19.0.%d", 4*slot+1),
+		nodeEnd:      fmt.Sprintf("198.19.0.%d", 4*slot+2),
+	}
+}
+
+// Net gives the addresses of the cluster.
+func (c *Cluster) Net() network { return networkOf(c.Slot) }
+
+// setUpInside runs inside the node. It makes no default route: what a pod
 // sends beyond the cluster and the machine is refused at once.
-func setUpNodeNetwork() error {
+func (n network) setUpInside() error {
+	_, size, _ := strings.Cut(n.Pods, "/")
 	for _, command := range []string{
 		"link set lo up",
 		// A bridge takes the lowest address of its ports, and pods would lose the
 		// gateway whenever it changes; a set one stays.
 		"link add " + bridge + " address 02:c5:00:00:00:01 type bridge",
-		"address add " + nodeNetwork + " dev " + bridge,
+		"address add " + n.Node + "/" + size + " dev " + bridge,
 		"link set " + bridge + " up",
 		// Service addresses are on no network: they are rewritten on their way
 		// out, and need a way out to begin with.
-		"route add " + serviceRange + " dev " + bridge,
+		"route add " + n.Services + " dev " + bridge,
 	} {
 		if err := ip(command); err != nil {
 			return err
@@ -61,38 +85,46 @@ func setUpNodeNetwork() error {
 	return nil
 }
 
+// connected tells whether the cable between the machine and the node is there.
+func (n network) connected() bool {
+	_, err := net.InterfaceByName(n.link)
+	return err == nil
+}
+
 // connectNode lays the cable between the machine and the node.
 func (c *Cluster) connectNode(init Process) error {
-	if _, err := net.InterfaceByName(machineLink); err == nil {
+	n := c.Net()
+	if n.connected() {
 		return nil
 	}
-	if err := ip(fmt.Sprintf("link add %s type veth peer name %s netns %d", machineLink, nodeLink, init.PID)); err != nil {
+	if err := ip(fmt.Sprintf("link add %s type veth peer name %s netns %d", n.link, nodeLink, init.PID)); err != nil {
 		return err
 	}
 	err := errors.Join(
 		c.inside(init, func() error {
-			return errors.Join(ip("address add "+nodeEnd+"/30 dev "+nodeLink), ip("link set "+nodeLink+" up"))
+			return errors.Join(ip("address add "+n.nodeEnd+"/30 dev "+nodeLink), ip("link set "+nodeLink+" up"))
 		}),
-		ip("address add "+machineEnd+"/30 dev "+machineLink),
-		ip("link set "+machineLink+" up"),
-		ip("route add "+clusterRange+" via "+nodeEnd))
+		ip("address add "+n.machineEnd+"/30 dev "+n.link),
+		ip("link set "+n.link+" up"),
+		ip("route add "+n.Pods+" via "+n.nodeEnd),
+		ip("route add "+n.Services+" via "+n.nodeEnd))
 	if err != nil {
-		disconnectNode()
+		// Half a cable would be taken for a whole one the next time.
+		return errors.Join(err, n.disconnect())
 	}
-	return err
+	return nil
 }
 
-// disconnectNode takes the cable away; its route and its other end go with it.
-func disconnectNode() error {
-	if _, err := net.InterfaceByName(machineLink); err != nil {
+// disconnect takes the cable away; its routes and its other end go with it.
+func (n network) disconnect() error {
+	if !n.connected() {
 		return nil
 	}
-	err := ip("link delete " + machineLink)
-	// The kernel takes it away by itself when the node's network is gone.
-	if _, gone := net.InterfaceByName(machineLink); gone != nil {
-		return nil
+	// The kernel takes it away by itself once the node's network is gone.
+	if err := ip("link delete " + n.link); err != nil && n.connected() {
+		return err
 	}
-	return err
+	return nil
 }
 
 func ip(arguments string) error {
@@ -103,15 +135,19 @@ func ip(arguments string) error {
 	return nil
 }
 
-// addressesTaken names an interface of the machine that uses the cluster's range.
-func addressesTaken() (string, error) {
-	_, cluster, _ := net.ParseCIDR("198.18.0.0/15")
+// foreignInterface names an interface with an address of the test range that
+// no cluster made.
+func foreignInterface() (string, error) {
+	_, ours, err := net.ParseCIDR(testRange)
+	if err != nil {
+		return "", err
+	}
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return "", err
 	}
 	for _, i := range interfaces {
-		if i.Name == machineLink {
+		if strings.HasPrefix(i.Name, linkPrefix) {
 			continue
 		}
 		addresses, err := i.Addrs()
@@ -119,7 +155,7 @@ func addressesTaken() (string, error) {
 			return "", err
 		}
 		for _, address := range addresses {
-			if own, ok := address.(*net.IPNet); ok && cluster.Contains(own.IP) {
+			if own, ok := address.(*net.IPNet); ok && ours.Contains(own.IP) {
 				return i.Name, nil
 			}
 		}

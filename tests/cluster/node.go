@@ -105,7 +105,7 @@ func runInit(name string) error {
 		return err
 	}
 	if c.Mode == Full {
-		if err := errors.Join(c.setUpMounts(), setUpNodeNetwork(), c.setUpCgroups()); err != nil {
+		if err := errors.Join(c.setUpMounts(), c.Net().setUpInside(), c.setUpCgroups()); err != nil {
 			return err
 		}
 	}

@@ -84,7 +84,7 @@ func (c *Cluster) apiserver() part {
 		"--etcd-cafile=" + c.certPath("ca"),
 		"--etcd-certfile=" + c.certPath("apiserver-client"),
 		"--etcd-keyfile=" + c.keyPath("apiserver-client"),
-		"--service-cluster-ip-range=" + serviceRange,
+		"--service-cluster-ip-range=" + c.Net().Services,
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + c.keyPath("service-account"),
 		"--service-account-signing-key-file=" + c.keyPath("service-account"),

@@ -146,7 +146,7 @@ func (c *Cluster) serverCertificate() *x509.Certificate {
 	template := certificateTemplate(pkix.Name{CommonName: "cluster-" + c.Name})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	template.IPAddresses = []net.IP{
-		net.ParseIP("127.0.0.1"), net.ParseIP(nodeAddress), net.ParseIP(firstServiceAddress),
+		net.ParseIP("127.0.0.1"), net.ParseIP(c.Net().Node), net.ParseIP(c.Net().FirstService),
 	}
 	template.DNSNames = []string{"localhost", c.NodeName()}
 	for _, service := range []string{"kubernetes.default", "metrics-server.kube-system"} {

@@ -64,11 +64,11 @@ func up(wanted request) error {
 		return err
 	}
 	if fresh {
-		if c, err = newCluster(wanted.name, wanted.mode); err != nil {
-			return err
-		}
+		c, err = settle(wanted)
+	} else {
+		err = c.extend(wanted)
 	}
-	if err := c.adopt(wanted, fresh); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := tools.link(c.path("bin"), needed...); err != nil {
@@ -85,26 +85,41 @@ func (c *Cluster) satisfies(wanted request) bool {
 	return (c.Audit || !wanted.audit) && c.Nodes >= wanted.nodes
 }
 
-// adopt writes down what was asked for, and all that follows from it.
-func (c *Cluster) adopt(wanted request, fresh bool) error {
+// settle makes the folder of a new cluster. Addresses and ports are chosen by
+// one command at a time, as they look free until something listens there.
+func settle(wanted request) (*Cluster, error) {
+	release, err := lockDir(stateRoot(), "choosing addresses")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	c, err := newCluster(wanted.name, wanted.mode)
+	if err != nil {
+		return nil, err
+	}
+	c.Audit, c.Nodes = wanted.audit, wanted.nodes
+	if err := c.writePKI(); err != nil {
+		return nil, err
+	}
+	if err := c.writeConfig(); err != nil {
+		return nil, err
+	}
+	// Written last: from here on the cluster counts as made.
+	return c, c.save()
+}
+
+// extend adds what was asked for to a cluster that is there.
+func (c *Cluster) extend(wanted request) error {
 	auditAdded := wanted.audit && !c.Audit
 	c.Audit = c.Audit || wanted.audit
-	if c.Mode == Scale {
-		c.Nodes = max(c.Nodes, wanted.nodes)
-	}
-	if fresh {
-		if err := c.writePKI(); err != nil {
-			return err
-		}
-	}
+	c.Nodes = max(c.Nodes, wanted.nodes)
 	if err := c.writeConfig(); err != nil {
 		return err
 	}
-	// Written last: from here on the cluster counts as made.
 	if err := c.save(); err != nil {
 		return err
 	}
-	if auditAdded && !fresh {
+	if auditAdded {
 		return c.end("apiserver")
 	}
 	return nil
