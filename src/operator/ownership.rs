@@ -111,7 +111,7 @@ fn owns_item(fields: &Value, item: &Value) -> bool {
 }
 
 fn is_leaf(fields: &Value) -> bool {
-    fields.as_object().is_some_and(|members| members.keys().all(|key| key == "."))
+    fields.as_object().is_some_and(Map::is_empty)
 }
 
 /// Empty lists and maps may leave no trace in the managed fields.
@@ -186,7 +186,7 @@ mod tests {
             "/f:metadata/f:labels/f:a",
             "/f:spec/f:selector",
             "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"app\"}/f:image",
-            "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"app\"}/f:ports/k:{\"containerPort\":80,\"protocol\":\"TCP\"}",
+            "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"app\"}/f:ports/k:{\"containerPort\":80,\"protocol\":\"TCP\"}/f:containerPort",
         ] {
             let mut fields = fields();
             let (parent, key) = path.rsplit_once('/').unwrap();
