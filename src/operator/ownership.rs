@@ -146,7 +146,7 @@ mod tests {
 
     fn fields() -> Value {
         json!({
-            "f:metadata": { "f:labels": { "f:a": {} } },
+            "f:metadata": { "f:labels": { ".": {}, "f:a": {} } },
             "f:spec": {
                 "f:selector": {},
                 "f:template": { "f:spec": { "f:containers": { "k:{\"name\":\"app\"}": {

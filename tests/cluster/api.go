@@ -123,10 +123,12 @@ func readyAmong(data []byte, wanted []string) error {
 		}
 		reason := "it has reported no Ready condition"
 		for _, condition := range node.Status.Conditions {
-			if condition.Type == "Ready" && condition.Status == "True" {
-				reason = ""
-			} else if condition.Type == "Ready" {
-				reason = condition.Message
+			if condition.Type != "Ready" {
+				continue
+			}
+			reason = ""
+			if condition.Status != "True" {
+				reason = "it says " + condition.Message
 			}
 		}
 		for _, taint := range node.Spec.Taints {

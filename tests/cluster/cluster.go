@@ -171,7 +171,9 @@ func otherClusters(name string) ([]*Cluster, error) {
 // freeSlot finds addresses that no other cluster has.
 func freeSlot(others []*Cluster) (int, error) {
 	for slot := range slots {
-		if !slices.ContainsFunc(others, func(c *Cluster) bool { return c.Mode == Full && c.Slot == slot }) {
+		taken := slices.ContainsFunc(others, func(c *Cluster) bool { return c.Mode == Full && c.Slot == slot })
+		// The cable shows a cluster that is kept in another folder.
+		if !taken && !networkOf(slot).connected() {
 			return slot, nil
 		}
 	}

@@ -87,9 +87,9 @@ func (c *Cluster) startInit() (Process, error) {
 	}
 	_ = report.Close()
 	_ = answer.SetReadDeadline(time.Now().Add(30 * time.Second))
-	said, err := io.ReadAll(answer)
-	if err != nil || string(said) != "ready" {
-		return Process{}, fmt.Errorf("the first process did not get ready: %w\n%s", err, c.logTail("init"))
+	// It closes the pipe when it is ready, and when it dies.
+	if said, err := io.ReadAll(answer); err != nil || len(said) == 0 {
+		return Process{}, fmt.Errorf("the first process could not set up the cluster's namespaces; %s", c.logTail("init"))
 	}
 	return process, nil
 }

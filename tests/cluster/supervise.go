@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	startLimit = 90 * time.Second // for one part to get healthy, on a machine that is busy
-	endLimit   = 30 * time.Second // for a killed process to be gone
-	probeLimit = 3 * time.Second  // for one answer; a stopped process gives none
+	startLimit  = 90 * time.Second // for one part to get healthy, on a machine that is busy
+	reviveLimit = 5 * time.Second  // for a running one to get healthy by itself
+	endLimit    = 30 * time.Second // for a killed process to be gone
+	probeLimit  = 3 * time.Second  // for one answer; a stopped process gives none
 )
 
 func (c *Cluster) recordPath(name string) string { return c.path("parts", name+".json") }
@@ -102,7 +103,8 @@ func (c *Cluster) start(init Process, p part) (Process, error) {
 // whether it had to.
 func (c *Cluster) ensure(ctx context.Context, init Process, p part) (started bool, err error) {
 	if process, err := c.running(p.name); err == nil {
-		if c.probe(ctx, p) == nil {
+		err := until(ctx, reviveLimit, func(ctx context.Context) error { return c.probe(ctx, p) })
+		if err == nil {
 			return false, nil
 		}
 		if err := process.kill(endLimit); err != nil {
