@@ -21,6 +21,8 @@ pub mod observe;
 pub mod ownership;
 pub mod plan;
 pub mod reconcile;
+#[cfg(test)]
+mod sample;
 pub mod seen;
 pub mod status;
 pub mod triggers;

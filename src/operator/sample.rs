@@ -1,0 +1,129 @@
+//! What the unit tests of the pure parts start from.
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+use super::{
+    apply::Applied,
+    observe::Seen,
+    plan::{Credentials, Defaults, Invalid, Plan, plan},
+    seen::{SeenAutoscaler, SeenDeployment, SeenStatefulSet, Sighting},
+};
+use crate::api::{
+    CachedService, CachedServiceStatus,
+    names::{APPLIED_ANNOTATION, SECRET_PASSWORD, SECRET_SALT},
+};
+
+/// The CachedService `prod/shop` in its third generation; `spec` needs no image.
+pub(super) fn service(spec: Value) -> CachedService {
+    let mut all = json!({ "image": "example.com/shop:1.4" });
+    if let (Value::Object(all), Value::Object(given)) = (&mut all, spec) {
+        all.extend(given);
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "cachedservice.dev/v1alpha1",
+        "kind": "CachedService",
+        "metadata": { "name": "shop", "namespace": "prod", "uid": "0-1", "generation": 3 },
+        "spec": all,
+    }))
+    .unwrap()
+}
+
+/// A namespace in which there is nothing yet.
+pub(super) fn nothing() -> Seen {
+    Seen {
+        redis_secret: Sighting::Absent,
+        redis_config: Sighting::Absent,
+        redis_service: Sighting::Absent,
+        stateful_set: Sighting::Absent,
+        service: Sighting::Absent,
+        disruption_budget: Sighting::Absent,
+        deployment: Sighting::Absent,
+        autoscaler: Sighting::Absent,
+        credentials: credentials("first"),
+        external: None,
+        troubles: Vec::new(),
+        redis_refusal: None,
+        status: CachedServiceStatus::default(),
+        provisional: false,
+    }
+}
+
+/// The credentials with this password.
+pub(super) fn credentials(password: &str) -> Credentials {
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let data = [(SECRET_PASSWORD.to_owned(), bytes(password)), (SECRET_SALT.to_owned(), bytes("salt"))];
+    Credentials::read(&data.into(), Credentials::random())
+}
+
+/// The plan for `prod/shop` with this spec.
+pub(super) fn planned(spec: Value, seen: &Seen) -> Result<Plan, Invalid> {
+    plan(&service(spec), seen, &Defaults { redis_image: "redis:8.2".to_owned() })
+}
+
+/// The Deployment `shop` in its second generation, which its controller has seen.
+pub(super) fn deployment(replicas: i32, status: &Value) -> SeenDeployment {
+    let mut deployment: SeenDeployment = serde_json::from_value(json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "shop", "namespace": "prod", "generation": 2 },
+        "spec": { "replicas": replicas },
+        "status": status,
+    }))
+    .unwrap();
+    deployment.status.observed_generation.get_or_insert(2);
+    deployment
+}
+
+/// The HorizontalPodAutoscaler `shop`.
+pub(super) fn autoscaler(status: &Value) -> SeenAutoscaler {
+    serde_json::from_value(json!({
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": { "name": "shop", "namespace": "prod" },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// The StatefulSet `shop-redis` in its second generation, applied with `digest`.
+pub(super) fn stateful_set(digest: &str, status: &Value) -> SeenStatefulSet {
+    let mut set: SeenStatefulSet = serde_json::from_value(json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": "shop-redis", "namespace": "prod", "uid": "0-2", "generation": 2,
+            "annotations": { APPLIED_ANNOTATION: digest },
+        },
+        "status": status,
+    }))
+    .unwrap();
+    set.status.observed_generation.get_or_insert(2);
+    set
+}
+
+/// An apply that found every child as it should be, with what `seen` shows.
+pub(super) fn applied(seen: &Seen) -> Applied {
+    fn outcome<K>(sighting: &Sighting<K>) -> super::apply::Outcome<K> {
+        match sighting {
+            Sighting::Ours(object) => Ok(Some(object.clone())),
+            Sighting::Absent | Sighting::Foreign { .. } => Ok(None),
+        }
+    }
+    Applied {
+        redis_secret: outcome(&seen.redis_secret),
+        redis_config: outcome(&seen.redis_config),
+        redis_service: outcome(&seen.redis_service),
+        stateful_set: outcome(&seen.stateful_set),
+        service: outcome(&seen.service),
+        disruption_budget: outcome(&seen.disruption_budget),
+        deployment: outcome(&seen.deployment),
+        autoscaler: outcome(&seen.autoscaler),
+        changes: Vec::new(),
+    }
+}
+
+/// An object that is ours.
+pub(super) fn ours<K>(object: K) -> Sighting<K> {
+    Sighting::Ours(std::sync::Arc::new(object))
+}
