@@ -1,0 +1,12 @@
+//! What the operator does, seen through a real API server with its controllers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod children;
+
+/// The cluster of these tests.
+async fn sandbox() -> support::Sandbox {
+    support::Sandbox::new(support::Cluster::up("tests").await).await
+}

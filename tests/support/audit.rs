@@ -1,0 +1,113 @@
+//! Who asked the API server for what, from its audit log.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use rand::RngExt;
+use serde::Deserialize;
+
+use super::{Cluster, Sandbox, until};
+
+/// A point in time, as a place in the audit log.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditMark(u64);
+
+/// One request that is over.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    pub verb: String,
+    #[serde(rename = "requestURI")]
+    pub uri: String,
+    user: User,
+    object_ref: Option<ObjectRef>,
+    response_status: Option<ResponseStatus>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+struct User {
+    username: String,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+struct ObjectRef {
+    resource: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+struct ResponseStatus {
+    code: Option<u16>,
+}
+
+impl AuditEntry {
+    /// The plural of the kind.
+    pub fn resource(&self) -> &str {
+        self.object_ref.as_ref().and_then(|object| object.resource.as_deref()).unwrap_or_default()
+    }
+
+    /// The HTTP status of the answer.
+    pub fn code(&self) -> u16 {
+        self.response_status.as_ref().and_then(|status| status.code).unwrap_or_default()
+    }
+
+    /// Whether it asked to change something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether it is part of the leader election.
+    pub fn is_election(&self) -> bool {
+        self.resource() == "leases"
+    }
+}
+
+impl Sandbox {
+    /// The present, for [`Self::audit_since`].
+    pub async fn audit_mark(&self) -> AuditMark {
+        AuditMark(self.barrier(AuditMark(0)).await.1)
+    }
+
+    /// The requests of a user that ended since `mark`, the election's apart.
+    /// Watches are left out: they appear at their end.
+    pub async fn audit_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
+        let (text, _) = self.barrier(mark).await;
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<AuditEntry>(line).ok())
+            .filter(|entry| entry.user.username == user && entry.verb != "watch" && !entry.is_election())
+            .collect()
+    }
+
+    /// The writes among [`Self::audit_since`].
+    pub async fn writes_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
+        self.audit_since(mark, user).await.into_iter().filter(AuditEntry::is_write).collect()
+    }
+
+    /// Everything in the log from `mark` to a request of our own that is made
+    /// now: a request is logged after its answer has been sent.
+    async fn barrier(&self, mark: AuditMark) -> (String, u64) {
+        let name = format!("barrier-{:016x}", rand::rng().random::<u64>());
+        self.api::<ConfigMap>().get_opt(&name).await.expect("ask for what is not there");
+        until(Duration::from_secs(5), async || {
+            let (text, end) = self.cluster.audit_text(mark);
+            if text.contains(&name) { Ok((text, end)) } else { Err("the audit log lags".to_owned()) }
+        })
+        .await
+    }
+}
+
+impl Cluster {
+    /// What was logged since `mark`, up to the last whole line, and where that ends.
+    fn audit_text(&self, mark: AuditMark) -> (String, u64) {
+        let mut file = File::open(&self.audit_log).expect("the audit log");
+        file.seek(SeekFrom::Start(mark.0)).expect("a place in the audit log");
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).expect("read the audit log");
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        bytes.truncate(end);
+        (String::from_utf8(bytes).expect("text"), mark.0 + end as u64)
+    }
+}

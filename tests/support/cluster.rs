@@ -1,0 +1,149 @@
+//! A real API server with its controllers and no node, from `tests/cluster`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::DynamicObject,
+    discovery::ApiResource,
+};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::until;
+
+/// Label on the namespaces that a test binary made; its value is the binary.
+pub(super) const TEST_LABEL: &str = "cachedservice.dev/test";
+/// The test binary that this is compiled into.
+pub(super) const TEST_BINARY: &str = env!("CARGO_CRATE_NAME");
+
+/// A running cluster, with the CRD installed.
+pub struct Cluster {
+    name: &'static str,
+    kubeconfig: Kubeconfig,
+    pub(super) audit_log: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster `name`, started if it is not running. One for each test binary.
+    pub async fn up(name: &'static str) -> &'static Self {
+        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+        let cluster = CLUSTER.get_or_init(|| Self::start(name)).await;
+        assert_eq!(cluster.name, name, "a test binary has one cluster");
+        cluster
+    }
+
+    async fn start(name: &'static str) -> Self {
+        // It fails only where it is set already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        tool(&["up", "--mode", "control-plane", "--audit", "--name", name]);
+        let kubeconfig = tool(&["kubeconfig", "--name", name]);
+        let cluster = Self {
+            name,
+            kubeconfig: Kubeconfig::read_from(kubeconfig.trim()).expect("the cluster's kubeconfig"),
+            audit_log: PathBuf::from(tool(&["audit-log", "--name", name]).trim()),
+        };
+        let client = cluster.client().await;
+        cluster.forget_earlier_runs(&client).await;
+        install_crd(&client).await;
+        cluster
+    }
+
+    /// The administrator's client. Bound to the runtime that it is made in.
+    pub async fn client(&self) -> Client {
+        Client::try_from(self.config(self.kubeconfig.clone()).await).expect("a client")
+    }
+
+    /// Kills a part of the control plane, starts it and waits until it is healthy.
+    pub fn restart(&self, part: &str) {
+        tool(&["restart", "--name", self.name, part]);
+    }
+
+    /// The address and certificate authority of this cluster with other credentials.
+    pub(super) fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Value {
+        let mut kubeconfig = serde_json::to_value(&self.kubeconfig).expect("a kubeconfig is JSON");
+        kubeconfig["users"][0]["user"] = serde_json::json!({ "token": token });
+        kubeconfig["contexts"][0]["context"]["namespace"] = namespace.into();
+        kubeconfig
+    }
+
+    pub(super) async fn config(&self, kubeconfig: Kubeconfig) -> Config {
+        let options = KubeConfigOptions::default();
+        Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a client configuration")
+    }
+
+    async fn forget_earlier_runs(&self, client: &Client) {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let earlier = ListParams::default().labels(&format!("{TEST_LABEL}={TEST_BINARY}"));
+        for namespace in namespaces.list_metadata(&earlier).await.expect("list namespaces") {
+            let name = namespace.metadata.name.unwrap_or_default();
+            let _ = namespaces.delete(&name, &DeleteParams::background()).await;
+        }
+    }
+}
+
+/// Applies each document of a YAML text, as an administrator would.
+pub(super) async fn apply_yaml(client: &Client, yaml: &str) {
+    for document in serde_saphyr::from_multiple::<Value>(yaml).expect("YAML") {
+        apply(client, document).await;
+    }
+}
+
+async fn apply(client: &Client, document: Value) {
+    let object: DynamicObject = serde_json::from_value(document).expect("a Kubernetes object");
+    let types = object.types.as_ref().expect("apiVersion and kind");
+    let resource = ApiResource::from_gvk(&types.try_into().expect("a group, version and kind"));
+    let name = object.metadata.name.clone().expect("a name");
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let parameters = PatchParams::apply(TEST_BINARY).force();
+    api.patch(&name, &parameters, &Patch::Apply(&object)).await.expect("apply");
+}
+
+async fn install_crd(client: &Client) {
+    let yaml = std::fs::read_to_string(repository().join("crds/cachedservices.cachedservice.dev.yaml"));
+    let yaml = yaml.expect("the CRD; `make generate` writes it");
+    apply_yaml(client, &yaml).await;
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    until(Duration::from_secs(10), async || {
+        let crd = crds.get("cachedservices.cachedservice.dev").await.map_err(|error| error.to_string())?;
+        let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+        let established =
+            conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True");
+        established.then_some(()).ok_or_else(|| format!("the CRD is not established: {conditions:?}"))
+    })
+    .await;
+}
+
+/// Runs the cluster tool and returns what it prints.
+pub(super) fn tool(arguments: &[&str]) -> String {
+    let output = Command::new("timeout")
+        .arg("600")
+        .arg(repository().join("tests/cluster/cluster"))
+        .args(arguments)
+        .output()
+        .expect("run tests/cluster/cluster");
+    assert!(
+        output.status.success(),
+        "cluster {}: {}{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+pub(super) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,146 @@
+//! A layer between the operator and the API server that makes chosen requests fail.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use kube::client::{Body, DynBody};
+use serde_json::json;
+use tokio::sync::watch;
+use tower::{BoxError, Layer, Service};
+
+/// Which requests fail, and how. A clone shares the state.
+#[derive(Clone)]
+pub struct Faults(Arc<State>);
+
+struct State {
+    writes: watch::Sender<usize>,
+    last_write: Option<usize>,
+    refused: Mutex<Vec<Refusal>>,
+}
+
+/// Requests of this method whose path contains this text get this answer.
+struct Refusal {
+    method: Method,
+    path: String,
+    code: u16,
+    message: String,
+    times: usize,
+}
+
+impl Faults {
+    /// None so far.
+    pub fn none() -> Self {
+        Self::with(None)
+    }
+
+    /// Everything works up to the write of this number, counted from 1: the API
+    /// server carries it out, but neither it nor any later request is answered.
+    pub fn dead_after_write(number: usize) -> Self {
+        Self::with(Some(number))
+    }
+
+    fn with(last_write: Option<usize>) -> Self {
+        let (writes, _) = watch::channel(0);
+        Self(Arc::new(State { writes, last_write, refused: Mutex::default() }))
+    }
+
+    /// Answers the next `times` requests of this method and path with an error.
+    pub fn refuse(&self, times: usize, method: Method, path: &str, code: u16, message: &str) {
+        let (path, message) = (path.to_owned(), message.to_owned());
+        self.0.refused.lock().unwrap().push(Refusal { method, path, code, message, times });
+    }
+
+    /// How many writes the API server has carried out.
+    pub fn writes(&self) -> usize {
+        *self.0.writes.borrow()
+    }
+
+    /// Waits until the last write that is let through has been carried out.
+    pub async fn until_dead(&self) {
+        let last = self.0.last_write.expect("a write to be dead after");
+        self.0.writes.subscribe().wait_for(|writes| *writes >= last).await.expect("the state lives");
+    }
+}
+
+impl State {
+    fn is_dead(&self) -> bool {
+        self.last_write.is_some_and(|last| *self.writes.borrow() >= last)
+    }
+
+    fn refusal(&self, request: &Request<Body>) -> Option<Response<Box<DynBody>>> {
+        let mut refused = self.refused.lock().unwrap();
+        let refusal = refused.iter_mut().find(|refusal| {
+            refusal.times > 0
+                && refusal.method == *request.method()
+                && request.uri().path().contains(&refusal.path)
+        })?;
+        refusal.times -= 1;
+        let status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "code": refusal.code,
+            "message": refusal.message,
+        });
+        let body = Full::from(status.to_string()).map_err(BoxError::from);
+        let response = Response::builder().status(refusal.code).header("Content-Type", "application/json");
+        Some(response.body(Box::new(body) as Box<DynBody>).expect("a response"))
+    }
+}
+
+impl<S> Layer<S> for Faults {
+    type Service = Faulty<S>;
+
+    fn layer(&self, inner: S) -> Faulty<S> {
+        Faulty { inner, state: self.0.clone() }
+    }
+}
+
+/// A connection with faults.
+pub struct Faulty<S> {
+    inner: S,
+    state: Arc<State>,
+}
+
+impl<S> Service<Request<Body>> for Faulty<S>
+where
+    S: Service<Request<Body>, Response = Response<Box<DynBody>>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Box<DynBody>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if self.state.is_dead() {
+            return Box::pin(pending());
+        }
+        if let Some(refusal) = self.state.refusal(&request) {
+            return Box::pin(async { Ok(refusal) });
+        }
+        let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let answer = self.inner.call(request);
+        let state = self.state.clone();
+        Box::pin(async move {
+            let answer = answer.await;
+            if is_write {
+                state.writes.send_modify(|writes| *writes += 1);
+            }
+            if state.is_dead() {
+                return pending().await;
+            }
+            answer
+        })
+    }
+}

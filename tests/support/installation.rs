@@ -1,0 +1,128 @@
+//! What an installation of the operator is made of: a service account, and the
+//! rights that the Helm chart gives it.
+
+use std::{fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use cachedservice::{
+    operator::{
+        client::{REQUEST_TIMEOUT, configured, guard},
+        lease::Leadership,
+    },
+    telemetry::Metrics,
+};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{Api, Client, api::PostParams, client::ClientBuilder, config::Kubeconfig};
+
+use super::{
+    Faults, InProcess, Operator, Sandbox,
+    cluster::{apply_yaml, repository, tool},
+};
+
+/// Release, service account, Role and Lease bear this name.
+pub const RELEASE: &str = "cachedservice-operator";
+
+/// A service account with the chart's rights, and its kubeconfig.
+pub struct Installation {
+    /// The namespace of the service account and the Lease.
+    pub namespace: String,
+    /// The only namespace that is looked after; all, if there is none.
+    pub watched: Option<String>,
+    /// How the audit log names it.
+    pub user: String,
+    pub(super) kubeconfig_path: PathBuf,
+    kubeconfig: Kubeconfig,
+    cluster: &'static super::Cluster,
+}
+
+impl Installation {
+    pub(super) async fn in_namespace(sandbox: &Sandbox) -> Self {
+        Self::install(sandbox, Some(&sandbox.namespace)).await
+    }
+
+    /// With rights in all namespaces. Only one at a time: its ClusterRole has a fixed name.
+    pub async fn cluster_wide(sandbox: &Sandbox) -> Self {
+        Self::install(sandbox, None).await
+    }
+
+    async fn install(sandbox: &Sandbox, watched: Option<&str>) -> Self {
+        let Sandbox { cluster, client, namespace } = sandbox;
+        apply_yaml(client, &rendered(namespace, watched)).await;
+        let accounts: Api<ServiceAccount> = sandbox.api();
+        let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
+        let token = accounts.create_token_request(RELEASE, &PostParams::default(), &request).await;
+        let token = token.expect("a token").status.and_then(|status| status.token).expect("a token");
+        let kubeconfig = cluster.kubeconfig_with_token(namespace, &token);
+        let kubeconfig_path = scratch(&format!("{namespace}.kubeconfig"));
+        write_private(&kubeconfig_path, &kubeconfig.to_string());
+        Self {
+            namespace: namespace.clone(),
+            watched: watched.map(ToOwned::to_owned),
+            user: format!("system:serviceaccount:{namespace}:{RELEASE}"),
+            kubeconfig: serde_json::from_value(kubeconfig).expect("a kubeconfig"),
+            kubeconfig_path,
+            cluster,
+        }
+    }
+
+    /// Starts the operator's binary.
+    pub fn start(&self, identity: &str) -> Operator {
+        self.start_with(identity, &[])
+    }
+
+    /// Starts the operator's binary with further arguments.
+    pub fn start_with(&self, identity: &str, arguments: &[&str]) -> Operator {
+        Operator::start(self, identity, arguments)
+    }
+
+    /// Starts the control loop in this process, without an election; `faults`
+    /// stands between it and the API server.
+    pub async fn start_in_process(&self, faults: &Faults) -> InProcess {
+        let config = configured(self.cluster.config(self.kubeconfig.clone()).await);
+        let connection = ClientBuilder::try_from(config).expect("a connection").with_layer(faults);
+        let metrics = Metrics::default();
+        let client = guard(connection, &Leadership::always(), &metrics, REQUEST_TIMEOUT);
+        InProcess::start(client, self.watched.as_deref(), metrics)
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        // It holds a token; whoever wants to look on after a failure finds the log.
+        let _ = fs::remove_file(&self.kubeconfig_path);
+    }
+}
+
+/// A file of this run, below the target directory.
+pub(super) fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn rendered(namespace: &str, watched: Option<&str>) -> String {
+    let chart = repository().join("charts/cachedservice-operator");
+    let watch = format!("watchNamespace={}", watched.unwrap_or_default());
+    tool(&[
+        "helm",
+        "template",
+        RELEASE,
+        chart.to_str().expect("a path in UTF-8"),
+        "--namespace",
+        namespace,
+        "--set",
+        &watch,
+        "--set",
+        "image.repository=not-pulled",
+        "--show-only",
+        "templates/serviceaccount.yaml",
+        "--show-only",
+        "templates/rbac.yaml",
+    ])
+}
+
+fn write_private(path: &PathBuf, text: &str) {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+    file.as_mut().expect("a file below target").write_all(text.as_bytes()).expect("write");
+}

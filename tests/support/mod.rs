@@ -1,0 +1,35 @@
+//! What the tests against a real API server share.
+//!
+//! ```text
+//! Cluster ─▶ Sandbox (a namespace of one test) ─▶ Installation (service account, RBAC of the chart)
+//!                                                     ├─▶ Operator   (the real binary)
+//!                                                     └─▶ InProcess  (the control loop, behind Faults)
+//! ```
+//!
+//! Each test has a namespace of its own and an operator that looks after that
+//! namespace alone, so tests run side by side, and the audit log tells the
+//! operators apart by their service accounts.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code, unused_imports)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod audit;
+mod cluster;
+mod faults;
+mod in_process;
+mod installation;
+mod kubelet;
+mod operator;
+mod sandbox;
+mod wait;
+
+pub use audit::{AuditEntry, AuditMark};
+pub use cluster::Cluster;
+pub use faults::Faults;
+pub use in_process::InProcess;
+pub use installation::Installation;
+pub use kubelet::Kubelet;
+pub use operator::Operator;
+pub use sandbox::{Sandbox, condition};
+pub use wait::until;

@@ -1,0 +1,125 @@
+//! The namespace of one test.
+
+use std::time::Duration;
+
+use cachedservice::api::CachedService;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::Namespace,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Cluster, Installation, Kubelet,
+    cluster::{TEST_BINARY, TEST_LABEL, repository},
+    until,
+};
+
+/// The namespace of one test, and an administrator's client.
+pub struct Sandbox {
+    pub cluster: &'static Cluster,
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Sandbox {
+    /// A new namespace.
+    pub async fn new(cluster: &'static Cluster) -> Self {
+        let client = cluster.client().await;
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{TEST_BINARY}-")),
+                labels: Some([(TEST_LABEL.to_owned(), TEST_BINARY.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let made = namespaces.create(&PostParams::default(), &namespace).await.expect("create a namespace");
+        Self { cluster, client, namespace: made.name_any() }
+    }
+
+    /// The objects of a kind in this namespace.
+    pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// A service account for the operator, with the rights that the chart gives in this namespace.
+    pub async fn install(&self) -> Installation {
+        Installation::in_namespace(self).await
+    }
+
+    /// Lets every pod of this namespace become Ready, as a kubelet would.
+    pub fn kubelet(&self) -> Kubelet {
+        Kubelet::start(self)
+    }
+
+    /// Applies a CachedService of this spec, as `kubectl apply --server-side` would.
+    pub async fn apply(&self, name: &str, spec: Value) -> CachedService {
+        self.try_apply(name, spec).await.expect("apply the CachedService")
+    }
+
+    /// As [`Self::apply`], for a spec that the API server may refuse.
+    pub async fn try_apply(&self, name: &str, spec: Value) -> kube::Result<CachedService> {
+        let manifest = json!({
+            "apiVersion": CachedService::api_version(&()),
+            "kind": CachedService::kind(&()),
+            "metadata": { "name": name, "namespace": self.namespace },
+            "spec": spec,
+        });
+        self.api().patch(name, &PatchParams::apply(TEST_BINARY).force(), &Patch::Apply(manifest)).await
+    }
+
+    /// Applies `examples/NAME.yaml` and returns its CachedService.
+    pub async fn apply_example(&self, example: &str) -> CachedService {
+        let path = repository().join("examples").join(example).with_extension("yaml");
+        let yaml = std::fs::read_to_string(path).expect("an example");
+        let manifest: Value = serde_saphyr::from_str(&yaml).expect("YAML");
+        let name = manifest["metadata"]["name"].as_str().expect("a name").to_owned();
+        self.apply(&name, manifest["spec"].clone()).await
+    }
+
+    /// The CachedService as it is now.
+    pub async fn service(&self, name: &str) -> CachedService {
+        self.api().get(name).await.expect("get the CachedService")
+    }
+
+    /// Waits until the condition `type_` of the present generation has this status and reason.
+    #[track_caller]
+    pub fn until_condition<'a>(
+        &'a self,
+        limit: Duration,
+        name: &'a str,
+        type_: &'a str,
+        status: &'a str,
+        reason: &'a str,
+    ) -> impl Future<Output = Condition> + 'a {
+        until(limit, async move || {
+            let service = self.service(name).await;
+            let found = condition(&service, type_);
+            let current = found.as_ref().filter(|found| {
+                found.status == status
+                    && found.reason == reason
+                    && found.observed_generation == service.metadata.generation
+            });
+            current.cloned().ok_or_else(|| format!("{name}: no {type_}={status} {reason}, but {found:?}"))
+        })
+    }
+
+    /// Waits until the CachedService serves.
+    #[track_caller]
+    pub fn until_ready<'a>(&'a self, name: &'a str) -> impl Future<Output = Condition> + 'a {
+        self.until_condition(Duration::from_secs(20), name, "Ready", "True", "Serving")
+    }
+}
+
+/// A condition in the status.
+pub fn condition(service: &CachedService, type_: &str) -> Option<Condition> {
+    let conditions = &service.status.as_ref()?.conditions;
+    conditions.iter().find(|condition| condition.type_ == type_).cloned()
+}
