@@ -1,6 +1,11 @@
 //! The operator's command line: parse, wire, run.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use cachedservice::{
     api::{crd_yaml, parse_duration},
@@ -95,7 +100,7 @@ struct Run {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
-        Command::Crd => print!("{}", crd_yaml()?),
+        Command::Crd => print_crd()?,
         Command::Run(settings) => {
             init_logs(settings.log_format, &settings.log_filter)?;
             tokio::runtime::Builder::new_multi_thread()
@@ -106,6 +111,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+fn print_crd() -> Result<(), Box<dyn Error>> {
+    match io::stdout().write_all(crd_yaml()?.as_bytes()) {
+        // The reader has seen enough (`| head`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 async fn run(settings: Run) -> Result<(), Box<dyn Error>> {

@@ -10,7 +10,7 @@ use kube::{
     runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo};
 use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinHandle, time};
 
@@ -109,7 +109,8 @@ impl Externals {
 
     fn follow(&self, service: ObjectRef<CachedService>, url: SecretKeyRef) -> Followed {
         let (sender, state) = watch::channel(ExternalState::Unknown);
-        let secrets = Api::namespaced(self.client.clone(), service.namespace.as_deref().unwrap_or_default());
+        let namespace = service.namespace.clone().unwrap_or_default();
+        let secrets = Api::namespaced(self.client.clone(), &namespace);
         let triggers = self.triggers.clone();
         let tell = move |state: ExternalState| {
             let changed = sender.send_if_modified(|known| {
@@ -121,14 +122,14 @@ impl Externals {
                 triggers.send(service.clone());
             }
         };
-        let task = tokio::spawn(follow_secret(secrets, url.clone(), Arc::new(tell)));
+        let task = tokio::spawn(follow_secret(secrets, url.clone(), namespace, Arc::new(tell)));
         Followed { url, state, task }
     }
 }
 
 type Tell = Arc<dyn Fn(ExternalState) + Send + Sync>;
 
-async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, tell: Tell) {
+async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: String, tell: Tell) {
     let mut changes = std::pin::pin!(watcher::watch_object(secrets, &url.name).default_backoff());
     let mut check: Option<JoinHandle<()>> = None;
     let mut revision = None;
@@ -140,7 +141,7 @@ async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, tell: Tell) {
                 continue;
             }
         };
-        let target = target(secret.as_ref(), &url);
+        let target = target(secret.as_ref(), &url, &namespace);
         let present = target.as_ref().ok().map(|target| target.revision.clone());
         if present.is_some() && present == revision {
             continue;
@@ -165,7 +166,11 @@ struct Target {
     revision: String,
 }
 
-fn target(secret: Option<&Secret>, url: &SecretKeyRef) -> Result<Target, (&'static str, String)> {
+fn target(
+    secret: Option<&Secret>,
+    url: &SecretKeyRef,
+    namespace: &str,
+) -> Result<Target, (&'static str, String)> {
     let SecretKeyRef { name, key } = url;
     let secret = secret.ok_or_else(|| {
         (
@@ -187,6 +192,8 @@ fn target(secret: Option<&Secret>, url: &SecretKeyRef) -> Result<Target, (&'stat
     };
     let text = std::str::from_utf8(&value.0).map_err(|_| refuse())?;
     let info = text.trim_end().into_connection_info().map_err(|_| refuse())?;
+    let address = reachable_from_here(info.addr().clone(), namespace).ok_or_else(refuse)?;
+    let info = info.set_addr(address);
     let mut hash = Sha256::new();
     // Keyed with an identity that only readers of the Secret know.
     hash.update(secret.uid().unwrap_or_default());
@@ -197,6 +204,19 @@ fn target(secret: Option<&Secret>, url: &SecretKeyRef) -> Result<Target, (&'stat
         revision: hex(&hash.finalize())[..16].to_owned(),
         client: redis::Client::open(info).map_err(|_| refuse())?,
     })
+}
+
+/// The application's pods look a bare name up in their own namespace first; the
+/// operator lives in another. With TLS the name has to stay: the certificate is for it.
+fn reachable_from_here(address: ConnectionAddr, namespace: &str) -> Option<ConnectionAddr> {
+    match address {
+        ConnectionAddr::Tcp(host, port) if !host.contains(['.', ':']) => {
+            Some(ConnectionAddr::Tcp(format!("{host}.{namespace}.svc"), port))
+        }
+        ConnectionAddr::Tcp(..) | ConnectionAddr::TcpTls { .. } => Some(address),
+        // A socket of the operator's own file system is nobody's Redis.
+        _ => None,
+    }
 }
 
 impl fmt::Debug for Target {
@@ -247,21 +267,35 @@ mod tests {
 
     #[test]
     fn a_missing_secret_and_a_missing_key_are_told_apart() {
-        assert_eq!(target(None, &url()).unwrap_err().0, "SecretMissing");
-        assert_eq!(target(Some(&Secret::default()), &url()).unwrap_err().0, "SecretKeyMissing");
+        assert_eq!(target(None, &url(), "n").unwrap_err().0, "SecretMissing");
+        assert_eq!(target(Some(&Secret::default()), &url(), "n").unwrap_err().0, "SecretKeyMissing");
     }
 
     #[test]
     fn a_broken_url_is_refused_without_telling_it() {
-        let (reason, message) = target(Some(&secret("http://user:hunter2@host")), &url()).unwrap_err();
+        let (reason, message) = target(Some(&secret("http://user:hunter2@host")), &url(), "n").unwrap_err();
         assert_eq!(reason, "InvalidUrl");
         assert!(!message.contains("hunter2"), "{message}");
     }
 
     #[test]
+    fn a_socket_of_the_operators_own_file_system_is_refused() {
+        let (reason, _) = target(Some(&secret("unix:///run/redis.sock")), &url(), "n").unwrap_err();
+        assert_eq!(reason, "InvalidUrl");
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_up_where_the_pods_look_it_up() {
+        let endpoint = |url_text: &str| target(Some(&secret(url_text)), &url(), "prod").unwrap().endpoint;
+        assert_eq!(endpoint("redis://cache:6379"), "cache.prod.svc:6379");
+        assert_eq!(endpoint("redis://cache.other:6379"), "cache.other:6379");
+        assert_eq!(endpoint("redis://10.0.0.1:6379"), "10.0.0.1:6379");
+    }
+
+    #[test]
     fn the_endpoint_holds_no_password() {
-        let target = target(Some(&secret("redis://user:hunter2@host:7000/1")), &url()).unwrap();
-        assert_eq!(target.endpoint, "host:7000");
+        let target = target(Some(&secret("redis://user:hunter2@host.example:7000/1")), &url(), "n").unwrap();
+        assert_eq!(target.endpoint, "host.example:7000");
         assert!(!format!("{target:?}").contains("hunter2"));
     }
 }

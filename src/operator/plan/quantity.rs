@@ -5,6 +5,7 @@
 ///
 /// Source: Kubernetes API reference, "Quantity".
 pub(super) fn bytes(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('+').unwrap_or(text);
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -67,6 +68,10 @@ mod tests {
             ("1500m", 1),
             (".5Ki", 512),
             ("1.Ki", 1024),
+            ("+256Mi", 268_435_456),
+            ("12e+3", 12_000),
+            ("12E-3", 0),
+            ("1E", 1_000_000_000_000_000_000),
         ] {
             assert_eq!(bytes(text), Some(expected), "{text}");
         }
@@ -74,7 +79,9 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_of_bytes_is_refused() {
-        for text in ["", ".", "-1Mi", "1Zi", "Mi", "1 Mi", "1e", "99999999999Ei", "1e99"] {
+        for text in
+            ["", ".", "-1Mi", "++1Mi", "+", "1.2.3", "1Zi", "Mi", "1 Mi", "1e", "99999999999Ei", "1e99"]
+        {
             assert_eq!(bytes(text), None, "{text}");
         }
     }
