@@ -1,0 +1,57 @@
+# `make help` lists the targets.
+
+CLUSTER := tests/cluster/cluster
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## A real cluster, the operator, a CachedService, load, and the autoscaler at work
+	@examples/walkthrough
+
+.PHONY: test
+test: ## Every check and test; the last line counts them
+	@tests/run
+
+.PHONY: check
+check: ## The quick part of the tests: format, lints, docs, unit tests
+	@tests/run format clippy docs drift shell unit
+
+.PHONY: generate
+generate: ## Write the generated files: the CRD and its copy in the chart
+	@mkdir -p crds
+	cargo run -q -- crd > crds/cachedservices.cachedservice.dev.yaml
+	cp crds/cachedservices.cachedservice.dev.yaml charts/cachedservice-operator/files/
+	tests/chart/values-table --write
+
+.PHONY: golden
+golden: ## Write the expected output of the golden cases anew; read the difference
+	UPDATE_GOLDEN=1 cargo test -q --test golden
+	git diff --stat tests/cases
+
+.PHONY: images
+images: ## Build the container images into target/images
+	@images/build
+
+.PHONY: up
+up: ## Start the local cluster
+	@$(CLUSTER) up
+
+.PHONY: down
+down: ## Take all local clusters away
+	@$(CLUSTER) down --all
+
+.PHONY: bench
+bench: ## Speed and footprint against a bare client, on fake nodes (about 10 minutes)
+	@tests/bench/run
+
+.PHONY: soak
+soak: ## Start and stop the local cluster ten times, with killed parts in between
+	@cd tests/cluster && CLUSTER_SOAK=10 timeout 1800 go test -count=1 -v -timeout 30m -run Soak .
+
+.PHONY: advisories
+advisories: ## Known vulnerabilities of the dependencies (needs the internet)
+	@tests/deny check advisories
