@@ -42,16 +42,17 @@ pub fn status(
 ) -> CachedServiceStatus {
     let before = &seen.status;
     let deployment = deployment(seen, applied);
-    let redis = redis::verdict(service, seen, plan, applied);
-    let application = application::verdict(seen, plan, applied, deployment);
-    let autoscaling = autoscaling::verdict(seen, plan, applied, deployment);
+    let generation = service.metadata.generation;
+    let patience = Patience { attempts, was_ready: was_ready(before, generation) };
+    let redis = redis::verdict(service, seen, plan, applied, patience);
+    let application = application::verdict(seen, plan, applied, patience, deployment);
+    let autoscaling = autoscaling::verdict(seen, plan, applied, patience, deployment);
 
-    let refused = refusal(plan, applied, attempts);
-    let ready = ready(refused.as_ref(), &redis, &application);
+    let refused = refusal(plan, applied, patience);
+    let ready = ready(refused.as_ref(), patience, &redis, &application);
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
     let degraded = degraded(refused.as_ref(), &redis, &application);
 
-    let generation = service.metadata.generation;
     let conditions = [
         (condition_type::READY, ready),
         (condition_type::PROGRESSING, progressing),
@@ -117,10 +118,47 @@ struct Refusal {
     passing: bool,
 }
 
-/// A failure that may pass by itself is a degradation from this many tries on.
-const PATIENCE: u32 = 3;
+/// How failures that may pass by themselves count.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Failures in a row before this reconcile.
+    attempts: u32,
+    /// This generation was applied and served before: such a failure takes nothing away from it.
+    was_ready: bool,
+}
 
-fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, attempts: u32) -> Option<Refusal> {
+impl Patience {
+    /// From this many tries on, a failure that may pass by itself is a degradation.
+    const END: u32 = 3;
+
+    fn passes(self, failure: &ChildError) -> bool {
+        match failure.class() {
+            Class::Waiting => true,
+            Class::Transient => self.attempts < Self::END,
+            Class::Invalid | Class::Foreign | Class::Denied | Class::Bug => false,
+        }
+    }
+
+    /// What the worst failure among the children of a part says of that part. `None`: what runs tells.
+    fn verdict(self, outcomes: &[Option<&ChildError>]) -> Option<Verdict> {
+        let failure = outcomes.iter().rev().flatten().max_by_key(|failure| failure.class())?;
+        match self.passes(failure) {
+            true if self.was_ready => None,
+            true => Some(Verdict::not_yet(failure.reason(), failure.to_string())),
+            false => Some(Verdict::no(failure.reason(), failure.to_string())),
+        }
+    }
+}
+
+fn was_ready(before: &CachedServiceStatus, generation: Option<i64>) -> bool {
+    before.conditions.iter().any(|condition| {
+        condition.type_ == condition_type::READY
+            && condition.status == "True"
+            && condition.observed_generation == generation
+    })
+}
+
+fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Patience) -> Option<Refusal> {
     if let Err(invalid) = plan {
         return Some(Refusal { reason: "InvalidSpec", message: invalid.to_string(), passing: false });
     }
@@ -132,16 +170,16 @@ fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, attempts: u3
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ");
-    let passing = match worst.class() {
-        Class::Waiting => true,
-        Class::Transient => attempts < PATIENCE,
-        Class::Invalid | Class::Foreign | Class::Denied | Class::Bug => false,
-    };
-    Some(Refusal { reason: worst.reason(), message, passing })
+    Some(Refusal { reason: worst.reason(), message, passing: patience.passes(worst) })
 }
 
-fn ready(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdict) -> Verdict {
-    if let Some(refused) = refused {
+fn ready(
+    refused: Option<&Refusal>,
+    patience: Patience,
+    redis: &redis::Redis,
+    application: &Verdict,
+) -> Verdict {
+    if let Some(refused) = refused.filter(|refused| !(refused.passing && patience.was_ready)) {
         return Verdict::no(refused.reason, refused.message.clone());
     }
     if !redis.has_answered {
@@ -182,9 +220,4 @@ fn degraded(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdi
         }
     }
     Verdict::no("AllWell", "nothing is wrong".to_owned())
-}
-
-/// The first failure among the children of a part.
-fn first_failure<'a>(outcomes: &[Option<&'a ChildError>]) -> Option<&'a ChildError> {
-    outcomes.iter().flatten().copied().next()
 }

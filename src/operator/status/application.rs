@@ -3,8 +3,8 @@
 use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 
 use super::{
+    Patience,
     conditions::{Verdict, known_reason},
-    first_failure,
 };
 use crate::{
     api::names::APP,
@@ -20,6 +20,7 @@ pub(super) fn verdict(
     seen: &Seen,
     plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
+    patience: Patience,
     deployment: Option<&SeenDeployment>,
 ) -> Verdict {
     if let Some(applied) = applied {
@@ -28,8 +29,8 @@ pub(super) fn verdict(
             applied.disruption_budget.as_ref().err(),
             applied.deployment.as_ref().err(),
         ];
-        if let Some(failure) = first_failure(&failures) {
-            return Verdict::no(failure.reason(), failure.to_string());
+        if let Some(verdict) = patience.verdict(&failures) {
+            return verdict;
         }
     }
     let Some(deployment) = deployment else {
@@ -74,7 +75,16 @@ pub(super) fn verdict(
         return Verdict::no("FailedCreate", format!("{count}; {words}"));
     }
     if let Some(trouble) = trouble {
-        return Verdict::no(known_reason(&trouble.reason), format!("{count}; {}", trouble.message));
+        return Verdict::no(
+            known_reason(&trouble.reason).unwrap_or("PodsNotRunning"),
+            format!("{count}; {}", trouble.message),
+        );
+    }
+    if wanted < least {
+        return Verdict::not_yet(
+            "ScalingUp",
+            format!("{count}; the autoscaler has not raised the Deployment to {least} pods yet"),
+        );
     }
     let complete =
         progress.is_some_and(|condition| condition.reason.as_deref() == Some("NewReplicaSetAvailable"));

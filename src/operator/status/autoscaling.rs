@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
 
-use super::conditions::{Verdict, known_reason};
+use super::{
+    Patience,
+    conditions::{Verdict, known_reason},
+};
 use crate::operator::{
     apply::Applied,
     observe::Seen,
@@ -14,10 +17,12 @@ pub(super) fn verdict(
     seen: &Seen,
     plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
+    patience: Patience,
     deployment: Option<&SeenDeployment>,
 ) -> Verdict {
-    if let Some(failure) = applied.and_then(|applied| applied.autoscaler.as_ref().err()) {
-        return Verdict::no(failure.reason(), failure.to_string());
+    let failure = applied.and_then(|applied| applied.autoscaler.as_ref().err());
+    if let Some(verdict) = patience.verdict(&[failure]) {
+        return verdict;
     }
     if let Ok(Replicas::Fixed(replicas)) = plan.as_ref().map(|plan| &plan.replicas) {
         return Verdict::yes("SwitchedOff", format!("autoscaling is off; {replicas} pods are wanted"));
@@ -34,8 +39,7 @@ pub(super) fn verdict(
     let status = &autoscaler.status;
     for type_ in ["AbleToScale", "ScalingActive"] {
         if let Some(condition) = condition(status, type_).filter(|condition| condition.status == "False") {
-            let reason = condition.reason.as_deref().unwrap_or_default();
-            let reason = if reason.is_empty() { "NotScaling" } else { known_reason(reason) };
+            let reason = condition.reason.as_deref().and_then(known_reason).unwrap_or("NotScaling");
             return Verdict::no(reason, condition.message.clone().unwrap_or_default());
         }
     }
@@ -81,7 +85,7 @@ fn utilization(status: &HorizontalPodAutoscalerStatus) -> Option<i32> {
 
 /// To 5 points: a figure that trembles is not worth a write.
 fn rounded(percent: i32) -> i32 {
-    (percent.max(0) + 2) / 5 * 5
+    percent.max(0).saturating_add(2) / 5 * 5
 }
 
 fn condition<'a>(

@@ -74,8 +74,10 @@ fn shortened(mut message: String) -> String {
 }
 
 /// Reasons that other programs report, as literals: a condition's reason is never made at run time.
-pub(super) fn known_reason(reason: &str) -> &'static str {
-    const KNOWN: [&str; 22] = [
+/// None for one that is not known.
+pub(super) fn known_reason(reason: &str) -> Option<&'static str> {
+    const KNOWN: [&str; 24] = [
+        "AmbiguousSelector",
         "ContainerCannotRun",
         "CrashLoopBackOff",
         "CreateContainerConfigError",
@@ -93,11 +95,12 @@ pub(super) fn known_reason(reason: &str) -> &'static str {
         "FailedUpdateScale",
         "ImagePullFailed",
         "InvalidMetricSourceType",
+        "InvalidSelector",
         "PodFailed",
         "PreStartHookError",
         "RunContainerError",
         "ScalingDisabled",
         "Unschedulable",
     ];
-    KNOWN.iter().find(|known| **known == reason).copied().unwrap_or("PodsNotRunning")
+    KNOWN.iter().find(|known| **known == reason).copied()
 }

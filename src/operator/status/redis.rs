@@ -3,8 +3,9 @@
 use kube::ResourceExt;
 
 use super::{
+    Patience,
     conditions::{Verdict, known_reason},
-    first_failure, redis_endpoint,
+    redis_endpoint,
 };
 use crate::{
     api::{
@@ -33,21 +34,26 @@ pub(super) fn verdict(
     seen: &Seen,
     plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
+    patience: Patience,
 ) -> Redis {
     match service.spec.redis.mode {
-        RedisMode::Standalone => standalone(service, seen, plan, applied),
+        RedisMode::Standalone => standalone(service, seen, plan, applied, patience),
         RedisMode::External => external(seen),
     }
 }
 
 fn external(seen: &Seen) -> Redis {
     let before = seen.status.redis.clone().unwrap_or_default();
-    let keep = |verdict: Verdict| Redis { verdict, status: before.clone(), has_answered: false };
     match seen.external.as_ref().unwrap_or(&ExternalState::Unknown) {
-        ExternalState::Unknown => {
-            keep(Verdict::not_yet("ReadingSecret", "the Secret with the URL is being read".to_owned()))
+        // A new leader has not read the Secret yet; that takes nothing away.
+        ExternalState::Unknown => Redis {
+            has_answered: before.answered.is_some(),
+            verdict: Verdict::not_yet("ReadingSecret", "the Secret with the URL is being read".to_owned()),
+            status: before,
+        },
+        ExternalState::NoUrl { reason, message } => {
+            Redis { has_answered: false, verdict: Verdict::no(reason, message.clone()), status: before }
         }
-        ExternalState::NoUrl { reason, message } => keep(Verdict::no(reason, message.clone())),
         ExternalState::Connecting { revision } => {
             let verdict = Verdict::not_yet("Connecting", "the first answer of Redis is awaited".to_owned());
             Redis { has_answered: before.answered.as_ref() == Some(revision), verdict, status: before }
@@ -74,6 +80,7 @@ fn standalone(
     seen: &Seen,
     plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
+    patience: Patience,
 ) -> Redis {
     let before = seen.status.redis.clone().unwrap_or_default();
     let endpoint = redis_endpoint(&service.name_any(), &service.namespace().unwrap_or_default());
@@ -88,8 +95,9 @@ fn standalone(
         _ => seen.stateful_set.ours(),
     };
     let wanted = set.and_then(|set| set.annotations().get(APPLIED_ANNOTATION).cloned());
-    let (verdict, serves) =
-        judge(seen, applied, set, before.credentials.is_some() && before.credentials != credentials);
+    // Switched on or off, a password is a new configuration and no new password.
+    let rotating = before.credentials.is_some() && credentials.is_some() && before.credentials != credentials;
+    let (verdict, serves) = judge(seen, applied, patience, set, rotating);
     let status = if serves {
         RedisStatus { endpoint: Some(endpoint), answered: wanted.clone(), credentials }
     } else {
@@ -101,6 +109,7 @@ fn standalone(
 fn judge(
     seen: &Seen,
     applied: Option<&Applied>,
+    patience: Patience,
     set: Option<&SeenStatefulSet>,
     rotating: bool,
 ) -> (Verdict, bool) {
@@ -111,8 +120,8 @@ fn judge(
             applied.redis_service.as_ref().err(),
             applied.stateful_set.as_ref().err(),
         ];
-        if let Some(failure) = first_failure(&failures) {
-            return (Verdict::no(failure.reason(), failure.to_string()), false);
+        if let Some(verdict) = patience.verdict(&failures) {
+            return (verdict, false);
         }
     }
     let Some(set) = set else {
@@ -127,7 +136,10 @@ fn judge(
         return (Verdict::yes("Available", "Redis answers".to_owned()), true);
     }
     if let Some(trouble) = seen.troubles.iter().find(|trouble| trouble.component == REDIS) {
-        return (Verdict::no(known_reason(&trouble.reason), trouble.message.clone()), false);
+        return (
+            Verdict::no(known_reason(&trouble.reason).unwrap_or("PodsNotRunning"), trouble.message.clone()),
+            false,
+        );
     }
     if let Some(refusal) = seen.redis_refusal.as_ref().filter(|_| status.replicas < 1) {
         return (Verdict::no("FailedCreate", refusal.clone()), false);

@@ -1,1 +1,174 @@
+//! The status for situations of all kinds, each made from one in which all is well.
 
+mod application;
+mod autoscaling;
+mod conditions;
+mod news;
+mod parts;
+mod redis;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::operator::{
+    apply::Outcome,
+    sample::{applied, autoscaler, deployment, nothing, ours, planned, service, stateful_set},
+    trouble::Trouble,
+};
+
+/// What the status is made from.
+struct Situation {
+    spec: Value,
+    seen: Seen,
+    /// Changes what the apply came to.
+    apply: fn(&mut Applied),
+    attempts: u32,
+    now: Timestamp,
+}
+
+impl Situation {
+    /// Everything runs: two pods, Redis, figures of the autoscaler.
+    fn all_well() -> Self {
+        let seen = Seen {
+            deployment: ours(deployment(2, &pods(2))),
+            stateful_set: ours(stateful_set("d1", &answering())),
+            autoscaler: ours(autoscaler(&following(34))),
+            ..nothing()
+        };
+        Self { spec: json!({}), seen, apply: |_| {}, attempts: 0, now: time("2026-01-01T00:00:00Z") }
+    }
+
+    /// Nothing is there yet.
+    fn new() -> Self {
+        Self { seen: nothing(), ..Self::all_well() }
+    }
+
+    fn spec(self, spec: Value) -> Self {
+        Self { spec, ..self }
+    }
+
+    fn deployment(mut self, replicas: i32, status: &Value) -> Self {
+        self.seen.deployment = ours(deployment(replicas, status));
+        self
+    }
+
+    fn stateful_set(mut self, digest: &str, status: &Value) -> Self {
+        self.seen.stateful_set = ours(stateful_set(digest, status));
+        self
+    }
+
+    fn autoscaler(mut self, status: &Value) -> Self {
+        self.seen.autoscaler = ours(autoscaler(status));
+        self
+    }
+
+    fn trouble(mut self, component: &str, reason: &str, message: &str) -> Self {
+        self.seen.troubles.push(Trouble {
+            component: component.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        });
+        self
+    }
+
+    /// With what was reported in a situation before.
+    fn after(mut self, before: CachedServiceStatus) -> Self {
+        self.seen.status = before;
+        self
+    }
+
+    fn applying(self, apply: fn(&mut Applied)) -> Self {
+        Self { apply, ..self }
+    }
+
+    fn attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    fn status(&self) -> CachedServiceStatus {
+        self.status_in_generation(3)
+    }
+
+    fn status_in_generation(&self, generation: i64) -> CachedServiceStatus {
+        let mut service = service(self.spec.clone());
+        service.metadata.generation = Some(generation);
+        let plan = planned(self.spec.clone(), &self.seen);
+        let applied = plan.is_ok().then(|| {
+            let mut applied = applied(&self.seen);
+            (self.apply)(&mut applied);
+            applied
+        });
+        status(&service, &self.seen, &plan, applied.as_ref(), self.attempts, self.now)
+    }
+
+    /// The condition as `True Reason`.
+    #[track_caller]
+    fn shows(&self, type_: &str, expected: &str) -> String {
+        let status = self.status();
+        let condition = condition(&status, type_);
+        assert_eq!(format!("{} {}", condition.status, condition.reason), expected, "{condition:?}");
+        condition.message.clone()
+    }
+}
+
+fn condition<'a>(status: &'a CachedServiceStatus, type_: &str) -> &'a v1::Condition {
+    status.conditions.iter().find(|condition| condition.type_ == type_).unwrap()
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// The status of a Deployment whose pods are all of the newest template, `available` of them available.
+fn pods(available: i32) -> Value {
+    json!({
+        "replicas": 2, "updatedReplicas": 2, "readyReplicas": available, "availableReplicas": available,
+        "conditions": [{ "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable" }],
+    })
+}
+
+/// The status of a StatefulSet whose pod is ready and of the newest template.
+fn answering() -> Value {
+    json!({
+        "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1,
+        "currentRevision": "a", "updateRevision": "a",
+    })
+}
+
+/// The status of a StatefulSet whose pod is not ready.
+fn silent() -> Value {
+    json!({
+        "replicas": 1, "readyReplicas": 0, "updatedReplicas": 1,
+        "currentRevision": "a", "updateRevision": "a",
+    })
+}
+
+/// The status of an autoscaler that works, at this CPU.
+fn following(cpu: i32) -> Value {
+    json!({
+        "desiredReplicas": 2,
+        "conditions": [
+            { "type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale" },
+            { "type": "ScalingActive", "status": "True", "reason": "ValidMetricFound" },
+        ],
+        "currentMetrics": [{ "type": "ContainerResource", "containerResource": {
+            "name": "cpu", "container": "app", "current": { "averageUtilization": cpu },
+        } }],
+    })
+}
+
+/// An answer of the API server to the write of a Deployment.
+fn refused<K>(code: u16, message: &str) -> Outcome<K> {
+    let answer = kube::core::Status { code, message: message.to_owned(), ..kube::core::Status::default() };
+    Err(ChildError::Refused {
+        act: "apply",
+        kind: "Deployment",
+        name: "shop".to_owned(),
+        source: kube::Error::Api(Box::new(answer)),
+    })
+}
+
+fn foreign<K>(kind: &'static str) -> Outcome<K> {
+    Err(ChildError::Foreign { kind, name: "shop".to_owned(), owner: "nobody".to_owned() })
+}
