@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CgroupRoot is the cgroup that all pods lie below, in every hierarchy.
-func (c *Cluster) CgroupRoot() string { return "/cachedservice-" + c.Name }
+// CgroupRoot is the cgroup that all pods lie below, in every hierarchy. Like
+// the cable, it is the only one of its name on the machine.
+func (c *Cluster) CgroupRoot() string { return "/" + c.Net().link }
 
 type hierarchy struct {
 	path    string

@@ -43,12 +43,12 @@ func (c *Cluster) remove() error {
 		return err
 	}
 	if c.Mode == Full {
+		if err := c.removeCgroups(endLimit); err != nil {
+			return err
+		}
 		if err := c.Net().disconnect(); err != nil {
 			return err
 		}
-	}
-	if err := c.removeCgroups(endLimit); err != nil {
-		return err
 	}
 	if err := os.RemoveAll(c.Dir); err != nil {
 		return err
