@@ -5,6 +5,7 @@
 mod support;
 
 mod children;
+mod repair;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {

@@ -28,7 +28,7 @@ pub(super) const TEST_BINARY: &str = env!("CARGO_CRATE_NAME");
 
 /// A running cluster, with the CRD installed.
 pub struct Cluster {
-    name: &'static str,
+    pub(super) name: &'static str,
     kubeconfig: Kubeconfig,
     pub(super) audit_log: PathBuf,
 }

@@ -13,20 +13,33 @@ use tokio::task::JoinHandle;
 
 use super::Sandbox;
 
-/// Makes the pods of a namespace Ready until it is dropped.
+/// Reports on the pods of a namespace until it is dropped.
 pub struct Kubelet(JoinHandle<()>);
 
 impl Kubelet {
-    pub(super) fn start(sandbox: &Sandbox) -> Self {
+    /// Every pod becomes Ready.
+    pub fn all_ready(sandbox: &Sandbox) -> Self {
+        Self::reporting(sandbox, |pod| Some(ready(pod)))
+    }
+
+    /// Every pod that is not Ready has been started and does not become Ready.
+    pub fn none_ready(sandbox: &Sandbox) -> Self {
+        Self::reporting(sandbox, |pod| (!has(pod, &ready(pod))).then(|| started(pod)))
+    }
+
+    /// Reports for each pod the status that `wanted` returns, if it has another.
+    pub fn reporting(sandbox: &Sandbox, wanted: impl Fn(&Pod) -> Option<Value> + Send + 'static) -> Self {
         let pods: Api<Pod> = sandbox.api();
         Self(tokio::spawn(async move {
             let events = watcher(pods.clone(), watcher::Config::default()).default_backoff();
             let mut touched = std::pin::pin!(events.applied_objects());
             while let Some(pod) = touched.next().await {
                 let Ok(pod) = pod else { continue };
-                if !is_ready(&pod) && pod.metadata.deletion_timestamp.is_none() {
-                    // It may be gone by now.
-                    let _ = report(&pods, &pod.name_any(), ready()).await;
+                let wanted = wanted(&pod).filter(|wanted| !has(&pod, wanted));
+                if let Some(status) = wanted.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
+                    let patch = Patch::Strategic(json!({ "status": status }));
+                    // The pod may be gone by now.
+                    let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
                 }
             }
         }))
@@ -39,24 +52,60 @@ impl Drop for Kubelet {
     }
 }
 
-/// Reports the status of one pod.
-pub async fn report(pods: &Api<Pod>, name: &str, status: Value) -> kube::Result<Pod> {
-    let patch = Patch::Strategic(json!({ "status": status }));
-    pods.patch_status(name, &PatchParams::default(), &patch).await
+/// The status of a pod that runs and passes its probes.
+pub fn ready(pod: &Pod) -> Value {
+    running(pod, true)
 }
 
-fn ready() -> Value {
+/// The status of a pod that runs and does not pass its probes yet.
+pub fn started(pod: &Pod) -> Value {
+    running(pod, false)
+}
+
+fn running(pod: &Pod, ready: bool) -> Value {
+    let word = if ready { "True" } else { "False" };
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let running = json!({ "running": {}, "waiting": null });
+    let containers: Vec<Value> =
+        containers.map(|container| container_status(&container.name, ready, &running)).collect();
     json!({
         "phase": "Running",
         "conditions": [
             { "type": "PodScheduled", "status": "True" },
-            { "type": "ContainersReady", "status": "True" },
-            { "type": "Ready", "status": "True" },
+            { "type": "ContainersReady", "status": word },
+            { "type": "Ready", "status": word },
         ],
+        "containerStatuses": containers,
     })
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// The status of a pod whose container waits with this reason and message.
+pub fn waiting(container: &str, reason: &str, message: &str) -> Value {
+    let waiting = json!({ "waiting": { "reason": reason, "message": message }, "running": null });
+    json!({
+        "phase": "Pending",
+        "conditions": [{ "type": "PodScheduled", "status": "True" }],
+        "containerStatuses": [container_status(container, false, &waiting)],
+    })
+}
+
+fn container_status(name: &str, ready: bool, state: &Value) -> Value {
+    json!({ "name": name, "image": "", "imageID": "", "ready": ready, "restartCount": 0, "state": state })
+}
+
+/// Whether a pod's status says at least this; what is wanted to be null may be absent.
+fn has(pod: &Pod, wanted: &Value) -> bool {
+    serde_json::to_value(&pod.status).is_ok_and(|status| contains(&status, wanted))
+}
+
+fn contains(present: &Value, wanted: &Value) -> bool {
+    match (present, wanted) {
+        (Value::Object(present), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| contains(present.get(key).unwrap_or(&Value::Null), value))
+        }
+        (Value::Array(present), Value::Array(wanted)) => {
+            wanted.iter().all(|value| present.iter().any(|present| contains(present, value)))
+        }
+        _ => present == wanted,
+    }
 }

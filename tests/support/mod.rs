@@ -15,11 +15,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod audit;
+pub mod child;
 mod cluster;
 mod faults;
 mod in_process;
 mod installation;
-mod kubelet;
+pub mod kubelet;
 mod operator;
 mod sandbox;
 mod wait;

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use super::{
     Cluster, Installation, Kubelet,
-    cluster::{TEST_BINARY, TEST_LABEL, repository},
+    child::CHILDREN,
+    cluster::{TEST_BINARY, TEST_LABEL, repository, tool},
     until,
 };
 
@@ -54,9 +55,9 @@ impl Sandbox {
         Installation::in_namespace(self).await
     }
 
-    /// Lets every pod of this namespace become Ready, as a kubelet would.
+    /// Plays a kubelet to which every pod becomes Ready.
     pub fn kubelet(&self) -> Kubelet {
-        Kubelet::start(self)
+        Kubelet::all_ready(self)
     }
 
     /// Applies a CachedService of this spec, as `kubectl apply --server-side` would.
@@ -109,6 +110,24 @@ impl Sandbox {
             });
             current.cloned().ok_or_else(|| format!("{name}: no {type_}={status} {reason}, but {found:?}"))
         })
+    }
+
+    /// Waits until every child is there and the status has been written.
+    pub async fn until_created(&self, name: &str) {
+        until(Duration::from_secs(10), async || {
+            for kind in CHILDREN {
+                self.find(kind, name).await.ok_or_else(|| format!("{kind:?} is missing"))?;
+            }
+            let service = self.service(name).await;
+            condition(&service, "Ready").map(drop).ok_or_else(|| "no status".to_owned())
+        })
+        .await;
+    }
+
+    /// Runs kubectl as the administrator in this namespace and returns what it prints.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let prefix = ["kubectl", "--name", self.cluster.name, "--", "--namespace", &self.namespace];
+        tool(&[&prefix[..], arguments].concat())
     }
 
     /// Waits until the CachedService serves.

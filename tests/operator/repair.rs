@@ -1,0 +1,176 @@
+//! What becomes of children that somebody else touched.
+
+use std::time::Duration;
+
+use cachedservice::api::names::NAME_LABEL;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox,
+    support::{
+        child::{
+            AUTOSCALER, CHILDREN, ChildKind, DEPLOYMENT, DISRUPTION_BUDGET, REDIS_CONFIG, REDIS_SECRET,
+            REDIS_SERVICE, SERVICE, STATEFUL_SET, uid,
+        },
+        until,
+    },
+};
+
+/// How soon a child is back in its wanted state.
+const SOON: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn every_child_deleted_by_hand_is_back_within_two_seconds() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    for kind in CHILDREN {
+        let gone = uid(&sandbox.child(kind, "shop").await);
+        sandbox.children(kind).delete(&kind.name("shop"), &DeleteParams::background()).await.unwrap();
+        until(SOON, async || match sandbox.find(kind, "shop").await {
+            Some(child) if uid(&child) != gone => Ok(()),
+            _ => Err(format!("{kind:?} is not back")),
+        })
+        .await;
+    }
+    sandbox.until_ready("shop").await;
+}
+
+#[tokio::test]
+async fn a_drifted_field_is_corrected() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let container = |name: &str, change: Value| {
+        let mut container = change;
+        container["name"] = json!(name);
+        json!({ "spec": { "template": { "spec": { "containers": [container] } } } })
+    };
+    let drifts: [(ChildKind, Value); 10] = [
+        (DEPLOYMENT, container("app", json!({ "image": "example.com/other" }))),
+        (DEPLOYMENT, container("app", json!({ "env": [{ "name": "PORT", "$patch": "delete" }] }))),
+        (DEPLOYMENT, container("app", json!({ "readinessProbe": null }))),
+        (AUTOSCALER, json!({ "spec": { "maxReplicas": 3 } })),
+        (SERVICE, json!({ "spec": { "selector": { NAME_LABEL: "other" } } })),
+        (DISRUPTION_BUDGET, json!({ "spec": { "maxUnavailable": 5 } })),
+        (STATEFUL_SET, container("redis", json!({ "image": "example.com/other" }))),
+        (REDIS_SERVICE, json!({ "spec": { "ports": [{ "port": 6379, "targetPort": 1 }] } })),
+        (REDIS_CONFIG, json!({ "data": { "redis.conf": "port 1" } })),
+        (REDIS_SECRET, json!({ "data": { "url": "eA==" } })),
+    ];
+    for (kind, drift) in drifts {
+        let content = |data: &Value| (data["spec"].clone(), data["data"].clone());
+        let wanted = content(&sandbox.child(kind, "shop").await.data);
+        let drifted = sandbox.patch(kind, "shop", drift.clone()).await;
+        assert_ne!(content(&drifted.data), wanted, "{kind:?}: {drift} changes nothing");
+        until(SOON, async || {
+            let present = content(&sandbox.child(kind, "shop").await.data);
+            if present == wanted { Ok(()) } else { Err(format!("{kind:?} after {drift}: {present:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_label_of_ours_that_was_taken_off_is_back() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    for kind in CHILDREN {
+        // The watches select by this label: the child drops out of sight.
+        let without = json!({ "metadata": { "labels": { NAME_LABEL: null } } });
+        let stripped = sandbox.patch(kind, "shop", without).await;
+        assert!(!stripped.labels().contains_key(NAME_LABEL));
+        until(SOON, async || {
+            let child = sandbox.child(kind, "shop").await;
+            assert_eq!(uid(&child), uid(&stripped), "{kind:?} was made anew");
+            let label = child.labels().get(NAME_LABEL).cloned();
+            label.filter(|name| name == "shop").map(drop).ok_or_else(|| format!("{kind:?} has no label"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_user_added_stays() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let mark = json!({ "metadata": { "labels": { "team": "a" }, "annotations": { "note": "b" } } });
+    for kind in CHILDREN {
+        sandbox.patch(kind, "shop", mark.clone()).await;
+    }
+    let sidecar = json!({ "name": "mesh", "image": "example.com/mesh" });
+    let variable = json!({ "name": "app", "env": [{ "name": "THEIRS", "value": "1" }] });
+    let containers = json!({ "spec": { "template": { "spec": { "containers": [sidecar, variable] } } } });
+    sandbox.patch(DEPLOYMENT, "shop", containers).await;
+    sandbox.patch(REDIS_CONFIG, "shop", json!({ "data": { "theirs": "1" } })).await;
+
+    // Every child is written anew, with these fields beside ours.
+    sandbox
+        .apply(
+            "shop",
+            json!({
+                "image": "example.com/shop:2",
+                "autoscaling": { "maxReplicas": 5 },
+                "service": { "port": 81 },
+                "redis": { "memory": "64Mi" },
+            }),
+        )
+        .await;
+    sandbox.until_ready("shop").await;
+    for kind in CHILDREN {
+        let child = sandbox.child(kind, "shop").await;
+        assert_eq!(child.labels().get("team").map(String::as_str), Some("a"), "{kind:?}");
+        assert_eq!(child.annotations().get("note").map(String::as_str), Some("b"), "{kind:?}");
+    }
+    let deployment = sandbox.child(DEPLOYMENT, "shop").await;
+    let containers = deployment.data["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    assert!(containers.iter().any(|container| container["name"] == "mesh"), "{containers:?}");
+    let app = containers.iter().find(|container| container["name"] == "app").unwrap();
+    assert_eq!(app["image"], "example.com/shop:2");
+    assert!(app["env"].as_array().unwrap().contains(&json!({ "name": "THEIRS", "value": "1" })), "{app}");
+    assert_eq!(sandbox.child(REDIS_CONFIG, "shop").await.data["data"]["theirs"], "1");
+}
+
+#[tokio::test]
+async fn a_child_whose_owner_was_taken_off_is_left_alone() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let orphan = json!({ "metadata": { "ownerReferences": null, "labels": { "team": "a" } } });
+    let services = sandbox.children(SERVICE);
+    let orphan = services.patch("shop", &PatchParams::default(), &Patch::Merge(orphan)).await.unwrap();
+    let limit = Duration::from_secs(5);
+    let degraded = sandbox.until_condition(limit, "shop", "Degraded", "True", "NameTaken").await;
+    assert!(degraded.message.contains("Service shop exists and is controlled by nobody"), "{degraded:?}");
+    assert_eq!(services.get("shop").await.unwrap().resource_version(), orphan.resource_version());
+
+    services.delete("shop", &DeleteParams::default()).await.unwrap();
+    sandbox.until_condition(limit, "shop", "Degraded", "False", "AllWell").await;
+    assert_ne!(uid(&sandbox.child(SERVICE, "shop").await), uid(&orphan));
+}
