@@ -11,6 +11,10 @@ mod handover;
 
 use std::{fmt, sync::Arc};
 
+use k8s_openapi::{
+    api::apps::v1::{Deployment, StatefulSet},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
@@ -166,9 +170,12 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         Writer { context, namespace: &identity.namespace, uid: &identity.uid, changes: Vec::new() };
     let watches = &context.watches;
 
-    // Redis goes only after the application has left it.
-    let keep_redis = matches!(plan.redis, RedisPlan::External { .. }) && !has_left_redis(seen);
-    let redis_slot = |wanted: bool| if wanted || !keep_redis { Slot::InUse } else { Slot::NotYetUnused };
+    // What pods start with goes only after the last pod that started with it.
+    let app_has_left = has_rolled_out(seen, &deployment, name);
+    let redis_has_left =
+        stateful_set.as_ref().is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &redis_name));
+    let slot = |wanted: bool, unused: bool| if wanted || unused { Slot::InUse } else { Slot::NotYetUnused };
+    let redis_slot = |wanted: bool| slot(wanted, app_has_left);
 
     let redis_secret = writer
         .ensure(
@@ -176,7 +183,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
             &seen.redis_secret,
             &redis_name,
             redis_secret.as_ref(),
-            redis_slot(redis_secret.is_some()),
+            slot(redis_secret.is_some(), app_has_left && redis_has_left),
         )
         .await;
     let redis_config = writer
@@ -255,14 +262,28 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     }
 }
 
-/// Whether every pod of the application is of the newest template.
-fn has_left_redis(seen: &Seen) -> bool {
-    seen.deployment.ours().is_some_and(|deployment| {
-        let status = &deployment.status;
-        status.observed_generation >= deployment.metadata.generation
-            && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
-            && status.updated_replicas == status.available_replicas
-    })
+/// Whether every pod of the application is of the template that is wanted now.
+fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
+    let Some(live) = seen.deployment.ours() else { return false };
+    let status = &live.status;
+    was_applied(wanted, name, &live.metadata)
+        && status.observed_generation >= live.metadata.generation
+        && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
+        && status.updated_replicas == status.available_replicas
+}
+
+/// Whether Redis's pod is of the template that is wanted now.
+fn redis_has_rolled_out(seen: &Seen, wanted: &StatefulSet, name: &str) -> bool {
+    let Some(live) = seen.stateful_set.ours() else { return false };
+    let status = &live.status;
+    was_applied(wanted, name, &live.metadata)
+        && status.observed_generation >= live.metadata.generation
+        && status.current_revision == status.update_revision
+        && status.ready_replicas.unwrap_or_default() >= 1
+}
+
+fn was_applied<D: Resource<DynamicType = ()> + Serialize>(wanted: &D, name: &str, live: &ObjectMeta) -> bool {
+    Desired::of(wanted, name).is_ok_and(|desired| desired.was_applied_to(live))
 }
 
 fn failed<K>(outcome: &Outcome<K>) -> Option<&ChildError> {

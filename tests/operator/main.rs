@@ -5,6 +5,9 @@
 mod support;
 
 mod children;
+mod foreign;
+mod idle;
+mod pruning;
 mod repair;
 
 /// The cluster of these tests.

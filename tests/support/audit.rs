@@ -74,11 +74,20 @@ impl Sandbox {
     /// The requests of a user that ended since `mark`, the election's apart.
     /// Watches are left out: they appear at their end.
     pub async fn audit_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
+        let mut entries = self.all_since(mark, user).await;
+        entries.retain(|entry| entry.verb != "watch" && !entry.is_election());
+        entries
+    }
+
+    /// Whether a user has written to its Lease since `mark`.
+    pub async fn renewed_lease_since(&self, mark: AuditMark, user: &str) -> bool {
+        self.all_since(mark, user).await.iter().any(|entry| entry.is_election() && entry.is_write())
+    }
+
+    async fn all_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
         let (text, _) = self.barrier(mark).await;
-        text.lines()
-            .filter_map(|line| serde_json::from_str::<AuditEntry>(line).ok())
-            .filter(|entry| entry.user.username == user && entry.verb != "watch" && !entry.is_election())
-            .collect()
+        let entries = text.lines().filter_map(|line| serde_json::from_str::<AuditEntry>(line).ok());
+        entries.filter(|entry| entry.user.username == user).collect()
     }
 
     /// The writes among [`Self::audit_since`].

@@ -1,0 +1,178 @@
+//! What goes, and when.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cachedservice::api::{CachedService, names::NAME_LABEL};
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, ReplicaSet},
+        core::v1::{ConfigMap, Pod, Secret},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    sandbox,
+    support::{
+        Kubelet, Sandbox,
+        child::{AUTOSCALER, CHILDREN, ChildKind, REDIS_SECRET, uid},
+        until,
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn autoscaling_switched_off_takes_the_autoscaler_away() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let fixed = json!({ "image": "example.com/shop:1", "autoscaling": { "enabled": false }, "replicas": 3 });
+    sandbox.apply("shop", fixed).await;
+    until_gone(&sandbox, AUTOSCALER).await;
+    sandbox.until_condition(LIMIT, "shop", "AutoscalingReady", "True", "SwitchedOff").await;
+    sandbox.until_ready("shop").await;
+    let status = sandbox.service("shop").await.status.unwrap();
+    assert_eq!((status.replicas_range.as_deref(), status.desired_replicas), (Some("3"), 3));
+}
+
+#[tokio::test]
+async fn authentication_switched_off_takes_the_secret_away_once_no_pod_needs_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    // Redis restarts and old pods of the application could: both still need the Secret.
+    drop(kubelet);
+    let kubelet = Kubelet::none_ready(&sandbox);
+    let open = json!({ "image": "example.com/shop:1", "redis": { "auth": { "enabled": false } } });
+    sandbox.apply("shop", open).await;
+    until_rolling(&sandbox, "redis://shop-redis").await;
+    assert!(sandbox.find(REDIS_SECRET, "shop").await.is_some(), "the Secret went while it was in use");
+    drop(kubelet);
+
+    let _kubelet = sandbox.kubelet();
+    until_gone(&sandbox, REDIS_SECRET).await;
+    sandbox.until_ready("shop").await;
+    let deployment = sandbox.api::<Deployment>().get("shop").await.unwrap();
+    let env =
+        serde_json::to_value(&deployment.spec.template).unwrap()["spec"]["containers"][0]["env"].clone();
+    let url = format!("redis://shop-redis.{}.svc:6379/0", sandbox.namespace);
+    assert!(env.as_array().unwrap().contains(&json!({ "name": "REDIS_URL", "value": url })), "{env}");
+}
+
+#[tokio::test]
+async fn redis_goes_only_after_the_application_has_left_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+    drop(kubelet);
+
+    // New pods start and do not become Ready: old ones still use our Redis.
+    let kubelet = Kubelet::none_ready(&sandbox);
+    put_url(&sandbox, "theirs", "redis://127.0.0.1:1/0").await;
+    let url = json!({ "urlSecretRef": { "name": "theirs", "key": "url" } });
+    let external = json!({ "mode": "External", "external": url });
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1", "redis": external })).await;
+    until_rolling(&sandbox, "theirs").await;
+    let redis: Vec<ChildKind> = CHILDREN.into_iter().filter(|kind| kind.is_redis).collect();
+    for kind in &redis {
+        assert!(sandbox.find(*kind, "shop").await.is_some(), "{kind:?} went while it was in use");
+    }
+    drop(kubelet);
+
+    let _kubelet = sandbox.kubelet();
+    for kind in &redis {
+        until_gone(&sandbox, *kind).await;
+    }
+}
+
+#[tokio::test]
+async fn deletion_takes_away_what_was_made_and_nothing_else() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    let metadata = ObjectMeta {
+        name: Some("bystander".to_owned()),
+        labels: Some([(NAME_LABEL.to_owned(), "shop".to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let bystander = ConfigMap { metadata, ..ConfigMap::default() };
+    sandbox.api::<ConfigMap>().create(&PostParams::default(), &bystander).await.unwrap();
+    for name in ["shop", "other"] {
+        sandbox.apply(name, json!({ "image": "example.com/shop:1" })).await;
+        sandbox.until_ready(name).await;
+    }
+    let mut others = BTreeMap::new();
+    for kind in CHILDREN {
+        others.insert(kind.name("other") + kind.kind, uid(&sandbox.child(kind, "other").await));
+    }
+
+    sandbox.api::<CachedService>().delete("shop", &DeleteParams::background()).await.unwrap();
+    for kind in CHILDREN {
+        until_gone(&sandbox, kind).await;
+    }
+    let of_shop = ListParams::default().labels(&format!("{NAME_LABEL}=shop"));
+    until(LIMIT, async || {
+        let pods = sandbox.api::<Pod>().list(&of_shop).await.unwrap().items.len();
+        let sets = sandbox.api::<ReplicaSet>().list(&of_shop).await.unwrap().items.len();
+        if pods + sets == 0 { Ok(()) } else { Err(format!("{pods} pods, {sets} ReplicaSets")) }
+    })
+    .await;
+    for kind in CHILDREN {
+        let other = sandbox.child(kind, "other").await;
+        assert_eq!(uid(&other), others[&(kind.name("other") + kind.kind)], "{kind:?}");
+        assert!(other.metadata.deletion_timestamp.is_none(), "{kind:?}");
+    }
+    let bystander = sandbox.api::<ConfigMap>().get("bystander").await.unwrap();
+    assert!(bystander.metadata.deletion_timestamp.is_none() && bystander.labels().contains_key(NAME_LABEL));
+    sandbox.until_ready("other").await;
+}
+
+/// Waits until pods of a template with this text have been made beside those of the old one.
+async fn until_rolling(sandbox: &Sandbox, text: &str) {
+    until(LIMIT, async || {
+        let deployment = sandbox.api::<Deployment>().get("shop").await.unwrap();
+        let status = deployment.status.unwrap_or_default();
+        let rolling = status.observed_generation == deployment.metadata.generation
+            && status.updated_replicas.unwrap_or_default() > 0
+            && status.replicas > status.updated_replicas;
+        let is_newest = serde_json::to_string(&deployment.spec.template).unwrap().contains(text);
+        if rolling && is_newest { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}
+
+async fn until_gone(sandbox: &Sandbox, kind: ChildKind) {
+    until(LIMIT, async || match sandbox.find(kind, "shop").await {
+        None => Ok(()),
+        Some(_) => Err(format!("{kind:?} is still there")),
+    })
+    .await;
+}
+
+/// Makes a Secret of the user's with the URL of a Redis.
+async fn put_url(sandbox: &Sandbox, name: &str, url: &str) {
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        string_data: Some([("url".to_owned(), url.to_owned())].into()),
+        ..Secret::default()
+    };
+    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+}

@@ -1,0 +1,38 @@
+//! A real Redis on loopback, as one that the operator does not run.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+/// A running Redis; killed when dropped.
+pub struct Redis {
+    server: Child,
+    pub port: u16,
+}
+
+impl Redis {
+    /// Starts one that wants this password.
+    pub fn start(port: u16, password: &str) -> Self {
+        let server = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
+            .args(["--port", &port.to_string(), "--requirepass", password])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("start redis-server; apt-get install redis-server");
+        Self { server, port }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// A port on loopback that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
