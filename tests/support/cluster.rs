@@ -26,6 +26,14 @@ pub(super) const TEST_LABEL: &str = "cachedservice.dev/test";
 /// The test binary that this is compiled into.
 pub(super) const TEST_BINARY: &str = env!("CARGO_CRATE_NAME");
 
+/// Name of the Helm release, its Deployment and its service account.
+pub const OPERATOR: &str = "cachedservice-operator";
+/// Namespace of the Helm release.
+pub const OPERATOR_NAMESPACE: &str = "cachedservice-system";
+
+/// The chart, from the repository's root.
+pub const CHART: &str = "charts/cachedservice-operator";
+
 /// A running cluster, with the CRD installed.
 pub struct Cluster {
     pub(super) name: &'static str,
@@ -37,15 +45,33 @@ impl Cluster {
     /// The cluster `name`, started if it is not running. One for each test binary.
     pub async fn up(name: &'static str) -> &'static Self {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-        let cluster = CLUSTER.get_or_init(|| Self::start(name)).await;
+        let cluster = CLUSTER.get_or_init(|| async {
+            let cluster = Self::start(name, "control-plane").await;
+            install_crd(&cluster.client().await).await;
+            cluster
+        });
+        let cluster = cluster.await;
         assert_eq!(cluster.name, name, "a test binary has one cluster");
         cluster
     }
 
-    async fn start(name: &'static str) -> Self {
+    /// The cluster with a real node, started if it is not running; it holds the
+    /// images and, installed by Helm, the operator. One for each test binary.
+    pub async fn with_node() -> &'static Self {
+        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+        CLUSTER
+            .get_or_init(|| async {
+                let cluster = Self::start("full", "full").await;
+                cluster.install_by_helm();
+                cluster
+            })
+            .await
+    }
+
+    async fn start(name: &'static str, mode: &str) -> Self {
         // It fails only where it is set already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        tool(&["up", "--mode", "control-plane", "--audit", "--name", name]);
+        tool(&["up", "--mode", mode, "--audit", "--name", name]);
         let kubeconfig = tool(&["kubeconfig", "--name", name]);
         let cluster = Self {
             name,
@@ -54,7 +80,6 @@ impl Cluster {
         };
         let client = cluster.client().await;
         cluster.forget_earlier_runs(&client).await;
-        install_crd(&client).await;
         cluster
     }
 
@@ -79,6 +104,30 @@ impl Cluster {
     pub(super) async fn config(&self, kubeconfig: Kubeconfig) -> Config {
         let options = KubeConfigOptions::default();
         Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a client configuration")
+    }
+
+    fn install_by_helm(&self) {
+        let built = Command::new(repository().join("images/build")).status().expect("run images/build");
+        assert!(built.success(), "images/build failed");
+        let image = |name: &str| repository().join("target/images").join(name).display().to_string();
+        tool(&["load", "--name", self.name, &image("operator.tar"), &image("demo.tar"), &image("redis.tar")]);
+        self.helm(&["upgrade", "--install", OPERATOR, CHART]);
+    }
+
+    /// Runs Helm on the operator's release, with the images of this cluster.
+    pub fn helm(&self, arguments: &[&str]) -> String {
+        let command = ["helm", "--name", self.name, "--"];
+        let mut settings = vec!["--namespace", OPERATOR_NAMESPACE];
+        if arguments.first() == Some(&"upgrade") {
+            settings.extend([
+                "--create-namespace",
+                "--wait",
+                "--timeout=2m",
+                "--set=image.repository=localhost/cachedservice-operator",
+                "--set=redis.image=localhost/cachedservice-redis:7.0",
+            ]);
+        }
+        tool(&[&command[..], arguments, &settings].concat())
     }
 
     async fn forget_earlier_runs(&self, client: &Client) {
@@ -132,6 +181,7 @@ pub(super) fn tool(arguments: &[&str]) -> String {
         .arg("600")
         .arg(repository().join("tests/cluster/cluster"))
         .args(arguments)
+        .current_dir(repository())
         .output()
         .expect("run tests/cluster/cluster");
     assert!(

@@ -22,13 +22,14 @@ mod history;
 mod in_process;
 mod installation;
 pub mod kubelet;
+mod load;
 mod operator;
 pub mod redis;
 mod sandbox;
 mod wait;
 
 pub use audit::{AuditEntry, AuditMark};
-pub use cluster::{Cluster, OPERATOR, OPERATOR_NAMESPACE};
+pub use cluster::{CHART, Cluster, OPERATOR, OPERATOR_NAMESPACE};
 pub use faults::Faults;
 pub use history::ReplicaHistory;
 pub use in_process::InProcess;

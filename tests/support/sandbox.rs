@@ -5,12 +5,12 @@ use std::time::Duration;
 use cachedservice::api::CachedService;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::Namespace,
+    api::{core::v1::Namespace, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -122,6 +122,13 @@ impl Sandbox {
             condition(&service, "Ready").map(drop).ok_or_else(|| "no status".to_owned())
         })
         .await;
+    }
+
+    /// All that users can read about a CachedService: itself and its Events.
+    pub async fn everything_told(&self, name: &str) -> String {
+        let events = self.api::<Event>().list(&ListParams::default()).await.expect("list Events");
+        let service = serde_json::to_string(&self.service(name).await).expect("JSON");
+        service + &serde_json::to_string(&events.items).expect("JSON")
     }
 
     /// Runs kubectl as the administrator in this namespace and returns what it prints.

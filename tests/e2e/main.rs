@@ -1,0 +1,31 @@
+//! The whole of it on a real node: Helm, pods, Redis, the autoscaler.
+//!
+//! One cluster, one operator installed by Helm, tests one after the other: the
+//! node is this machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chart;
+mod examples;
+mod pods;
+mod scaling;
+mod trouble;
+
+use support::{Cluster, OPERATOR, OPERATOR_NAMESPACE, Sandbox};
+
+/// A namespace on the cluster with a node, where the operator of the chart looks after everything.
+async fn sandbox() -> Sandbox {
+    Sandbox::new(Cluster::with_node().await).await
+}
+
+/// The operator's name in the audit log.
+fn operator() -> String {
+    format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR}")
+}
+
+/// The demo application, as a spec.
+fn demo() -> serde_json::Value {
+    serde_json::json!({ "image": "localhost/cachedservice-demo:0.1.0", "runAsNonRoot": true })
+}

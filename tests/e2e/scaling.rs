@@ -1,0 +1,136 @@
+//! The autoscaler under real load, and who owns the number of pods.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+    runtime::watcher,
+};
+use serde_json::json;
+
+use crate::{
+    demo, operator, sandbox,
+    support::{
+        OPERATOR_NAMESPACE, Sandbox,
+        child::{AUTOSCALER, DEPLOYMENT},
+        until,
+    },
+};
+
+#[tokio::test]
+async fn the_autoscaler_follows_the_load_and_keeps_the_number() {
+    let sandbox = sandbox().await;
+    sandbox.apply("shop", demo()).await;
+    sandbox.until_ready("shop").await;
+    let history = History::of(&sandbox);
+    let mark = sandbox.audit_mark().await;
+    sandbox.load("http://shop/work?ms=20", 240, "8").await;
+
+    let high = until_replicas(&sandbox, |replicas| replicas > 2).await;
+    until(Duration::from_secs(60), async || {
+        let status = sandbox.service("shop").await.status.unwrap_or_default();
+        let follows = status.desired_replicas > 2 && !status.cpu.clone().unwrap_or_default().starts_with('?');
+        if follows { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let writes = sandbox.writes_since(mark, &operator()).await;
+    let of_deployment: Vec<_> = writes
+        .iter()
+        .filter(|write| write.resource() == "deployments" && write.uri.contains(&sandbox.namespace))
+        .collect();
+    assert!(of_deployment.is_empty(), "the operator wrote while the autoscaler scaled: {of_deployment:#?}");
+
+    // The Deployment is deleted under load: it comes back with what the autoscaler wants.
+    let uid = sandbox.child(DEPLOYMENT, "shop").await.uid();
+    sandbox.api::<Deployment>().delete("shop", &DeleteParams::default()).await.unwrap();
+    until(Duration::from_secs(2), async || {
+        let back = sandbox.find(DEPLOYMENT, "shop").await.filter(|back| back.uid() != uid);
+        let replicas = back.and_then(|back| back.data["spec"]["replicas"].as_i64());
+        if replicas >= Some(high) { Ok(()) } else { Err(format!("{replicas:?}, was {high}")) }
+    })
+    .await;
+    sandbox.until_condition(Duration::from_secs(90), "shop", "Ready", "True", "Serving").await;
+
+    // The leader dies while autoscaling is switched off and on.
+    let mut fixed = demo();
+    fixed["autoscaling"] = json!({ "enabled": false });
+    fixed["replicas"] = json!(4);
+    sandbox.apply("shop", fixed).await;
+    until_replicas(&sandbox, |replicas| replicas == 4).await;
+    until(Duration::from_secs(10), async || {
+        sandbox.find(AUTOSCALER, "shop").await.map_or(Ok(()), |_| Err("the autoscaler is left".to_owned()))
+    })
+    .await;
+    kill_operator_pods(&sandbox).await;
+    sandbox.apply("shop", demo()).await;
+    until(Duration::from_secs(60), async || {
+        sandbox.find(AUTOSCALER, "shop").await.map(drop).ok_or_else(|| "no autoscaler".to_owned())
+    })
+    .await;
+    sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
+    let seen = history.replicas();
+    assert!(seen.iter().all(|replicas| *replicas >= 2), "never below the least: {seen:?}");
+}
+
+#[tokio::test]
+async fn scaling_to_zero_is_told() {
+    let sandbox = sandbox().await;
+    sandbox.apply("shop", demo()).await;
+    sandbox.until_ready("shop").await;
+    sandbox.kubectl(&["scale", "deployment", "shop", "--replicas=0"]);
+    sandbox.until_condition(Duration::from_secs(20), "shop", "Ready", "False", "ScaledToZero").await;
+    sandbox.kubectl(&["scale", "deployment", "shop", "--replicas=1"]);
+    sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
+}
+
+async fn until_replicas(sandbox: &Sandbox, wanted: impl Fn(i64) -> bool) -> i64 {
+    until(Duration::from_secs(120), async || {
+        let replicas = sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["replicas"].as_i64();
+        replicas.filter(|replicas| wanted(*replicas)).ok_or_else(|| format!("{replicas:?} replicas"))
+    })
+    .await
+}
+
+/// As a node that dies would: no time to end in order.
+async fn kill_operator_pods(sandbox: &Sandbox) {
+    let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), OPERATOR_NAMESPACE);
+    let at_once = DeleteParams::default().grace_period(0);
+    for pod in pods.list(&ListParams::default()).await.unwrap() {
+        pods.delete(&pod.name_any(), &at_once).await.unwrap();
+    }
+}
+
+/// Every value of `spec.replicas` that the Deployment `shop` had.
+struct History(Arc<Mutex<Vec<i32>>>, tokio::task::JoinHandle<()>);
+
+impl History {
+    fn of(sandbox: &Sandbox) -> Self {
+        let seen = Arc::<Mutex<Vec<i32>>>::default();
+        let config = watcher::Config::default().fields("metadata.name=shop");
+        let mut events = watcher(sandbox.api::<Deployment>(), config).boxed();
+        let task = tokio::spawn({
+            let seen = seen.clone();
+            async move {
+                while let Some(event) = events.next().await {
+                    if let Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event {
+                        seen.lock().unwrap().extend(object.spec.replicas);
+                    }
+                }
+            }
+        });
+        Self(seen, task)
+    }
+
+    fn replicas(self) -> Vec<i32> {
+        self.1.abort();
+        let mut seen = self.0.lock().unwrap().clone();
+        seen.dedup();
+        seen
+    }
+}

@@ -1,0 +1,82 @@
+//! What goes wrong on real pods is told in the server's words, and heals.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, PostParams};
+use serde_json::json;
+
+use crate::{demo, sandbox};
+
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_is_told_and_mended() {
+    let sandbox = sandbox().await;
+    let mut broken = demo();
+    broken["image"] = json!("localhost:1/no-such-image:1");
+    sandbox.apply("shop", broken).await;
+    sandbox.apply("other", demo()).await;
+    let told = sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "ImagePullFailed").await;
+    assert!(told.message.contains("localhost:1/no-such-image:1"), "{}", told.message);
+    sandbox.until_ready("other").await;
+    sandbox.apply("shop", demo()).await;
+    sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
+}
+
+#[tokio::test]
+async fn a_redis_image_that_does_not_exist_is_told_and_mended() {
+    let sandbox = sandbox().await;
+    let mut broken = demo();
+    broken["redis"] = json!({ "image": "localhost:1/no-such-redis:1" });
+    sandbox.apply("shop", broken).await;
+    sandbox.until_condition(TOLD_WITHIN, "shop", "RedisReady", "False", "ImagePullFailed").await;
+    // A StatefulSet does not replace a pod that never got ready, unless it may.
+    sandbox.apply("shop", demo()).await;
+    sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_told_and_mended() {
+    let sandbox = sandbox().await;
+    let mut spec = demo();
+    spec["envFrom"] = json!([{ "secretRef": { "name": "payment-keys" } }]);
+    sandbox.apply("shop", spec).await;
+    let told =
+        sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "CreateContainerConfigError").await;
+    assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some("payment-keys".to_owned()), ..ObjectMeta::default() },
+        ..Secret::default()
+    };
+    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+    sandbox.until_condition(Duration::from_secs(90), "shop", "Ready", "True", "Serving").await;
+}
+
+#[tokio::test]
+async fn an_application_that_crashes_is_told() {
+    let sandbox = sandbox().await;
+    let mut broken = demo();
+    broken["args"] = json!(["no-such-command"]);
+    sandbox.apply("shop", broken).await;
+    let told = sandbox
+        .until_condition(Duration::from_secs(60), "shop", "Degraded", "True", "CrashLoopBackOff")
+        .await;
+    assert!(told.message.contains("exit code"), "{}", told.message);
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_degrades_and_does_not_take_ready_away() {
+    let sandbox = sandbox().await;
+    sandbox.apply("shop", demo()).await;
+    sandbox.until_ready("shop").await;
+    // Every further start of Redis fails: its node has no place for it.
+    sandbox.kubectl(&["cordon", "node-1"]);
+    sandbox.kubectl(&["delete", "pod", "shop-redis-0", "--grace-period=0", "--force"]);
+    let degraded = sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "True", "Unschedulable").await;
+    let ready = sandbox.until_ready("shop").await;
+    sandbox.kubectl(&["uncordon", "node-1"]);
+    assert!(degraded.message.contains("unschedulable"), "{}", degraded.message);
+    assert_eq!(ready.status, "True");
+    sandbox.until_condition(Duration::from_secs(60), "shop", "RedisReady", "True", "Available").await;
+}

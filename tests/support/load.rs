@@ -1,0 +1,44 @@
+//! Load from a pod of the cluster to a Service of it, bounded in time.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, LogParams},
+};
+use serde_json::Value;
+
+use super::{Sandbox, until};
+
+const LOAD: &str = "load";
+
+impl Sandbox {
+    /// Starts load that ends by itself after `seconds`.
+    pub async fn load(&self, url: &str, seconds: u32, connections: &str) {
+        let pods: Api<Pod> = self.api();
+        let _ = pods.delete(LOAD, &DeleteParams::default().grace_period(0)).await;
+        let seconds = seconds.to_string();
+        let image = "--image=localhost/cachedservice-demo:0.1.0";
+        let run = ["run", LOAD, image, "--restart=Never", "--command", "--", "/demo", "load"];
+        let load = ["--url", url, "--seconds", &seconds, "--connections", connections];
+        self.kubectl(&[&run[..], &load].concat());
+        until(Duration::from_secs(30), async || {
+            let pod = pods.get(LOAD).await.map_err(|error| error.to_string())?;
+            let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+            if phase == "Running" { Ok(()) } else { Err(phase) }
+        })
+        .await;
+    }
+
+    /// The report of the load, once it has ended.
+    pub async fn load_report(&self, limit: Duration) -> Value {
+        let pods: Api<Pod> = self.api();
+        until(limit, async || {
+            let log = pods.logs(LOAD, &LogParams::default()).await.map_err(|error| error.to_string())?;
+            let report = log.lines().find(|line| line.starts_with('{')).ok_or_else(|| log.clone())?;
+            serde_json::from_str(report).map_err(|error| error.to_string())
+        })
+        .await
+    }
+}
