@@ -3,10 +3,12 @@
 //! [`Children`] is taken apart without `..` wherever it is used: a new child
 //! does not compile until it is applied, pruned and reported.
 
+mod app_container;
 mod autoscaler;
 mod deployment;
 mod disruption_budget;
 mod pod;
+mod pod_template;
 mod redis_config;
 mod redis_secret;
 mod redis_service;

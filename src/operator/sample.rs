@@ -104,21 +104,21 @@ pub(super) fn stateful_set(digest: &str, status: &Value) -> SeenStatefulSet {
 
 /// An apply that found every child as it should be, with what `seen` shows.
 pub(super) fn applied(seen: &Seen) -> Applied {
-    fn outcome<K>(sighting: &Sighting<K>) -> super::apply::Outcome<K> {
+    fn object<K>(sighting: &Sighting<K>) -> Option<std::sync::Arc<K>> {
         match sighting {
-            Sighting::Ours(object) => Ok(Some(object.clone())),
-            Sighting::Absent | Sighting::Foreign { .. } => Ok(None),
+            Sighting::Ours(object) => Some(object.clone()),
+            Sighting::Absent | Sighting::Foreign { .. } => None,
         }
     }
     Applied {
-        redis_secret: outcome(&seen.redis_secret),
-        redis_config: outcome(&seen.redis_config),
-        redis_service: outcome(&seen.redis_service),
-        stateful_set: outcome(&seen.stateful_set),
-        service: outcome(&seen.service),
-        disruption_budget: outcome(&seen.disruption_budget),
-        deployment: outcome(&seen.deployment),
-        autoscaler: outcome(&seen.autoscaler),
+        redis_secret: Ok(object(&seen.redis_secret)),
+        redis_config: Ok(object(&seen.redis_config)),
+        redis_service: Ok(object(&seen.redis_service)),
+        stateful_set: Ok(object(&seen.stateful_set)),
+        service: Ok(object(&seen.service)),
+        disruption_budget: Ok(object(&seen.disruption_budget)),
+        deployment: Ok(object(&seen.deployment)),
+        autoscaler: Ok(object(&seen.autoscaler)),
         changes: Vec::new(),
     }
 }

@@ -144,7 +144,7 @@ mod redis {
     use super::*;
     use crate::operator::external::ExternalState;
 
-    fn standalone(redis: Value) -> Result<StandaloneRedis, Invalid> {
+    fn standalone(redis: &Value) -> Result<StandaloneRedis, Invalid> {
         match planned(json!({ "redis": redis }), &nothing())?.redis {
             RedisPlan::Standalone(redis) => Ok(redis),
             RedisPlan::External { .. } => panic!("external"),
@@ -153,7 +153,7 @@ mod redis {
 
     #[test]
     fn data_may_fill_three_quarters_of_the_memory() {
-        let redis = standalone(json!({ "memory": "1Gi" })).unwrap();
+        let redis = standalone(&json!({ "memory": "1Gi" })).unwrap();
         assert_eq!(redis.max_memory_bytes, 768 * 1024 * 1024);
         assert_eq!(redis.memory, Quantity("1Gi".to_owned()));
     }
@@ -161,7 +161,7 @@ mod redis {
     #[test]
     fn memory_that_is_no_amount_is_refused_with_examples() {
         for memory in ["", "lots", "-1Gi", "99999999Ei"] {
-            let invalid = standalone(json!({ "memory": memory })).unwrap_err();
+            let invalid = standalone(&json!({ "memory": memory })).unwrap_err();
             assert_eq!(invalid.field, "spec.redis.memory", "{memory}");
             assert!(invalid.problem.contains("256Mi"), "{invalid}");
         }
@@ -169,19 +169,19 @@ mod redis {
 
     #[test]
     fn the_installations_image_is_used_where_the_spec_names_none() {
-        assert_eq!(standalone(json!({})).unwrap().image, "redis:8.2");
-        assert_eq!(standalone(json!({ "image": "mine:1" })).unwrap().image, "mine:1");
+        assert_eq!(standalone(&json!({})).unwrap().image, "redis:8.2");
+        assert_eq!(standalone(&json!({ "image": "mine:1" })).unwrap().image, "mine:1");
     }
 
     #[test]
     fn the_credentials_are_those_of_the_secret() {
-        let redis = standalone(json!({})).unwrap();
+        let redis = standalone(&json!({})).unwrap();
         assert_eq!(redis.credentials, Some(credentials("first")));
     }
 
     #[test]
     fn without_auth_there_are_no_credentials() {
-        assert_eq!(standalone(json!({ "auth": { "enabled": false } })).unwrap().credentials, None);
+        assert_eq!(standalone(&json!({ "auth": { "enabled": false } })).unwrap().credentials, None);
     }
 
     #[test]
@@ -237,5 +237,5 @@ fn an_object_that_was_never_in_a_cluster_is_refused() {
 fn a_template_with_an_unknown_field_is_refused_under_its_path() {
     let spec = json!({ "template": { "spec": { "volumes": [{ "name": "a", "emptydir": {} }] } } });
     let invalid = planned(spec, &nothing()).unwrap_err();
-    assert_eq!(invalid.field, "spec.template.spec.volumes.0.emptydir");
+    assert_eq!(invalid.field, "spec.template.spec.volumes[0].emptydir");
 }

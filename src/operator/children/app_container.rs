@@ -1,0 +1,156 @@
+//! The parts of the application's container that cannot be merged field by
+//! field: a probe of two kinds is invalid, and so is a variable with both a value
+//! and a source; and a port is one by its number and its protocol together.
+
+use k8s_openapi::{
+    DeepMerge,
+    api::core::v1::{
+        Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler,
+        PodTemplateSpec, Probe, SecretKeySelector, SleepAction,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use crate::{
+    api::{
+        ProbeSwitch,
+        names::{APP_CONTAINER, APP_PORT_NAME, PORT_ENV, REDIS_PORT, REDIS_URL_ENV, SECRET_URL},
+    },
+    operator::plan::{Plan, RedisPlan},
+};
+
+/// These parts of the user's `app` container.
+pub(super) struct Handmade(Container);
+
+impl Handmade {
+    /// Takes them out of the user's template.
+    pub(super) fn take_out_of(template: &mut PodTemplateSpec) -> Self {
+        let mut parts = Container { name: APP_CONTAINER.to_owned(), ..Container::default() };
+        let containers = template.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+        for app in containers.filter(|container| container.name == APP_CONTAINER) {
+            parts.merge_from(Container {
+                name: APP_CONTAINER.to_owned(),
+                env: app.env.take(),
+                ports: app.ports.take(),
+                startup_probe: app.startup_probe.take(),
+                readiness_probe: app.readiness_probe.take(),
+                liveness_probe: app.liveness_probe.take(),
+                lifecycle: app.lifecycle.take(),
+                ..Container::default()
+            });
+        }
+        Self(parts)
+    }
+
+    /// These parts of the container that runs.
+    pub(super) fn merged(self, plan: &Plan) -> Container {
+        let Self(users) = self;
+        let probes = &plan.spec.probes;
+        let http_get = |period_seconds, failure_threshold| Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some(probes.path.clone()),
+                port: IntOrString::String(APP_PORT_NAME.to_owned()),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(period_seconds),
+            timeout_seconds: Some(3),
+            failure_threshold: Some(failure_threshold),
+            ..Probe::default()
+        };
+        Container {
+            name: users.name,
+            env: Some(env(plan, users.env)),
+            ports: Some(ports(plan.spec.port, users.ports)),
+            startup_probe: probe(&probes.startup, http_get(1, 120), users.startup_probe),
+            readiness_probe: probe(&probes.readiness, http_get(5, 2), users.readiness_probe),
+            liveness_probe: probe(&probes.liveness, http_get(10, 3), users.liveness_probe),
+            lifecycle: lifecycle(plan.shutdown.drain_seconds, users.lifecycle),
+            ..Container::default()
+        }
+    }
+}
+
+/// The probe of the spec, or the operator's with the user's changes. A handler of another kind
+/// replaces the operator's.
+fn probe(switch: &ProbeSwitch, default: Probe, users: Option<Probe>) -> Option<Probe> {
+    if !switch.enabled || switch.custom.is_some() {
+        return switch.custom.clone().filter(|_| switch.enabled);
+    }
+    let mut probe = default;
+    if let Some(users) = users {
+        if users.exec.is_some() || users.grpc.is_some() || users.tcp_socket.is_some() {
+            probe.http_get = None;
+        }
+        probe.merge_from(users);
+    }
+    Some(probe)
+}
+
+fn lifecycle(drain_seconds: i64, users: Option<Lifecycle>) -> Option<Lifecycle> {
+    // The kubelet's own sleep needs no shell in the image.
+    let drain = (drain_seconds > 0).then(|| LifecycleHandler {
+        sleep: Some(SleepAction { seconds: drain_seconds }),
+        ..LifecycleHandler::default()
+    });
+    let users = users.unwrap_or_default();
+    let lifecycle = Lifecycle { pre_stop: users.pre_stop.or(drain), ..users };
+    (lifecycle != Lifecycle::default()).then_some(lifecycle)
+}
+
+/// The application's port first, then the user's others.
+fn ports(port: i32, users: Option<Vec<ContainerPort>>) -> Vec<ContainerPort> {
+    let is_ours = |users: &ContainerPort| {
+        users.container_port == port && users.protocol.as_deref().unwrap_or("TCP") == "TCP"
+    };
+    let (same, others): (Vec<_>, Vec<_>) = users.into_iter().flatten().partition(is_ours);
+    let mut ours = ContainerPort::default();
+    for port in same {
+        ours.merge_from(port);
+    }
+    ours.merge_from(ContainerPort {
+        container_port: port,
+        name: Some(APP_PORT_NAME.to_owned()),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    });
+    std::iter::once(ours).chain(others).collect()
+}
+
+/// The operator's variables first, so that others can refer to them; a later
+/// one of the same name takes the place of an earlier.
+fn env(plan: &Plan, users: Option<Vec<EnvVar>>) -> Vec<EnvVar> {
+    let mut env: Vec<EnvVar> = Vec::new();
+    let layers = [default_env(plan), users.unwrap_or_default(), plan.spec.env.clone()];
+    for variable in layers.into_iter().flatten() {
+        match env.iter_mut().find(|earlier| earlier.name == variable.name) {
+            Some(earlier) => *earlier = variable,
+            None => env.push(variable),
+        }
+    }
+    env
+}
+
+fn default_env(plan: &Plan) -> Vec<EnvVar> {
+    let literal =
+        |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let from_secret = |name: String, key: String| EnvVar {
+        name: REDIS_URL_ENV.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector { name, key, optional: None }),
+            ..EnvVarSource::default()
+        }),
+    };
+    let redis_name = plan.identity.redis_name();
+    let redis_url = match &plan.redis {
+        RedisPlan::External { url, .. } => from_secret(url.name.clone(), url.key.clone()),
+        RedisPlan::Standalone(redis) if redis.credentials.is_some() => {
+            from_secret(redis_name, SECRET_URL.to_owned())
+        }
+        RedisPlan::Standalone(_) => {
+            let namespace = &plan.identity.namespace;
+            literal(REDIS_URL_ENV, format!("redis://{redis_name}.{namespace}.svc:{REDIS_PORT}/0"))
+        }
+    };
+    vec![literal(PORT_ENV, plan.spec.port.to_string()), redis_url]
+}

@@ -1,0 +1,141 @@
+//! The template of the application's pods.
+//!
+//! It comes about in three layers, the later winning: the operator's defaults,
+//! the user's `template`, the fields of the spec. They are merged field by
+//! field, lists by their key; [`app_container`] sees to what would be invalid so.
+//!
+//! [`app_container`]: super::app_container
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    DeepMerge,
+    api::core::v1::{
+        Container, PodSpec, PodTemplateSpec, ResourceRequirements, SecurityContext, TopologySpreadConstraint,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+
+use super::{app_container::Handmade, pod};
+use crate::{
+    api::names::{
+        APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_REVISION, TEMPLATE_REVISION_ANNOTATION,
+    },
+    operator::plan::{Credentials, Plan, RedisPlan},
+};
+
+/// Requested where the user names neither a CPU request nor a CPU limit: an
+/// autoscaler without a request has nothing to measure against.
+const CPU_REQUEST: &str = "100m";
+
+pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
+    let mut user = plan.template.clone();
+    let handmade = Handmade::take_out_of(&mut user).merged(plan);
+    let mut template = defaults(plan);
+    template.merge_from(user);
+    template.merge_from(from_spec(plan));
+    template.merge_from(only_app(handmade));
+    template
+}
+
+/// The operator's defaults.
+fn defaults(plan: &Plan) -> PodTemplateSpec {
+    let identity = &plan.identity;
+    let spec = PodSpec {
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(pod::security_context()),
+        termination_grace_period_seconds: Some(plan.shutdown.grace_seconds),
+        topology_spread_constraints: Some(vec![
+            spread(plan, "kubernetes.io/hostname"),
+            spread(plan, "topology.kubernetes.io/zone"),
+        ]),
+        containers: vec![Container {
+            name: APP_CONTAINER.to_owned(),
+            security_context: Some(pod::container_security_context()),
+            ..Container::default()
+        }],
+        ..PodSpec::default()
+    };
+    PodTemplateSpec { metadata: None, spec: Some(spec) }.labelled(identity.labels(APP))
+}
+
+/// The fields of the spec.
+fn from_spec(plan: &Plan) -> PodTemplateSpec {
+    let spec = &plan.spec;
+    let mut annotations = spec.pod_annotations.clone();
+    annotations.insert(TEMPLATE_REVISION_ANNOTATION.to_owned(), TEMPLATE_REVISION.to_owned());
+    if let Some(revision) = credentials_revision(plan) {
+        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), revision);
+    }
+    let mut template = only_app(Container {
+        name: APP_CONTAINER.to_owned(),
+        image: Some(spec.image.clone()),
+        image_pull_policy: spec.image_pull_policy.clone(),
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        env_from: some_unless_empty(spec.env_from.clone()),
+        resources: Some(resources(plan)),
+        security_context: spec
+            .run_as_non_root
+            .then(|| SecurityContext { run_as_non_root: Some(true), ..SecurityContext::default() }),
+        ..Container::default()
+    });
+    template.metadata = Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() });
+    template.spec.get_or_insert_default().image_pull_secrets =
+        some_unless_empty(spec.image_pull_secrets.clone());
+    // The user's template may add labels but not take the pods out of the selector.
+    template.labelled(plan.identity.selector_labels(APP))
+}
+
+fn only_app(app: Container) -> PodTemplateSpec {
+    PodTemplateSpec { metadata: None, spec: Some(PodSpec { containers: vec![app], ..PodSpec::default() }) }
+}
+
+fn credentials_revision(plan: &Plan) -> Option<String> {
+    match &plan.redis {
+        RedisPlan::Standalone(redis) => redis.credentials.as_ref().map(Credentials::revision),
+        RedisPlan::External { revision, .. } => {
+            Some(revision.clone()).filter(|revision| !revision.is_empty())
+        }
+    }
+}
+
+fn resources(plan: &Plan) -> ResourceRequirements {
+    let given = &plan.spec.resources;
+    let mut requests = given.requests.clone();
+    if !requests.contains_key("cpu") && !given.limits.contains_key("cpu") {
+        requests.insert("cpu".to_owned(), Quantity(CPU_REQUEST.to_owned()));
+    }
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: Some(given.limits.clone()).filter(|limits| !limits.is_empty()),
+        claims: None,
+    }
+}
+
+/// Spread as evenly as the nodes allow, but never leave a pod unscheduled for it.
+fn spread(plan: &Plan, topology_key: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: topology_key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(plan.identity.selector(APP)),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn some_unless_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
+    Some(items).filter(|items| !items.is_empty())
+}
+
+trait Labelled {
+    fn labelled(self, labels: BTreeMap<String, String>) -> Self;
+}
+
+impl Labelled for PodTemplateSpec {
+    fn labelled(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.metadata.get_or_insert_default().labels = Some(labels);
+        self
+    }
+}

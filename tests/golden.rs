@@ -1,0 +1,111 @@
+//! Golden cases: `tests/cases/NAME/in.yaml` is a CachedService, `out.yaml` what it
+//! becomes: its children, or what is wrong with it.
+//!
+//! `seen.yaml` beside them, if it is there, holds what else was observed.
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the outputs anew; review them
+//! with `git diff`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod pure;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cachedservice::{
+    api::CachedService,
+    operator::{
+        children::children,
+        external::ExternalState,
+        observe::Seen,
+        plan::{Invalid, plan},
+    },
+};
+use serde::Deserialize;
+use serde_json::json;
+
+/// What else was observed.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Observed {
+    /// Identifies the URL of the external Redis.
+    external_revision: Option<String>,
+}
+
+#[test]
+fn every_case_becomes_its_output() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let actual = output(&case);
+        let file = case.join("out.yaml");
+        if update {
+            fs::write(&file, &actual).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if let Some(difference) = first_difference(&expected, &actual) {
+            wrong.push(format!("tests/cases/{name}/out.yaml, {difference}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}\n\nif this is meant, run UPDATE_GOLDEN=1 cargo test --test golden and review the difference",
+        wrong.join("\n\n")
+    );
+}
+
+#[test]
+fn a_case_has_nothing_but_input_observation_and_output() {
+    for case in cases() {
+        for file in fs::read_dir(&case).unwrap() {
+            let name = file.unwrap().file_name();
+            let known = ["in.yaml", "seen.yaml", "out.yaml"].iter().any(|known| name == *known);
+            assert!(known, "{}: {name:?} is read by nobody", case.display());
+        }
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn output(case: &Path) -> String {
+    let read = |file: &str| fs::read_to_string(case.join(file));
+    let service: CachedService = serde_saphyr::from_str(&read("in.yaml").unwrap())
+        .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+    let observed: Observed = read("seen.yaml").map_or_else(
+        |_| Observed::default(),
+        |text| serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", case.display())),
+    );
+    let seen = Seen {
+        external: observed.external_revision.map(|revision| ExternalState::Connecting { revision }),
+        ..pure::nothing()
+    };
+    match plan(&service, &seen, &pure::defaults()) {
+        Ok(plan) => pure::manifests(&children(&plan)).iter().map(document).collect(),
+        Err(Invalid { field, problem }) => {
+            document(&json!({ "invalid": { "field": field, "problem": problem } }))
+        }
+    }
+}
+
+fn document(value: &serde_json::Value) -> String {
+    let yaml = serde_saphyr::to_string(value).unwrap();
+    format!("---\n{}\n", yaml.trim_end())
+}
+
+/// The first line in which two texts differ, with what leads to it.
+fn first_difference(expected: &str, actual: &str) -> Option<String> {
+    let (expected, actual): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), actual.lines().collect());
+    let at = (0..expected.len().max(actual.len())).find(|&at| expected.get(at) != actual.get(at))?;
+    let before = actual[at.saturating_sub(5).min(actual.len())..at.min(actual.len())].join("\n  ");
+    let line = |lines: &[&str]| lines.get(at).map_or("(nothing)".to_owned(), |line| (*line).to_owned());
+    Some(format!("line {}:\n  {before}\n- {}\n+ {}", at + 1, line(&expected), line(&actual)))
+}

@@ -1,0 +1,80 @@
+//! What the tests of the pure parts share: no cluster, no clock.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use cachedservice::{
+    api::{
+        CachedServiceStatus,
+        names::{SECRET_PASSWORD, SECRET_SALT},
+    },
+    operator::{
+        children::Children,
+        observe::Seen,
+        plan::{Credentials, Defaults},
+        seen::Sighting,
+    },
+};
+use k8s_openapi::ByteString;
+use serde::Serialize;
+use serde_json::Value;
+
+/// What the installation sets.
+pub fn defaults() -> Defaults {
+    Defaults { redis_image: "docker.io/library/redis:8.2".to_owned() }
+}
+
+/// A namespace in which there is nothing yet. The credentials are always the same.
+pub fn nothing() -> Seen {
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let data =
+        [(SECRET_PASSWORD.to_owned(), bytes("test-password")), (SECRET_SALT.to_owned(), bytes("test-salt"))];
+    Seen {
+        redis_secret: Sighting::Absent,
+        redis_config: Sighting::Absent,
+        redis_service: Sighting::Absent,
+        stateful_set: Sighting::Absent,
+        service: Sighting::Absent,
+        disruption_budget: Sighting::Absent,
+        deployment: Sighting::Absent,
+        autoscaler: Sighting::Absent,
+        credentials: Credentials::read(&data.into(), Credentials::random()),
+        external: None,
+        troubles: Vec::new(),
+        redis_refusal: None,
+        status: CachedServiceStatus::default(),
+        provisional: false,
+    }
+}
+
+/// The children as they go to the API server.
+pub fn manifests(children: &Children) -> Vec<Value> {
+    let Children {
+        redis_secret,
+        redis_config,
+        redis_service,
+        stateful_set,
+        service,
+        disruption_budget,
+        deployment,
+        autoscaler,
+    } = children;
+    [
+        redis_secret.as_ref().map(manifest),
+        redis_config.as_ref().map(manifest),
+        redis_service.as_ref().map(manifest),
+        stateful_set.as_ref().map(manifest),
+        Some(manifest(service)),
+        Some(manifest(disruption_budget)),
+        Some(manifest(deployment)),
+        autoscaler.as_ref().map(manifest),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn manifest<K: Serialize>(object: &K) -> Value {
+    serde_json::to_value(object).expect("a child is JSON")
+}
