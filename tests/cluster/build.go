@@ -164,11 +164,6 @@ func (t *toolchain) buildOne(p program) error {
 			return err
 		}
 	}
-	if p.name == "kwok" {
-		if err := t.copyStages(); err != nil {
-			return err
-		}
-	}
 	flags := p.flags
 	if !slices.ContainsFunc(flags, func(flag string) bool { return strings.HasPrefix(flag, "-ldflags") }) {
 		flags = append(slices.Clip(flags), "-ldflags=-s -w")
@@ -177,6 +172,12 @@ func (t *toolchain) buildOne(p program) error {
 	arguments := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", draft}, flags...)
 	if output, err := t.golang(append(arguments, p.pkg)...); err != nil {
 		return fmt.Errorf("%w\n%s", err, output)
+	}
+	if p.name == "kwok" {
+		// The build has fetched the module; before it there may be none to read.
+		if err := t.copyStages(); err != nil {
+			return err
+		}
 	}
 	return os.Rename(draft, t.path(p.name))
 }

@@ -20,9 +20,9 @@ import (
 func (c *Cluster) CgroupRoot() string { return "/" + c.Net().link }
 
 type hierarchy struct {
-	path    string
-	unified bool // version 2
-	cpuset  bool
+	path        string
+	unified     bool     // version 2
+	controllers []string // of version 1; version 2 has a file of them
 }
 
 // cgroupHierarchies reads the mounted hierarchies: one for each controller
@@ -36,11 +36,11 @@ func cgroupHierarchies(mountinfo []byte) []hierarchy {
 		if !ok || len(fields) < 5 || len(kind) < 3 || !strings.HasPrefix(kind[0], "cgroup") {
 			continue
 		}
-		found = append(found, hierarchy{
-			path:    fields[4],
-			unified: kind[0] == "cgroup2",
-			cpuset:  slices.Contains(strings.Split(kind[2], ","), "cpuset"),
-		})
+		h := hierarchy{path: fields[4], unified: kind[0] == "cgroup2"}
+		if !h.unified {
+			h.controllers = strings.Split(kind[2], ",")
+		}
+		found = append(found, h)
 	}
 	return found
 }
@@ -51,6 +51,36 @@ func mountedHierarchies() ([]hierarchy, error) {
 		return nil, err
 	}
 	return cgroupHierarchies(mountinfo), nil
+}
+
+// checkCgroups names the controllers that pods cannot do without and that
+// this machine does not offer.
+func checkCgroups() error {
+	hierarchies, err := mountedHierarchies()
+	if err != nil {
+		return err
+	}
+	var offered, missing []string
+	for _, h := range hierarchies {
+		if !h.unified {
+			offered = append(offered, h.controllers...)
+			continue
+		}
+		controllers, err := os.ReadFile(filepath.Join(h.path, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		offered = append(offered, strings.Fields(string(controllers))...)
+	}
+	for _, controller := range []string{"cpu", "cpuset", "memory", "pids"} {
+		if !slices.Contains(offered, controller) {
+			missing = append(missing, controller)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("no cgroup hierarchy below /sys/fs/cgroup has %s: mount one that has", strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 func (c *Cluster) setUpCgroups() error {
@@ -68,7 +98,7 @@ func (c *Cluster) setUpCgroups() error {
 		if err := os.MkdirAll(own, 0o755); err != nil {
 			return fmt.Errorf("make the cgroup of the pods: %w", err)
 		}
-		if h.cpuset && !h.unified {
+		if slices.Contains(h.controllers, "cpuset") {
 			// A new set of version 1 is empty, and nothing can run in it.
 			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 				value, err := os.ReadFile(filepath.Join(h.path, file))

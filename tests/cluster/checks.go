@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -156,35 +155,6 @@ func loadModules(names ...string) {
 	for _, name := range names {
 		_ = exec.Command("modprobe", "--quiet", name).Run()
 	}
-}
-
-func checkCgroups() error {
-	hierarchies, err := mountedHierarchies()
-	if err != nil {
-		return err
-	}
-	if len(hierarchies) == 0 {
-		return errors.New("no cgroups are mounted: mount them below /sys/fs/cgroup")
-	}
-	listed, err := os.ReadFile("/proc/cgroups")
-	if err != nil {
-		return err
-	}
-	enabled := map[string]bool{}
-	lines := bufio.NewScanner(bytes.NewReader(listed))
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) == 4 && fields[3] == "1" {
-			enabled[fields[0]] = true
-		}
-	}
-	var problems []error
-	// With version 2 alone, a kernel may not list its controllers here.
-	for _, controller := range []string{"cpu", "cpuacct", "cpuset", "memory", "pids"} {
-		if !enabled[controller] && !slices.ContainsFunc(hierarchies, func(h hierarchy) bool { return h.unified }) {
-			problems = append(problems, fmt.Errorf("the kernel has no cgroup controller %s", controller))
-		}
-	}
-	return errors.Join(problems...)
 }
 
 func checkStateFileSystem() error {

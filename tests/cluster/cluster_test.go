@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -194,15 +196,12 @@ func TestHierarchiesOfBothVersionsAreTold(t *testing.T) {
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 `))
 	want := []hierarchy{
-		{"/sys/fs/cgroup/cpuset", false, true}, {"/sys/fs/cgroup/cpu,cpuacct", false, false}, {"/sys/fs/cgroup/unified", true, false},
+		{"/sys/fs/cgroup/cpuset", false, []string{"rw", "cpuset"}},
+		{"/sys/fs/cgroup/cpu,cpuacct", false, []string{"rw", "cpu", "cpuacct"}},
+		{"/sys/fs/cgroup/unified", true, nil},
 	}
-	if len(found) != len(want) {
-		t.Fatalf("got %v, want %v", found, want)
-	}
-	for i := range want {
-		if found[i] != want[i] {
-			t.Errorf("got %v, want %v", found[i], want[i])
-		}
+	if !reflect.DeepEqual(found, want) {
+		t.Errorf("got %v, want %v", found, want)
 	}
 }
 
@@ -244,6 +243,22 @@ func TestArgumentsOfACommandAreLeftAsTheyAre(t *testing.T) {
 	t.Setenv("CLUSTER_NAME", "y")
 	if name, _, _ := takeName(nil); name != "y" {
 		t.Errorf("CLUSTER_NAME=y gives %q", name)
+	}
+}
+
+func TestFlagsMayStandBehindWhatTheyBelongTo(t *testing.T) {
+	for _, line := range []string{"etcd --signal STOP", "--signal STOP etcd", "--signal=STOP etcd", "etcd -signal=STOP"} {
+		flags := flag.NewFlagSet("kill", flag.ContinueOnError)
+		signal := flags.String("signal", "KILL", "")
+		values, err := parse(flags, strings.Fields(line), "part")
+		if err != nil || *signal != "STOP" || values[0] != "etcd" {
+			t.Errorf("%q: got %v --signal %s, %v", line, values, *signal, err)
+		}
+	}
+	for _, line := range []string{"", "etcd apiserver", "etcd --sig STOP"} {
+		if _, err := parse(flag.NewFlagSet("kill", flag.ContinueOnError), strings.Fields(line), "part"); err == nil {
+			t.Errorf("%q is accepted", line)
+		}
 	}
 }
 

@@ -33,8 +33,9 @@ const usage = `usage: cluster COMMAND
   bin PROGRAM                the path of a built program; builds it if need be
   build [PROGRAM…]           build these, or all, and start nothing
 
-Each takes --name NAME before its own arguments; else the cluster is the one in
-CLUSTER_NAME, else the one named full. A name is the mode's if up is not told one.
+Each of those on a cluster takes --name NAME before its own arguments; without it,
+the cluster is the one in CLUSTER_NAME, else the one named full. A cluster that up
+is told no name for is named after its mode.
 `
 
 var errUsage = errors.New("see `cluster help`")
@@ -110,15 +111,28 @@ func takeName(arguments []string) (name string, rest []string, err error) {
 	return name, arguments, nil
 }
 
-func parse(flags *flag.FlagSet, arguments []string) error {
+// parse reads flags, before and behind as many other arguments as there are
+// names for them.
+func parse(flags *flag.FlagSet, arguments []string, names ...string) ([]string, error) {
 	flags.SetOutput(io.Discard)
-	if err := flags.Parse(arguments); err != nil {
-		return fmt.Errorf("%w; %w", err, errUsage)
+	var values []string
+	for {
+		if err := flags.Parse(arguments); err != nil {
+			return nil, fmt.Errorf("%w; %w", err, errUsage)
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		values = append(values, flags.Arg(0))
+		arguments = flags.Args()[1:]
 	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is more than `cluster %s` takes; %w", flags.Arg(0), flags.Name(), errUsage)
+	switch {
+	case len(values) > len(names):
+		return nil, fmt.Errorf("%q is more than `cluster %s` takes; %w", values[len(names)], flags.Name(), errUsage)
+	case len(values) < len(names):
+		return nil, fmt.Errorf("`cluster %s` needs a %s; %w", flags.Name(), names[len(values)], errUsage)
 	}
-	return nil
+	return values, nil
 }
 
 func upCommand(arguments []string) error {
@@ -127,7 +141,7 @@ func upCommand(arguments []string) error {
 	name := flags.String("name", "", "")
 	audit := flags.Bool("audit", false, "")
 	nodes := flags.Int("nodes", 0, "")
-	if err := parse(flags, arguments); err != nil {
+	if _, err := parse(flags, arguments); err != nil {
 		return err
 	}
 	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes}
@@ -155,7 +169,7 @@ func downCommand(arguments []string) error {
 	flags := flag.NewFlagSet("down", flag.ContinueOnError)
 	name := flags.String("name", "", "")
 	all := flags.Bool("all", false, "")
-	if err := parse(flags, arguments); err != nil {
+	if _, err := parse(flags, arguments); err != nil {
 		return err
 	}
 	if *all {
@@ -186,10 +200,11 @@ func buildCommand(names []string) error {
 }
 
 func binCommand(arguments []string) error {
-	if len(arguments) != 1 {
-		return fmt.Errorf("`cluster bin` takes the name of one program; %w", errUsage)
+	names, err := parse(flag.NewFlagSet("bin", flag.ContinueOnError), arguments, "program")
+	if err != nil {
+		return err
 	}
-	path, err := builtProgram(arguments[0])
+	path, err := builtProgram(names[0])
 	if err != nil {
 		return err
 	}
@@ -280,16 +295,17 @@ func (c *Cluster) loadCommand(paths []string) error {
 }
 
 func (c *Cluster) killCommand(arguments []string) error {
-	signal := unix.SIGKILL
-	if len(arguments) == 3 && arguments[1] == "--signal" {
-		var err error
-		if signal, err = signalNamed(arguments[2]); err != nil {
-			return err
-		}
-	} else if len(arguments) != 1 {
-		return fmt.Errorf("`cluster kill` takes a part and --signal SIG; %w", errUsage)
+	flags := flag.NewFlagSet("kill", flag.ContinueOnError)
+	signalName := flags.String("signal", "KILL", "")
+	parts, err := parse(flags, arguments, "part")
+	if err != nil {
+		return err
 	}
-	name, err := c.processName(arguments[0])
+	signal, err := signalNamed(*signalName)
+	if err != nil {
+		return err
+	}
+	name, err := c.processName(parts[0])
 	if err != nil {
 		return err
 	}
@@ -328,10 +344,11 @@ func signalNamed(name string) (unix.Signal, error) {
 }
 
 func (c *Cluster) restartCommand(arguments []string) error {
-	if len(arguments) != 1 {
-		return fmt.Errorf("`cluster restart` takes one part; %w", errUsage)
+	parts, err := parse(flag.NewFlagSet("restart", flag.ContinueOnError), arguments, "part")
+	if err != nil {
+		return err
 	}
-	p, err := c.part(arguments[0])
+	p, err := c.part(parts[0])
 	if err != nil {
 		return err
 	}
@@ -385,7 +402,7 @@ func (c *Cluster) status(ctx context.Context) []partStatus {
 func (c *Cluster) statusCommand(arguments []string) error {
 	flags := flag.NewFlagSet("status", flag.ContinueOnError)
 	output := flags.String("o", "", "")
-	if err := parse(flags, arguments); err != nil {
+	if _, err := parse(flags, arguments); err != nil {
 		return err
 	}
 	parts := c.status(context.Background())
