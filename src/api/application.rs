@@ -8,17 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-/// CPU and memory of a container, in Kubernetes quantities (`250m`, `512Mi`).
+/// CPU and memory of a container, in Kubernetes quantities.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resources {
-    /// What the scheduler sets aside for a container, for example
-    /// `{cpu: 100m, memory: 128Mi}`.
+    /// What the scheduler sets aside for the container: CPU in cores (`250m` is
+    /// a quarter of one), memory in bytes (`512Mi`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub requests: BTreeMap<String, Quantity>,
 
-    /// What a container may use at most. Unset: no limit.
+    /// What the container may use at most, in the units of `requests`. Unset:
+    /// no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub limits: BTreeMap<String, Quantity>,
@@ -40,16 +41,17 @@ impl Default for Resources {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Shutdown {
-    /// How long a leaving pod goes on serving before SIGTERM, so that
-    /// load balancers can take it out first. A duration such as `5s`;
-    /// `0s` switches it off. Default `5s`.
+    /// How long a leaving pod goes on serving before SIGTERM, so that load
+    /// balancers can take it out first. A duration such as `5s`, 24h at most,
+    /// rounded up to whole seconds; `0s` switches it off. Default `5s`.
     #[serde(default = "default_drain")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = schema::duration_rule("spec.shutdown.drain"))]
     pub drain: String,
 
     /// How long the application may take to end after SIGTERM before it is
-    /// killed. A duration such as `30s`. Default `30s`.
+    /// killed. A duration such as `30s`, 24h at most, rounded up to whole
+    /// seconds. Default `30s`.
     #[serde(default = "default_timeout")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = schema::duration_rule("spec.shutdown.timeout"))]

@@ -21,7 +21,7 @@ pub struct Autoscaling {
     #[serde(default = "default_enabled")]
     pub enabled: bool,
 
-    /// The least number of pods, 1 or more. Default 2.
+    /// The least number of pods, 1 to 10000. Default 2.
     #[serde(default = "default_min_replicas")]
     #[x_kube(validation = rule(
         "self >= 1 && self <= 10000",
@@ -29,7 +29,7 @@ pub struct Autoscaling {
     ))]
     pub min_replicas: i32,
 
-    /// The greatest number of pods. Default 10.
+    /// The greatest number of pods, `minReplicas` to 10000. Default 10.
     #[serde(default = "default_max_replicas")]
     #[x_kube(validation = rule(
         "self >= 1 && self <= 10000",
@@ -47,8 +47,8 @@ pub struct Autoscaling {
     pub target_cpu_utilization: i32,
 
     /// The average memory of the application containers that the autoscaler
-    /// aims at, in percent of their memory request, 1 to 100. Unset: memory does
-    /// not scale.
+    /// aims at, in percent of their memory request, 1 to 100. It needs that
+    /// request or a memory limit. Unset: memory does not scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule(
         "self >= 1 && self <= 100",
@@ -57,13 +57,13 @@ pub struct Autoscaling {
     pub target_memory_utilization: Option<i32>,
 
     /// Further metrics, as in a `HorizontalPodAutoscaler` (`autoscaling/v2`);
-    /// the one that asks for the most pods wins.
+    /// the one that asks for the most pods wins. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub metrics: Vec<MetricSpec>,
 
     /// How fast to scale up and down, as in a `HorizontalPodAutoscaler`
-    /// (`autoscaling/v2`). Unset: Kubernetes' defaults.
+    /// (`autoscaling/v2`). Unset: Kubernetes' own defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }

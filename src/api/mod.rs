@@ -122,18 +122,21 @@ pub struct CachedServiceSpec {
     ))]
     pub port: i32,
 
-    /// Replaces the image's entrypoint (Kubernetes `command`).
+    /// Replaces the image's entrypoint (Kubernetes `command`). Unset: the
+    /// image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(max = 32768)))]
     pub command: Option<Vec<String>>,
 
-    /// Replaces the image's arguments (Kubernetes `args`).
+    /// Replaces the image's arguments (Kubernetes `args`). Unset: the image's
+    /// own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(max = 32768)))]
     pub args: Option<Vec<String>>,
 
     /// Environment variables of the application, as in a pod. The operator
-    /// adds `PORT` and `REDIS_URL` unless they stand here.
+    /// adds `PORT` and `REDIS_URL` unless they stand here or in `template`.
+    /// Default: none of your own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 512),
@@ -142,13 +145,15 @@ pub struct CachedServiceSpec {
     pub env: Vec<EnvVar>,
 
     /// Sources of environment variables (ConfigMaps and Secrets), as in a pod.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "atomic"))]
     pub env_from: Vec<EnvFromSource>,
 
-    /// CPU and memory of the application container. Default: requests of
-    /// 100m CPU and 128Mi memory, no limits. Without a CPU request or limit
-    /// 100m is requested: the autoscaler measures against it.
+    /// CPU and memory of the application container. Default, where nothing of
+    /// it is written: requests of 100m CPU and 128Mi memory, no limits. Where
+    /// neither a CPU request nor a CPU limit is written, 100m is requested: the
+    /// autoscaler measures against it.
     #[serde(default)]
     pub resources: Resources,
 
@@ -163,7 +168,7 @@ pub struct CachedServiceSpec {
     pub image_pull_policy: Option<String>,
 
     /// Secrets with credentials of image registries, for the application's and
-    /// Redis's pods.
+    /// Redis's pods. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -176,28 +181,31 @@ pub struct CachedServiceSpec {
     #[serde(default)]
     pub run_as_non_root: bool,
 
-    /// Annotations for the application's pods.
+    /// Annotations for the application's pods. Default: none of your own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub pod_annotations: BTreeMap<String, String>,
 
-    /// Health probes of the application container.
+    /// Health probes of the application container. By default all three ask for
+    /// `path` over HTTP on `port`; each try may take 3 seconds.
     #[serde(default)]
     pub probes: Probes,
 
-    /// How a pod leaves: it first drains, then the application gets SIGTERM.
+    /// How a pod leaves: it drains, then the application gets SIGTERM, and
+    /// SIGKILL if it does not end in time.
     #[serde(default)]
     pub shutdown: Shutdown,
 
     /// How long a rollout may make no progress before Ready turns False.
-    /// A duration such as `90s` or `10m`. Default `10m`.
+    /// A duration such as `90s` or `10m`, 24h at most. Default `10m`.
     #[serde(default = "default_progress_deadline")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = schema::duration_rule("spec.progressDeadline"))]
     pub progress_deadline: String,
 
-    /// The number of pods when `autoscaling.enabled` is false. Default: the
-    /// value of `autoscaling.minReplicas`. Not allowed while autoscaling is on.
+    /// The number of pods when `autoscaling.enabled` is false, 0 to 10000.
+    /// Unset: the value of `autoscaling.minReplicas`. Not allowed while
+    /// autoscaling is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule(
         "self >= 0 && self <= 10000",
@@ -221,8 +229,9 @@ pub struct CachedServiceSpec {
     /// volumes, further containers, tolerations and so on. It is merged as
     /// `kubectl patch --type strategic` merges, lists by their key; the
     /// container `app` is the application's. It wins over the operator's
-    /// defaults and loses to the fields of this spec. Read strictly: an unknown
-    /// field is named in the status, and nothing is changed.
+    /// defaults and loses to the fields of this spec and their defaults. Read
+    /// strictly: an unknown field is named in the status, and nothing is
+    /// changed. Unset: nothing is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub template: Option<Value>,

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::schema::rule;
 
 /// Health probes of the application container. By default all three ask for
-/// `path` over HTTP on `spec.port`.
+/// `path` over HTTP on `spec.port`; each try may take 3 seconds.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Probes {
-    /// The HTTP path that answers 2xx or 3xx when the application is well.
-    /// Default `/healthz`.
+    /// The HTTP path that answers 2xx or 3xx when the application is well, for
+    /// every probe that is not replaced. Default `/healthz`.
     #[serde(default = "default_path")]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = rule(
@@ -22,7 +22,7 @@ pub struct Probes {
     pub path: String,
 
     /// Holds the other two off until the application has started. Default: every
-    /// second, up to 120 seconds.
+    /// second, restart after 120 failures.
     #[serde(default)]
     pub startup: ProbeSwitch,
 
@@ -58,11 +58,12 @@ impl Default for Probes {
     ),
 )]
 pub struct ProbeSwitch {
-    /// Whether there is such a probe. Default true.
+    /// Whether the operator sets this probe. Default true.
     #[serde(default = "default_enabled")]
     pub enabled: bool,
 
-    /// A full Kubernetes probe that replaces the default one.
+    /// A full Kubernetes probe that replaces the default one. Unset: the
+    /// default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<Probe>,
 }

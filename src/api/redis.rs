@@ -25,14 +25,15 @@ use super::{application::Resources, schema::rule};
     ),
 )]
 pub struct Redis {
-    /// Where Redis runs: `Standalone`, one pod of the operator's, or `External`, a
-    /// Redis of yours. Default `Standalone`.
+    /// Where Redis runs: `Standalone`, one pod that the operator runs and whose
+    /// contents are gone when it restarts, or `External`, a Redis of yours.
+    /// Default `Standalone`.
     #[serde(default)]
     pub mode: RedisMode,
 
     /// Memory request and limit of the Redis container; `maxmemory` is three
     /// quarters of it, the rest is for connections and fragmentation. A quantity
-    /// of at least 32Mi. Default `256Mi`.
+    /// in bytes of at least 32Mi. Default `256Mi`.
     #[serde(default = "default_memory")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rule(
@@ -41,26 +42,31 @@ pub struct Redis {
     ))]
     pub memory: String,
 
-    /// What Redis drops when `maxmemory` is reached (Redis `maxmemory-policy`).
+    /// What Redis drops when `maxmemory` is reached (Redis `maxmemory-policy`):
+    /// `noeviction` nothing, writes fail instead; of all keys `allkeys-lru`,
+    /// `allkeys-lfu` or `allkeys-random`; of the keys with a TTL alone
+    /// `volatile-lru`, `volatile-lfu`, `volatile-random` or `volatile-ttl`.
     /// Default `allkeys-lfu`: the least often used keys.
     #[serde(default)]
     pub eviction_policy: EvictionPolicy,
 
-    /// Whether clients need a password.
+    /// The password of the Redis that the operator runs.
     #[serde(default)]
     pub auth: RedisAuth,
 
-    /// The image of Redis 7 or later, with `redis-server`, `redis-cli` and `sh`.
-    /// Unset: the image that the operator was installed with.
+    /// The image of Redis 7 or later, with `redis-server`, `redis-cli` and `sh`,
+    /// that can run as user and group id 999. Unset: the image that the operator
+    /// was installed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
 
-    /// CPU of the Redis container. Default: a request of 50m CPU, no limit.
+    /// CPU of the Redis container; its memory is set by `memory`. Default: a
+    /// request of 50m CPU, no limit.
     #[serde(default = "default_resources")]
     pub resources: Resources,
 
-    /// The Redis of yours, for mode `External`.
+    /// The Redis of yours: required by mode `External`, refused in the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
 }
@@ -130,13 +136,14 @@ impl EvictionPolicy {
     }
 }
 
-/// Whether clients of Redis need a password.
+/// The password of the Redis that the operator runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RedisAuth {
     /// Whether clients need a password. It is generated once and stands in the
-    /// Secret NAME-redis under `password`; change it there, or delete the Secret, and
-    /// Redis and the application are rolled onto the new one. Default true.
+    /// Secret NAME-redis under `password`; change it there, or delete the
+    /// Secret, and Redis and the application are rolled onto the new one.
+    /// Default true.
     #[serde(default = "default_auth")]
     pub enabled: bool,
 }

@@ -30,12 +30,14 @@ pub struct Service {
     ))]
     pub port: i32,
 
-    /// How the Service is reached: `ClusterIP`, `NodePort` or `LoadBalancer`.
+    /// How the Service is reached: `ClusterIP` inside the cluster, `NodePort` on
+    /// a port of every node too, `LoadBalancer` through one of the cloud's too.
     /// Default `ClusterIP`.
     #[serde(default, rename = "type")]
     pub type_: ServiceType,
 
     /// Annotations for the Service, for example for a cloud's load balancer.
+    /// Default: none of your own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,

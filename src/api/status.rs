@@ -20,8 +20,8 @@ pub mod condition_type {
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
 }
 
-/// What the operator has seen. Written when something changes; figures are
-/// rounded and written at most once a minute.
+/// What the operator has seen. Written when something changes; a change of the
+/// CPU figure alone is written at most once a minute.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CachedServiceStatus {
