@@ -10,7 +10,7 @@ use super::{
     apply::{Applied, apply},
     client::is_fenced,
     context::Context,
-    error::{Error, retry_after},
+    error::{Class, Error, retry_after},
     observe::{Seen, observe},
     plan::{Invalid, Plan, plan},
     status::{publish, status},
@@ -35,8 +35,9 @@ pub async fn reconcile(service: Arc<CachedService>, context: Arc<Context>) -> Re
     let result = Box::pin(steps(&service, &context)).await;
     let class = result.as_ref().err().map(|error| error.class().as_str());
     context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
+    let failed = result.as_ref().is_err_and(|error| error.class() != Class::Waiting);
     context.remember(&reference, |memory| {
-        memory.failures = if result.is_ok() { 0 } else { memory.failures.saturating_add(1) };
+        memory.failures = if failed { memory.failures.saturating_add(1) } else { 0 };
     });
     result
 }
@@ -77,6 +78,10 @@ pub fn on_error(service: Arc<CachedService>, error: &Error, context: Arc<Context
     let class = error.class();
     if is_not_leader(error) {
         // The process ends; the new leader goes on.
+        return Action::await_change();
+    }
+    if class == Class::Waiting {
+        tracing::debug!(%error, "waiting");
         return Action::await_change();
     }
     let failures = context.remember(&ObjectRef::from_obj(&*service), |memory| memory.failures);

@@ -116,6 +116,8 @@ struct Refusal {
     message: String,
     /// It may pass by itself.
     passing: bool,
+    /// Nothing failed: something else has to happen first.
+    waiting: bool,
 }
 
 /// How failures that may pass by themselves count.
@@ -160,7 +162,12 @@ fn was_ready(before: &CachedServiceStatus, generation: Option<i64>) -> bool {
 
 fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Patience) -> Option<Refusal> {
     if let Err(invalid) = plan {
-        return Some(Refusal { reason: "InvalidSpec", message: invalid.to_string(), passing: false });
+        return Some(Refusal {
+            reason: "InvalidSpec",
+            message: invalid.to_string(),
+            passing: false,
+            waiting: false,
+        });
     }
     let failures = applied?.failures();
     let worst = failures.iter().max_by_key(|failure| failure.class())?;
@@ -170,7 +177,12 @@ fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Pa
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ");
-    Some(Refusal { reason: worst.reason(), message, passing: patience.passes(worst) })
+    Some(Refusal {
+        reason: worst.reason(),
+        message,
+        passing: patience.passes(worst),
+        waiting: worst.class() == Class::Waiting,
+    })
 }
 
 fn ready(
@@ -180,6 +192,10 @@ fn ready(
     application: &Verdict,
 ) -> Verdict {
     if let Some(refused) = refused.filter(|refused| !(refused.passing && patience.was_ready)) {
+        // What is waited for tells more than who waits for it.
+        if refused.waiting && !redis.verdict.is_true {
+            return Verdict::no(redis.verdict.reason, redis.verdict.message.clone());
+        }
         return Verdict::no(refused.reason, refused.message.clone());
     }
     if !redis.has_answered {

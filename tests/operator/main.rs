@@ -5,10 +5,13 @@
 mod support;
 
 mod children;
+mod external;
 mod foreign;
 mod idle;
+mod password;
 mod pruning;
 mod repair;
+mod replicas;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {
