@@ -16,8 +16,11 @@ mod trouble;
 use support::{Cluster, OPERATOR, OPERATOR_NAMESPACE, Sandbox};
 
 /// A namespace on the cluster with a node, where the operator of the chart looks after everything.
+/// What earlier tests left goes first: the node is small.
 async fn sandbox() -> Sandbox {
-    Sandbox::new(Cluster::with_node().await).await
+    let cluster = Cluster::with_node().await;
+    cluster.forget_earlier_runs(&cluster.client().await).await;
+    Sandbox::new(cluster).await
 }
 
 /// The operator's name in the audit log.

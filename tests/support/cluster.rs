@@ -130,7 +130,8 @@ impl Cluster {
         tool(&[&command[..], arguments, &settings].concat())
     }
 
-    async fn forget_earlier_runs(&self, client: &Client) {
+    /// Deletes the namespaces that this test binary made, without waiting for their end.
+    pub async fn forget_earlier_runs(&self, client: &Client) {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let earlier = ListParams::default().labels(&format!("{TEST_LABEL}={TEST_BINARY}"));
         for namespace in namespaces.list_metadata(&earlier).await.expect("list namespaces") {
