@@ -58,7 +58,7 @@ impl Default for Probes {
     ),
 )]
 pub struct ProbeSwitch {
-    /// Whether the operator sets this probe. Default true.
+    /// Whether there is such a probe. Default true.
     #[serde(default = "default_enabled")]
     pub enabled: bool,
 
