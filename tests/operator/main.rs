@@ -8,10 +8,12 @@ mod children;
 mod external;
 mod foreign;
 mod idle;
+mod memory;
 mod password;
 mod pruning;
 mod repair;
 mod replicas;
+mod truth;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {

@@ -1,7 +1,11 @@
 //! What an installation of the operator is made of: a service account, and the
 //! rights that the Helm chart gives it.
 
-use std::{fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use cachedservice::{
     operator::{
@@ -74,7 +78,13 @@ impl Installation {
 
     /// Starts the operator's binary with further arguments.
     pub fn start_with(&self, identity: &str, arguments: &[&str]) -> Operator {
-        Operator::start(self, identity, arguments)
+        Operator::start(self, Path::new(env!("CARGO_BIN_EXE_cachedservice-operator")), identity, arguments)
+    }
+
+    /// Starts the binary that goes into the image, if it has been built; else the one of this build.
+    pub fn start_shipped(&self, identity: &str) -> Operator {
+        let shipped = repository().join("target/x86_64-unknown-linux-gnu/image/cachedservice-operator");
+        if shipped.exists() { Operator::start(self, &shipped, identity, &[]) } else { self.start(identity) }
     }
 
     /// Starts the control loop in this process, without an election; `faults`

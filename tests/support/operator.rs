@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
@@ -22,14 +22,21 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub(super) fn start(installation: &Installation, identity: &str, arguments: &[&str]) -> Self {
+    pub(super) fn start(
+        installation: &Installation,
+        binary: &Path,
+        identity: &str,
+        arguments: &[&str],
+    ) -> Self {
         let admin = own_address();
         let log = scratch(&format!("{}-{identity}.log", installation.namespace));
         let out = File::options().create(true).append(true).open(&log).expect("a log below target");
         // Ends with the test, also where that is killed.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_cachedservice-operator"), "run"])
+            .args(["--pdeathsig", "KILL"])
+            .arg(binary)
+            .arg("run")
             .args(["--identity", identity, "--admin-address", &admin.to_string()])
             .args(["--lease-namespace", &installation.namespace])
             .args(installation.watched.iter().flat_map(|namespace| ["--namespace", namespace]))

@@ -1,0 +1,313 @@
+//! What stands in the way is told in the words of who said it, soon, and for
+//! as long as it is so; others go on, and nothing needs a restart.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+        apps::v1::Deployment,
+        core::v1::{Event, Pod, ResourceQuota, Service},
+        rbac::v1::Role,
+    },
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox,
+    support::{Kubelet, Sandbox, condition, kubelet, until},
+};
+
+/// From the first report of the server until it stands in the status.
+const SOON: Duration = Duration::from_secs(5);
+/// A refusal is tried again every 15 to 19 s.
+const HEALED: Duration = Duration::from_secs(25);
+
+fn spec() -> Value {
+    json!({ "image": "example.com/shop:1" })
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_told_and_healed_by_granting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let roles = sandbox.api::<Role>();
+    let full = roles.get("cachedservice-operator").await.unwrap();
+    let mut less = full.clone();
+    for rule in less.rules.iter_mut().flatten() {
+        if rule.resources.iter().flatten().any(|resource| resource == "horizontalpodautoscalers") {
+            rule.verbs.retain(|verb| verb != "create");
+        }
+    }
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    bystander(&sandbox).await;
+    less.metadata.managed_fields = None;
+    roles.replace("cachedservice-operator", &PostParams::default(), &less).await.unwrap();
+
+    sandbox.apply("shop", spec()).await;
+    let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Forbidden").await;
+    let words = format!(
+        r#"horizontalpodautoscalers.autoscaling "shop" is forbidden: User "{}" cannot create"#,
+        installation.user
+    );
+    assert!(degraded.message.contains(&words), "{}", degraded.message);
+    sandbox.until_condition(SOON, "shop", "Ready", "False", "Forbidden").await;
+    assert_goes_on(&sandbox).await;
+
+    let rules = Patch::Merge(json!({ "rules": full.rules }));
+    roles.patch("cachedservice-operator", &PatchParams::default(), &rules).await.unwrap();
+    healed(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_quota_for_objects_is_told_and_healed_by_lifting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    bystander(&sandbox).await;
+    limit(&sandbox, "count/services", &sandbox.api::<Service>()).await;
+
+    sandbox.apply("shop", spec()).await;
+    let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Forbidden").await;
+    let words = "exceeded quota: limit, requested: count/services=1, used: count/services=2, limited: count/services=2";
+    assert!(degraded.message.contains(words), "{}", degraded.message);
+    assert_goes_on(&sandbox).await;
+
+    sandbox.api::<ResourceQuota>().delete("limit", &DeleteParams::default()).await.unwrap();
+    healed(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_quota_for_pods_is_told_of_application_and_redis_and_healed_by_lifting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    bystander(&sandbox).await;
+    limit(&sandbox, "pods", &sandbox.api::<Pod>()).await;
+
+    sandbox.apply("shop", spec()).await;
+    let quota = "exceeded quota: limit, requested: pods=1";
+    until_reported(async || {
+        let deployment = sandbox.api::<Deployment>().get_opt("shop").await.unwrap()?;
+        let conditions = deployment.status?.conditions?;
+        conditions.iter().any(|condition| condition.type_.as_deref() == Some("ReplicaFailure")).then_some(())
+    })
+    .await;
+    let application =
+        sandbox.until_condition(SOON, "shop", "ApplicationReady", "False", "FailedCreate").await;
+    assert!(application.message.contains(quota), "{}", application.message);
+
+    until_reported(async || {
+        let of_the_set = ListParams::default().fields("reason=FailedCreate,involvedObject.name=shop-redis");
+        let events = sandbox.api::<Event>().list(&of_the_set).await.unwrap();
+        (!events.items.is_empty()).then_some(())
+    })
+    .await;
+    let redis = sandbox.until_condition(SOON, "shop", "RedisReady", "False", "FailedCreate").await;
+    assert!(redis.message.contains(quota), "{}", redis.message);
+    sandbox.until_condition(SOON, "shop", "Degraded", "True", "FailedCreate").await;
+    assert_goes_on(&sandbox).await;
+
+    sandbox.api::<ResourceQuota>().delete("limit", &DeleteParams::default()).await.unwrap();
+    healed(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_refusal_by_admission_is_told_and_healed_by_lifting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    bystander(&sandbox).await;
+    let policy = refuse_deployments(&sandbox, "images come from our own registry").await;
+
+    sandbox.apply("shop", spec()).await;
+    let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Refused").await;
+    assert!(degraded.message.contains("images come from our own registry"), "{}", degraded.message);
+    assert_goes_on(&sandbox).await;
+
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(sandbox.client.clone());
+    bindings.delete(&policy, &DeleteParams::default()).await.unwrap();
+    healed(&sandbox).await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(sandbox.client.clone());
+    policies.delete(&policy, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_is_told_in_the_kubelets_words() {
+    let words = r#"failed to pull and unpack image "example.com/shop:1": not found"#;
+    let told = kubelet_reports("app", "ErrImagePull", words, "ImagePullFailed").await;
+    assert!(told.message.contains("0 of 2 updated pods available"), "{}", told.message);
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_exist_is_told_in_the_kubelets_words() {
+    let words = r#"secret "of-the-user" not found"#;
+    kubelet_reports("app", "CreateContainerConfigError", words, "CreateContainerConfigError").await;
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_start_is_told_in_the_kubelets_words() {
+    let words = "back-off 10s restarting failed container=redis";
+    kubelet_reports("redis", "CrashLoopBackOff", words, "CrashLoopBackOff").await;
+}
+
+/// A container of `shop` does not start, for the reason and in the words of
+/// the kubelet. Returns what stands in the status before it is mended.
+async fn kubelet_reports(
+    container: &'static str,
+    reason: &'static str,
+    words: &'static str,
+    told_as: &str,
+) -> Condition {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let kubelet = Kubelet::reporting(&sandbox, move |pod| {
+        let spec = pod.spec.as_ref()?;
+        let of_shop = pod.metadata.name.as_ref()?.starts_with("shop");
+        let is_broken = of_shop && spec.containers.iter().any(|present| present.name == container);
+        Some(if is_broken { kubelet::waiting(container, reason, words) } else { kubelet::ready(pod) })
+    });
+    bystander(&sandbox).await;
+    sandbox.apply("shop", spec()).await;
+    until_reported(async || {
+        let pods = sandbox.api::<Pod>().list(&ListParams::default()).await.unwrap();
+        serde_json::to_string(&pods.items).unwrap().contains(reason).then_some(())
+    })
+    .await;
+
+    let part = if container == "app" { "ApplicationReady" } else { "RedisReady" };
+    let told = sandbox.until_condition(SOON, "shop", part, "False", told_as).await;
+    assert!(told.message.contains(words), "{}", told.message);
+    sandbox.until_condition(SOON, "shop", "Degraded", "True", told_as).await;
+    sandbox.until_condition(SOON, "shop", "Ready", "False", told_as).await;
+    assert_goes_on(&sandbox).await;
+
+    drop(kubelet);
+    let _kubelet = sandbox.kubelet();
+    healed(&sandbox).await;
+    told
+}
+
+/// A second CachedService, which serves.
+async fn bystander(sandbox: &Sandbox) {
+    sandbox.apply("other", spec()).await;
+    sandbox.until_ready("other").await;
+}
+
+/// The second CachedService serves, and what is changed in it takes effect.
+async fn assert_goes_on(sandbox: &Sandbox) {
+    let mut changed = spec();
+    changed["service"] = json!({ "port": 8081 });
+    sandbox.apply("other", changed).await;
+    sandbox.until_ready("other").await;
+    let service = sandbox.api::<Service>().get("other").await.unwrap();
+    assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 8081);
+    let degraded = condition(&sandbox.service("other").await, "Degraded").unwrap();
+    assert_eq!(degraded.status, "False", "{degraded:?}");
+}
+
+async fn healed(sandbox: &Sandbox) {
+    sandbox.until_condition(HEALED, "shop", "Ready", "True", "Serving").await;
+    sandbox.until_condition(SOON, "shop", "Degraded", "False", "AllWell").await;
+}
+
+/// Waits until the server has reported what the status is to tell.
+async fn until_reported(mut report: impl AsyncFnMut() -> Option<()>) {
+    until(Duration::from_secs(20), async || report().await.ok_or_else(|| "nothing is reported".to_owned()))
+        .await;
+}
+
+/// Forbids more objects than there are, and waits until that holds.
+async fn limit<K>(sandbox: &Sandbox, resource: &str, objects: &Api<K>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let present = objects.list_metadata(&ListParams::default()).await.unwrap().items.len();
+    let quota =
+        json!({ "metadata": { "name": "limit" }, "spec": { "hard": { resource: present.to_string() } } });
+    let quotas = sandbox.api::<ResourceQuota>();
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    until(Duration::from_secs(10), async || {
+        let used = quotas.get("limit").await.unwrap().status.and_then(|status| status.used);
+        let counted = used.as_ref().and_then(|used| used.get(resource)).map(|quantity| quantity.0.clone());
+        if counted == Some(present.to_string()) { Ok(()) } else { Err(format!("{used:?}")) }
+    })
+    .await;
+}
+
+/// Lets admission refuse every new Deployment in this namespace, and waits until that holds.
+async fn refuse_deployments(sandbox: &Sandbox, message: &str) -> String {
+    let name = format!("{}.refuse", sandbox.namespace);
+    create(
+        &sandbox.client,
+        json!({
+            "metadata": { "name": name },
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"],
+                }] },
+                "validations": [{ "expression": "false", "message": message }],
+            },
+        }),
+        Api::<ValidatingAdmissionPolicy>::all,
+    )
+    .await;
+    let here = json!({ "kubernetes.io/metadata.name": sandbox.namespace });
+    create(
+        &sandbox.client,
+        json!({
+            "metadata": { "name": name },
+            "spec": {
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": { "namespaceSelector": { "matchLabels": here } },
+            },
+        }),
+        Api::<ValidatingAdmissionPolicyBinding>::all,
+    )
+    .await;
+    let trial: Deployment = serde_json::from_value(json!({
+        "metadata": { "name": "trial" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "trial" } },
+            "template": {
+                "metadata": { "labels": { "app": "trial" } },
+                "spec": { "containers": [{ "name": "trial", "image": "example.com/trial" }] },
+            },
+        },
+    }))
+    .unwrap();
+    until(Duration::from_secs(20), async || {
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        match sandbox.api::<Deployment>().create(&dry_run, &trial).await {
+            Err(error) if error.to_string().contains(message) => Ok(()),
+            answer => Err(format!("{answer:?}")),
+        }
+    })
+    .await;
+    name
+}
+
+async fn create<K>(client: &kube::Client, object: Value, api: impl Fn(kube::Client) -> Api<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let object: K = serde_json::from_value(object).unwrap();
+    api(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+}
