@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -190,13 +191,39 @@ func firewallRules() string {
 }
 
 // podRuns shows that the cluster does what it is for: a pod gets an address
-// and runs, and the API server reaches it through the kubelet.
+// and runs, the API server reaches it through the kubelet, and the addresses
+// and names of Services answer.
 func (s *soak) podRuns() {
 	s.Helper()
 	name := fmt.Sprintf("pause-%d", time.Now().UnixNano())
 	s.cluster("kubectl", "run", name, "--image", pauseImage, "--image-pull-policy=IfNotPresent", "--restart=Always")
 	s.cluster("kubectl", "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 	s.cluster("kubectl", "logs", name)
+	s.namesAreKnown()
+}
+
+// namesAreKnown asks the cluster's DNS by the address of its Service.
+func (s *soak) namesAreKnown() {
+	s.Helper()
+	c, err := load(soakName)
+	if err != nil {
+		s.Fatal(err)
+	}
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, net.JoinHostPort(c.Net().DNS, "53"))
+	}}
+	var addresses []string
+	err = until(s.Context(), 30*time.Second, func(ctx context.Context) (err error) {
+		addresses, err = resolver.LookupHost(ctx, "kubernetes.default.svc.cluster.local.")
+		return err
+	})
+	if err != nil || !slices.Equal(addresses, []string{c.Net().FirstService}) {
+		s.Errorf("the API server's name gives %v, %v; want %s", addresses, err, c.Net().FirstService)
+	}
+	var unknown *net.DNSError
+	if _, err := resolver.LookupHost(s.Context(), "somewhere.else.example."); !errors.As(err, &unknown) || !unknown.IsNotFound {
+		s.Errorf("a name outside of the cluster: got %v, want not found", err)
+	}
 }
 
 // partNames lists all that can be killed.
@@ -313,6 +340,17 @@ func TestClustersOfEveryModeStandSideBySide(t *testing.T) {
 		if err := json.Unmarshal([]byte(s.cluster("status", "--name", name, "-o", "json")), &status); err != nil || !status.Healthy {
 			t.Errorf("cluster %s: healthy is %v, %v", name, status.Healthy, err)
 		}
+	}
+	s.podRuns()
+	err := until(t.Context(), time.Minute, func(ctx context.Context) error {
+		command, output := s.command(ctx, "kubectl", "top", "pods", "--no-headers")
+		if err := command.Run(); err != nil || !strings.Contains(output.String(), "pause-") {
+			return fmt.Errorf("no figures of pods: %v: %s", err, output)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	s.cluster("kubectl", "--name", "scale", "--", "create", "deployment", "web", "--image=none", "--replicas=50")
 	s.cluster("kubectl", "--name", "scale", "--", "rollout", "status", "deployment/web", "--timeout=60s")
