@@ -1,0 +1,136 @@
+//! The yardstick of `make bench`: applies the children of every CachedService
+//! of a namespace by server-side apply, one request each, and does nothing else.
+//! What it sends is what the operator would send, byte for byte.
+
+use std::{collections::BTreeMap, error::Error, fmt::Debug};
+
+use cachedservice::{
+    api::{
+        CachedService, CachedServiceStatus,
+        names::{APPLIED_ANNOTATION, FIELD_MANAGER},
+    },
+    operator::{
+        children::{Children, children},
+        observe::Seen,
+        plan::{Credentials, Defaults, Plan, Replicas, plan},
+        seen::Sighting,
+    },
+};
+use clap::Parser;
+use futures::{TryStreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Config, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams, ValidationDirective},
+    core::PartialObjectMeta,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+#[derive(Parser)]
+struct Cli {
+    /// Where the CachedServices are.
+    #[arg(long)]
+    namespace: String,
+    /// How many CachedServices are worked on at a time.
+    #[arg(long)]
+    concurrency: usize,
+    /// The image of Redis.
+    #[arg(long)]
+    redis_image: String,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // The same runtime as the operator's.
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let client = Client::try_from(Config::infer().await?)?;
+    let services: Api<CachedService> = Api::namespaced(client.clone(), &cli.namespace);
+    let defaults = Defaults { redis_image: cli.redis_image };
+    let services = services.list(&ListParams::default()).await?;
+    stream::iter(services.items.into_iter().map(Ok))
+        .try_for_each_concurrent(cli.concurrency, |service| {
+            let (client, defaults) = (&client, &defaults);
+            async move {
+                let plan = plan(&service, &nothing_seen(), defaults)?;
+                // Boxed: the futures of eight kinds together are large.
+                Box::pin(apply_all(client, &plan)).await
+            }
+        })
+        .await?;
+    // Stays, so that its memory and CPU time can be read.
+    futures::future::pending().await
+}
+
+async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
+    let Children {
+        redis_secret,
+        redis_config,
+        redis_service,
+        stateful_set,
+        service,
+        disruption_budget,
+        deployment,
+        autoscaler,
+    } = children(plan);
+    apply(client, redis_secret, |_| {}).await?;
+    apply(client, redis_config, |_| {}).await?;
+    apply(client, redis_service, |_| {}).await?;
+    apply(client, stateful_set, |_| {}).await?;
+    apply(client, Some(service), |_| {}).await?;
+    apply(client, Some(disruption_budget), |_| {}).await?;
+    let replicas = |value: &mut Value| {
+        // Written beside what the digest covers, as the operator does.
+        if let Replicas::Autoscaled { handover, .. } = plan.replicas {
+            value["spec"]["replicas"] = json!(handover);
+        }
+    };
+    apply(client, Some(deployment), replicas).await?;
+    apply(client, autoscaler, |_| {}).await
+}
+
+async fn apply<K>(client: &Client, child: Option<K>, add: impl Fn(&mut Value)) -> Result<(), Box<dyn Error>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize,
+{
+    let Some(child) = child else { return Ok(()) };
+    let mut value = serde_json::to_value(&child)?;
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    let digest = digest.iter().take(8).fold(0, |digest: u64, byte| digest << 8 | u64::from(*byte));
+    value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(format!("{digest:016x}"));
+    add(&mut value);
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::default()
+    };
+    // Of the answer, no more is read than has to be.
+    let namespace = child.namespace().unwrap_or_default();
+    let api: Api<PartialObjectMeta<K>> = Api::namespaced(client.clone(), &namespace);
+    api.patch(&child.name_any(), &parameters, &Patch::Apply(&value)).await?;
+    Ok(())
+}
+
+fn nothing_seen() -> Seen {
+    Seen {
+        redis_secret: Sighting::Absent,
+        redis_config: Sighting::Absent,
+        redis_service: Sighting::Absent,
+        stateful_set: Sighting::Absent,
+        service: Sighting::Absent,
+        disruption_budget: Sighting::Absent,
+        deployment: Sighting::Absent,
+        autoscaler: Sighting::Absent,
+        credentials: Credentials::read(&BTreeMap::new(), Credentials::random()),
+        external: None,
+        troubles: Vec::new(),
+        redis_refusal: None,
+        status: CachedServiceStatus::default(),
+        provisional: false,
+    }
+}
