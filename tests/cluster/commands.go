@@ -1,17 +1,12 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
-	"sync"
-	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
 )
@@ -290,153 +285,6 @@ func (c *Cluster) loadCommand(paths []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-	}
-	return nil
-}
-
-func (c *Cluster) killCommand(arguments []string) error {
-	flags := flag.NewFlagSet("kill", flag.ContinueOnError)
-	signalName := flags.String("signal", "KILL", "")
-	parts, err := parse(flags, arguments, "part")
-	if err != nil {
-		return err
-	}
-	signal, err := signalNamed(*signalName)
-	if err != nil {
-		return err
-	}
-	name, err := c.processName(parts[0])
-	if err != nil {
-		return err
-	}
-	process, err := c.running(name)
-	if err != nil {
-		return err
-	}
-	if signal == unix.SIGKILL {
-		return process.kill(endLimit)
-	}
-	return process.signal(signal)
-}
-
-// processName is the name of a part, or of the first process.
-func (c *Cluster) processName(name string) (string, error) {
-	if name == "init" {
-		return name, nil
-	}
-	p, err := c.part(name)
-	return p.name, err
-}
-
-// signalNamed understands KILL, SIGKILL and 9.
-func signalNamed(name string) (unix.Signal, error) {
-	if number, err := strconv.Atoi(name); err == nil {
-		return unix.Signal(number), nil
-	}
-	upper := strings.ToUpper(name)
-	if !strings.HasPrefix(upper, "SIG") {
-		upper = "SIG" + upper
-	}
-	if signal := unix.SignalNum(upper); signal != 0 {
-		return signal, nil
-	}
-	return 0, fmt.Errorf("there is no signal %q", name)
-}
-
-func (c *Cluster) restartCommand(arguments []string) error {
-	parts, err := parse(flag.NewFlagSet("restart", flag.ContinueOnError), arguments, "part")
-	if err != nil {
-		return err
-	}
-	p, err := c.part(parts[0])
-	if err != nil {
-		return err
-	}
-	release, err := lock(lockPath(c.Name), "with cluster "+c.Name)
-	if err != nil {
-		return err
-	}
-	defer release()
-	init, err := c.running("init")
-	if err != nil {
-		return fmt.Errorf("cluster %s is not up: %w", c.Name, err)
-	}
-	if err := c.end(p.name); err != nil {
-		return err
-	}
-	_, err = c.ensure(context.Background(), init, p)
-	return err
-}
-
-// partStatus is how one part is doing; Problem is empty when it is healthy.
-type partStatus struct {
-	Part    string `json:"part"`
-	PID     int    `json:"pid,omitempty"`
-	Problem string `json:"problem,omitempty"`
-}
-
-// status asks all parts at once.
-func (c *Cluster) status(ctx context.Context) []partStatus {
-	parts := append([]part{{name: "init"}}, c.parts()...)
-	statuses := make([]partStatus, len(parts))
-	var asking sync.WaitGroup
-	for i, p := range parts {
-		asking.Go(func() {
-			statuses[i].Part = p.name
-			process, err := c.running(p.name)
-			if err == nil {
-				statuses[i].PID = process.PID
-				if p.health != "" {
-					err = c.probe(ctx, p)
-				}
-			}
-			if err != nil {
-				statuses[i].Problem = err.Error()
-			}
-		})
-	}
-	asking.Wait()
-	return statuses
-}
-
-func (c *Cluster) statusCommand(arguments []string) error {
-	flags := flag.NewFlagSet("status", flag.ContinueOnError)
-	output := flags.String("o", "", "")
-	if _, err := parse(flags, arguments); err != nil {
-		return err
-	}
-	parts := c.status(context.Background())
-	sick := 0
-	for _, p := range parts {
-		if p.Problem != "" {
-			sick++
-		}
-	}
-	if *output == "json" {
-		err := json.NewEncoder(os.Stdout).Encode(struct {
-			*Cluster
-			Healthy bool         `json:"healthy"`
-			Parts   []partStatus `json:"parts"`
-		}{c, sick == 0, parts})
-		if err != nil {
-			return err
-		}
-	} else {
-		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "PART\tPID\tHEALTH")
-		for _, p := range parts {
-			health := p.Problem
-			if health == "" {
-				health = "healthy"
-			}
-			fmt.Fprintf(table, "%s\t%d\t%s\n", p.Part, p.PID, health)
-		}
-		if err := table.Flush(); err != nil {
-			return err
-		}
-	}
-	if sick > 0 {
-		return fmt.Errorf("%d of the %d parts of cluster %s are not healthy; `cluster up --mode %s --name %s` mends that", sick, len(parts), c.Name, c.Mode, c.Name)
 	}
 	return nil
 }
