@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cachedservice::api::{CachedService, names::NAME_LABEL};
+use cachedservice::api::names::NAME_LABEL;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{ListParams, PostParams},
 };
 use serde_json::json;
 
@@ -124,7 +124,7 @@ async fn deletion_takes_away_what_was_made_and_nothing_else() {
         others.insert(kind.name("other") + kind.kind, uid(&sandbox.child(kind, "other").await));
     }
 
-    sandbox.api::<CachedService>().delete("shop", &DeleteParams::background()).await.unwrap();
+    sandbox.delete("shop").await;
     for kind in CHILDREN {
         until_gone(&sandbox, kind).await;
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use rand::RngExt;
 use serde::Deserialize;
@@ -23,6 +24,7 @@ pub struct AuditEntry {
     pub verb: String,
     #[serde(rename = "requestURI")]
     pub uri: String,
+    request_received_timestamp: Timestamp,
     user: User,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
@@ -44,6 +46,11 @@ struct ResponseStatus {
 }
 
 impl AuditEntry {
+    /// When the API server began with it.
+    pub fn at(&self) -> Timestamp {
+        self.request_received_timestamp
+    }
+
     /// The plural of the kind.
     pub fn resource(&self) -> &str {
         self.object_ref.as_ref().and_then(|object| object.resource.as_deref()).unwrap_or_default()
@@ -57,6 +64,15 @@ impl AuditEntry {
     /// Whether it asked to change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether it asked to change something beside the Lease.
+    pub fn is_work(&self) -> bool {
+        self.is_write() && !self.is_election()
+    }
+
+    fn is_of(&self, user: &str) -> bool {
+        self.user.username == user
     }
 
     /// Whether it is part of the leader election.
@@ -74,9 +90,9 @@ impl Sandbox {
     /// The requests of a user that ended since `mark`, the election's apart.
     /// Watches are left out: they appear at their end.
     pub async fn audit_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
-        let mut entries = self.all_since(mark, user).await;
-        entries.retain(|entry| entry.verb != "watch" && !entry.is_election());
-        entries
+        let mut asked = self.all_since(mark, user).await;
+        asked.retain(|entry| entry.verb != "watch" && !entry.is_election());
+        asked
     }
 
     /// Whether a user has written to its Lease since `mark`.
@@ -86,13 +102,22 @@ impl Sandbox {
 
     async fn all_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
         let (text, _) = self.barrier(mark).await;
-        let entries = text.lines().filter_map(|line| serde_json::from_str::<AuditEntry>(line).ok());
-        entries.filter(|entry| entry.user.username == user).collect()
+        entries(&text).filter(|entry| entry.is_of(user)).collect()
     }
 
     /// The writes among [`Self::audit_since`].
     pub async fn writes_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
         self.audit_since(mark, user).await.into_iter().filter(AuditEntry::is_write).collect()
+    }
+
+    /// Waits until a user has written at least this often since `mark`.
+    pub async fn until_written(&self, mark: AuditMark, user: &str, writes: usize) {
+        until(Duration::from_secs(30), async || {
+            let (text, _) = self.cluster.audit_text(mark);
+            let written = entries(&text).filter(|entry| entry.is_of(user) && entry.is_work()).count();
+            if written >= writes { Ok(()) } else { Err(format!("{written} writes")) }
+        })
+        .await;
     }
 
     /// Everything in the log from `mark` to a request of our own that is made
@@ -106,6 +131,10 @@ impl Sandbox {
         })
         .await
     }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = AuditEntry> + '_ {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
 impl Cluster {

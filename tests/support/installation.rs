@@ -14,11 +14,20 @@ use cachedservice::{
     },
     telemetry::Metrics,
 };
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::ServiceAccount,
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{Api, Client, api::PostParams, client::ClientBuilder, config::Kubeconfig};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+    client::ClientBuilder,
+    config::Kubeconfig,
+};
 
 use super::{
     Faults, InProcess, Operator, Sandbox,
@@ -52,19 +61,44 @@ impl Installation {
     }
 
     async fn install(sandbox: &Sandbox, watched: Option<&str>) -> Self {
-        let Sandbox { cluster, client, namespace } = sandbox;
+        let Sandbox { client, namespace, .. } = sandbox;
         apply_yaml(client, &rendered(namespace, watched)).await;
+        Self::of_account(sandbox, RELEASE, watched).await
+    }
+
+    /// A second service account with the same rights in the same namespace, for
+    /// another replica: the audit log tells the two apart.
+    pub async fn sibling(&self, sandbox: &Sandbox) -> Self {
+        const SIBLING: &str = "cachedservice-operator-sibling";
+        let account = ServiceAccount { metadata: named(SIBLING), ..ServiceAccount::default() };
+        let accounts: Api<ServiceAccount> = sandbox.api();
+        accounts.create(&PostParams::default(), &account).await.expect("create a service account");
+        let bindings: Api<RoleBinding> = sandbox.api();
+        for binding in bindings.list(&ListParams::default()).await.expect("list RoleBindings") {
+            let mut subjects = binding.subjects.clone();
+            for subject in subjects.iter_mut().flatten() {
+                SIBLING.clone_into(&mut subject.name);
+            }
+            let name = format!("{}-sibling", binding.name_any());
+            let binding = RoleBinding { metadata: named(&name), subjects, ..binding };
+            bindings.create(&PostParams::default(), &binding).await.expect("create a RoleBinding");
+        }
+        Self::of_account(sandbox, SIBLING, self.watched.as_deref()).await
+    }
+
+    async fn of_account(sandbox: &Sandbox, account: &str, watched: Option<&str>) -> Self {
+        let Sandbox { cluster, namespace, .. } = sandbox;
         let accounts: Api<ServiceAccount> = sandbox.api();
         let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
-        let token = accounts.create_token_request(RELEASE, &PostParams::default(), &request).await;
+        let token = accounts.create_token_request(account, &PostParams::default(), &request).await;
         let token = token.expect("a token").status.and_then(|status| status.token).expect("a token");
         let kubeconfig = cluster.kubeconfig_with_token(namespace, &token);
-        let kubeconfig_path = scratch(&format!("{namespace}.kubeconfig"));
+        let kubeconfig_path = scratch(&format!("{namespace}-{account}.kubeconfig"));
         write_private(&kubeconfig_path, &kubeconfig.to_string());
         Self {
             namespace: namespace.clone(),
             watched: watched.map(ToOwned::to_owned),
-            user: format!("system:serviceaccount:{namespace}:{RELEASE}"),
+            user: format!("system:serviceaccount:{namespace}:{account}"),
             kubeconfig: serde_json::from_value(kubeconfig).expect("a kubeconfig"),
             kubeconfig_path,
             cluster,
@@ -108,6 +142,10 @@ impl Drop for Installation {
 /// A file of this run, below the target directory.
 pub(super) fn scratch(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+fn named(name: &str) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
 fn rendered(namespace: &str, watched: Option<&str>) -> String {

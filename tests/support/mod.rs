@@ -17,6 +17,7 @@
 mod audit;
 pub mod child;
 mod cluster;
+mod etcd;
 mod faults;
 mod history;
 mod in_process;

@@ -53,6 +53,11 @@ impl Operator {
         self.child.id()
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the operator's state").is_none()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
@@ -86,6 +91,16 @@ impl Operator {
             Ok(answer) if answer.contains("ready: leading") => Ok(()),
             Ok(answer) => Err(answer),
             Err(error) => Err(error.to_string()),
+        })
+        .await;
+    }
+
+    /// Waits until it is ready to take over from another.
+    pub async fn until_standing_by(&self, limit: Duration) {
+        until(limit, async || {
+            let log = self.log();
+            let stands_by = log.contains("standing by, another leads");
+            stands_by.then_some(()).ok_or_else(|| "it does not stand by".to_owned())
         })
         .await;
     }

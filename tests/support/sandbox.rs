@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,11 @@ impl Sandbox {
         Self { cluster, client, namespace: made.name_any() }
     }
 
+    /// A new connection, after the API server was restarted.
+    pub async fn reconnect(&mut self) {
+        self.client = self.cluster.client().await;
+    }
+
     /// The objects of a kind in this namespace.
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
@@ -74,6 +79,12 @@ impl Sandbox {
             "spec": spec,
         });
         self.api().patch(name, &PatchParams::apply(TEST_BINARY).force(), &Patch::Apply(manifest)).await
+    }
+
+    /// Deletes a CachedService.
+    pub async fn delete(&self, name: &str) {
+        let deleted = self.api::<CachedService>().delete(name, &DeleteParams::background()).await;
+        deleted.expect("delete the CachedService");
     }
 
     /// Applies `examples/NAME.yaml` and returns its CachedService.

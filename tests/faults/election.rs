@@ -1,0 +1,140 @@
+//! One leads, others stand by, and never do two write.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox,
+    support::{
+        AuditEntry, AuditMark, Installation, Sandbox,
+        child::{DEPLOYMENT, SERVICE},
+        until,
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Quicker than the defaults, in the same proportions.
+const QUICK: [&str; 6] = ["--lease-duration", "4s", "--renew-deadline", "2500ms", "--retry-period", "500ms"];
+
+fn spec(port: u16) -> Value {
+    json!({ "image": "example.com/shop:1", "service": { "port": port }, "autoscaling": { "minReplicas": 3 } })
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_goodbye() {
+    let (sandbox, _turn) = sandbox().await;
+    let installation = sandbox.install().await;
+    let sibling = installation.sibling(&sandbox).await;
+    let _kubelet = sandbox.kubelet();
+    let began = sandbox.audit_mark().await;
+    let mut first = installation.start("first");
+    first.until_leading(LIMIT).await;
+    let mut second = sibling.start("second");
+    second.until_standing_by(LIMIT).await;
+    sandbox.apply("shop", spec(81)).await;
+    sandbox.until_ready("shop").await;
+
+    first.kill();
+    let killed = Instant::now();
+    sandbox.apply("shop", spec(82)).await;
+    // The lease of 15 s, a try every 2 s, and the first lists.
+    second.until_leading(Duration::from_secs(19)).await;
+    println!("led {:?} after the kill", killed.elapsed());
+    until_port(&sandbox, 82).await;
+    assert_one_after_the_other(&sandbox, began, &installation, &sibling).await;
+
+    let third = installation.start("third");
+    third.until_standing_by(LIMIT).await;
+    let ended = second.terminate().await;
+    assert!(ended.success(), "{ended}: {}", second.log());
+    third.until_leading(Duration::from_secs(3)).await;
+    assert_eq!(holder(&sandbox).await.as_deref(), Some("third"));
+    sandbox.apply("shop", spec(83)).await;
+    until_port(&sandbox, 83).await;
+    sandbox.until_ready("shop").await;
+    assert_eq!(sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["replicas"], 3);
+}
+
+#[tokio::test]
+async fn told_to_stop_in_the_middle_of_its_work_it_ends_in_order_and_gives_the_lease_back() {
+    let (sandbox, _turn) = sandbox().await;
+    let installation = sandbox.install().await;
+    let mut operator = installation.start("only");
+    operator.until_leading(LIMIT).await;
+    let mark = sandbox.audit_mark().await;
+    for number in 0..6 {
+        sandbox.apply(&format!("shop-{number}"), spec(81)).await;
+    }
+    sandbox.until_written(mark, &installation.user, 5).await;
+    let ended = operator.terminate().await;
+    assert!(ended.success(), "{ended}: {}", operator.log());
+    assert_eq!(holder(&sandbox).await.unwrap_or_default(), "");
+}
+
+#[tokio::test]
+async fn a_frozen_leader_that_wakes_after_its_time_writes_nothing() {
+    let (sandbox, _turn) = sandbox().await;
+    let first_account = sandbox.install().await;
+    let second_account = first_account.sibling(&sandbox).await;
+    let _kubelet = sandbox.kubelet();
+    let mut first = first_account.start_with("first", &QUICK);
+    first.until_leading(LIMIT).await;
+    let second = second_account.start_with("second", &QUICK);
+    second.until_standing_by(LIMIT).await;
+
+    let began = sandbox.audit_mark().await;
+    let names: Vec<String> = (0..8).map(|number| format!("shop-{number}")).collect();
+    for name in &names {
+        sandbox.apply(name, spec(81)).await;
+    }
+    // Frozen with most of its work before it.
+    sandbox.until_written(began, &first_account.user, 5).await;
+    first.signal(Signal::STOP);
+    second.until_leading(Duration::from_secs(10)).await;
+    for name in &names {
+        sandbox.until_ready(name).await;
+    }
+
+    let woken = sandbox.audit_mark().await;
+    first.signal(Signal::CONT);
+    let ended = first.ended(LIMIT).await;
+    assert!(!ended.success(), "it did not notice that it lost the lead");
+    assert!(first.log().contains("lost the lease"), "{}", first.log());
+    let writes = sandbox.writes_since(woken, &first_account.user).await;
+    assert!(writes.is_empty(), "{writes:#?}");
+    assert_one_after_the_other(&sandbox, began, &first_account, &second_account).await;
+}
+
+/// The second began to write after the first had ended to.
+async fn assert_one_after_the_other(
+    sandbox: &Sandbox,
+    since: AuditMark,
+    first: &Installation,
+    second: &Installation,
+) {
+    let times = async |installation: &Installation| -> Vec<Timestamp> {
+        let writes = sandbox.writes_since(since, &installation.user).await;
+        writes.iter().map(AuditEntry::at).collect()
+    };
+    let last = times(first).await.into_iter().max().expect("writes of the first");
+    let next = times(second).await.into_iter().min().expect("writes of the second");
+    assert!(last < next, "the first wrote at {last}, the second at {next}");
+}
+
+async fn holder(sandbox: &Sandbox) -> Option<String> {
+    let lease = sandbox.api::<Lease>().get("cachedservice-operator").await.unwrap();
+    lease.spec?.holder_identity
+}
+
+async fn until_port(sandbox: &Sandbox, port: u16) {
+    until(LIMIT, async || {
+        let service = sandbox.child(SERVICE, "shop").await;
+        let present = &service.data["spec"]["ports"][0]["port"];
+        if present == port { Ok(()) } else { Err(format!("the Service has port {present}")) }
+    })
+    .await;
+}
