@@ -10,10 +10,10 @@ use super::schema;
 
 /// CPU and memory of a container, in Kubernetes quantities.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// What the scheduler sets aside for the container: CPU in cores (`250m` is
-    /// a quarter of one), memory in bytes (`512Mi`).
+    /// a quarter of one), memory in bytes (`512Mi`). Unset: as much as `limits`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub requests: BTreeMap<String, Quantity>,
@@ -39,7 +39,7 @@ impl Default for Resources {
 
 /// How a pod leaves.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Shutdown {
     /// How long a leaving pod goes on serving before SIGTERM, so that load
     /// balancers can take it out first. A duration such as `5s`, 24h at most,

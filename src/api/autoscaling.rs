@@ -8,7 +8,7 @@ use super::schema::rule;
 
 /// The `HorizontalPodAutoscaler` of the application.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(
         "self.minReplicas <= self.maxReplicas",

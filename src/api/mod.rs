@@ -4,6 +4,10 @@
 //! `kubectl explain` show it, and every rule that needs no look at the cluster
 //! is CEL in the schema, so that a mistake is refused when it is written.
 //!
+//! The API server refuses fields that are none; what it lets through and these
+//! types do not know is of a newer CRD, and is passed over while the operator is
+//! upgraded.
+//!
 //! Each part of the spec has its own file. The CRD that `crds/` holds is made
 //! from these types by `cachedservice-operator crd`.
 
@@ -101,7 +105,7 @@ use schema::rule;
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(
         "!has(self.replicas) || !self.autoscaling.enabled",

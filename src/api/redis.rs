@@ -9,7 +9,7 @@ use super::{application::Resources, schema::rule};
 /// The Redis of the application. Its URL reaches the application as the
 /// environment variable `REDIS_URL`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(
         "self.mode != 'External' || has(self.external)",
@@ -138,7 +138,7 @@ impl EvictionPolicy {
 
 /// The password of the Redis that the operator runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct RedisAuth {
     /// Whether clients need a password. It is generated once and stands in the
     /// Secret NAME-redis under `password`; change it there, or delete the
@@ -156,7 +156,7 @@ impl Default for RedisAuth {
 
 /// A Redis that the operator does not run.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ExternalRedis {
     /// The key of a Secret, in the same namespace, that holds the URL, such as
     /// `redis://user:password@host:6379/0` (or `rediss://` for TLS), its
@@ -166,7 +166,7 @@ pub struct ExternalRedis {
 
 /// A key of a Secret in the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]

@@ -4,12 +4,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Client,
+    Client, Resource,
+    core::error_boundary::{DeserializeGuard, InvalidObject},
     runtime::{
         Config, Controller, WatchStreamExt,
         controller::Error as ControllerError,
-        events::{Recorder, Reporter},
+        events::{EventType, Recorder, Reporter},
         reflector::{self, ObjectRef},
         watcher,
     },
@@ -20,7 +22,9 @@ use super::{
     context::Context,
     external::Externals,
     plan::Defaults,
+    readable::readable,
     reconcile::{on_error, reconcile},
+    status::event,
     triggers::Triggers,
     watches::{Scope, Watches},
 };
@@ -72,7 +76,8 @@ pub async fn run(
         client: client.clone(),
     });
 
-    let events = watcher(settings.scope.api::<CachedService>(&client), watcher::Config::default());
+    let events =
+        watcher(settings.scope.api::<DeserializeGuard<CachedService>>(&client), watcher::Config::default());
     tasks.spawn(follow_services(events, writer, context.clone(), services.clone()));
     tasks.spawn(beat(health.clone()));
 
@@ -114,20 +119,28 @@ pub async fn run(
 }
 
 async fn follow_services(
-    events: impl futures::Stream<Item = watcher::Result<watcher::Event<CachedService>>> + Send,
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
     mut writer: reflector::store::Writer<CachedService>,
     context: Arc<Context>,
     services: reflector::Store<CachedService>,
 ) {
     let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
-        service.metadata.managed_fields = None;
-        service.metadata.annotations = None;
+        service.meta_mut().managed_fields = None;
+        service.meta_mut().annotations = None;
     }));
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(kind = "CachedService", %error, "watch interrupted; starting it again");
+                continue;
+            }
+        };
+        let event = match readable(event, &services) {
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
+            Err(unreadable) => {
+                tell_unreadable(&context, &unreadable).await;
                 continue;
             }
         };
@@ -141,6 +154,27 @@ async fn follow_services(
             watcher::Event::InitDone => context.triggers.send_all(),
             watcher::Event::Init => {}
         }
+    }
+}
+
+/// Its status cannot be told without reading it, so an Event has to.
+async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
+    let InvalidObject { error, metadata } = unreadable;
+    let object = ObjectReference {
+        api_version: Some(CachedService::api_version(&()).into_owned()),
+        kind: Some(CachedService::kind(&()).into_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    tracing::warn!(namespace = object.namespace, name = object.name, error, "cannot read a CachedService");
+    let note = format!(
+        "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
+    );
+    let event = event(EventType::Warning, "Unreadable", "Read", &note);
+    if let Err(error) = context.recorder.publish(&event, &object).await {
+        tracing::warn!(reason = event.reason, %error, "cannot write an Event");
     }
 }
 

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod observe;
 pub mod ownership;
 pub mod plan;
+pub mod readable;
 pub mod reconcile;
 #[cfg(test)]
 mod sample;

@@ -10,6 +10,7 @@ mod redis;
 #[cfg(test)]
 mod tests;
 
+pub(super) use publish::event;
 pub use publish::publish;
 
 use jiff::Timestamp;

@@ -132,7 +132,8 @@ pub(super) fn news(
     written.chain(turns).collect()
 }
 
-fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
+/// An Event with as much of the note as the API takes.
+pub(in crate::operator) fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
     /// An Event's note is at most 1 kB (API reference, events.k8s.io/v1).
     const LONGEST: usize = 1000;
     let end = (0..=note.len().min(LONGEST)).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
