@@ -10,11 +10,12 @@ pub(super) fn rule(expression: &str, message: &str) -> Rule {
     Rule::new(expression).message(message)
 }
 
-/// The rule of every field that holds a duration.
+/// The rule of every field that holds a duration. The numbers of digits are those
+/// of a day, so that CEL can add up whatever is of this form.
 pub(super) fn duration_rule(field: &str) -> Rule {
     rule(
-        "self.matches('^([0-9]{1,6}(h|m|s|ms))+$')",
-        &format!("{field}: write a duration such as 500ms, 30s, 10m or 1h30m"),
+        "self.matches('^([0-9]{1,2}h|[0-9]{1,4}m|[0-9]{1,5}s|[0-9]{1,8}ms)+$') && duration(self) <= duration('24h')",
+        &format!("{field}: write a duration such as 500ms, 30s, 10m or 1h30m, at most 24h"),
     )
 }
 
@@ -32,8 +33,9 @@ pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "maxProperties": 8,
         "additionalProperties": {
-            "anyOf": [{ "type": "integer" }, { "type": "string", "maxLength": 32 }],
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
             "x-kubernetes-int-or-string": true,
+            "maxLength": 32,
         },
         "x-kubernetes-validations": [rule(
             "self.all(name, isQuantity(string(self[name])))",

@@ -1,0 +1,104 @@
+//! The definition of the resource: generated, documented, and small enough.
+
+use std::{fs, path::Path, process::Command};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use crate::{sandbox, walk};
+
+const GENERATED: &str = "crds/cachedservices.cachedservice.dev.yaml";
+const NAME: &str = "cachedservices.cachedservice.dev";
+
+fn file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path)
+}
+
+#[test]
+fn the_generated_files_are_what_the_operator_prints() {
+    let output = Command::new(env!("CARGO_BIN_EXE_cachedservice-operator")).arg("crd").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let copy = "charts/cachedservice-operator/files/cachedservices.cachedservice.dev.yaml";
+    for path in [GENERATED, copy] {
+        assert!(file(path) == printed, "{path} is out of date: run make generate");
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    walk(&mut |path, schema| {
+        if is_field(path) {
+            let description = schema["description"].as_str().unwrap_or_default();
+            assert!(description.len() > 10, "{path} is not described");
+            assert!(description.ends_with('.') || description.ends_with(".\n"), "{path}: {description}");
+        }
+    });
+}
+
+#[test]
+fn a_description_names_the_default_or_what_happens_without_a_value() {
+    let required =
+        ["spec.image", "spec.redis.external.urlSecretRef", "spec.redis.external.urlSecretRef.name"];
+    walk(&mut |path, schema| {
+        if !is_field(path) || !path.starts_with("spec.") || required.contains(&path) {
+            return;
+        }
+        let description = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let named = match &schema["default"] {
+            Value::Null => ["Unset", "Default", "equired by"].iter().any(|word| description.contains(word)),
+            Value::String(text) => description.contains(&format!("Default `{text}`")),
+            // What a group defaults to stands at its fields.
+            Value::Object(_) => true,
+            plain => description.contains(&format!("Default {plain}")),
+        };
+        assert!(named, "{path} has the default {} and says: {description}", schema["default"]);
+    });
+}
+
+#[test]
+fn a_description_names_the_unit() {
+    let mut durations = 0;
+    walk(&mut |path, schema| {
+        let description = schema["description"].as_str().unwrap_or_default();
+        let rules = schema["x-kubernetes-validations"].to_string();
+        if path.ends_with("Utilization") {
+            assert!(description.contains("percent"), "{path}: {description}");
+        }
+        if rules.contains("write a duration") {
+            durations += 1;
+            assert!(description.contains("duration"), "{path}: {description}");
+        }
+    });
+    assert!(durations >= 3);
+}
+
+fn is_field(path: &str) -> bool {
+    !path.is_empty() && !path.ends_with("[]") && !path.ends_with("{}") && path != "metadata"
+}
+
+#[tokio::test]
+async fn kubectl_explain_reads_like_documentation() {
+    let sandbox = sandbox().await;
+    let all = sandbox.kubectl(&["explain", "cachedservice", "--recursive"]);
+    for field in ["evictionPolicy\t<string>", "targetCPUUtilization\t<integer>", "urlSecretRef\t<Object>"] {
+        assert!(all.contains(field), "{field} is missing in\n{all}");
+    }
+    let one = sandbox.kubectl(&["explain", "cachedservice.spec.redis.evictionPolicy"]);
+    assert!(one.contains("Default `allkeys-lfu`") && one.contains("ENUM:\n    noeviction\n"), "{one}");
+}
+
+#[tokio::test]
+async fn a_client_side_apply_has_room_for_the_definition() {
+    let sandbox = sandbox().await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GENERATED);
+    let apply = || sandbox.kubectl(&["apply", "--filename", path.to_str().unwrap()]);
+    apply();
+    assert!(apply().contains("unchanged"));
+    let crds: Api<CustomResourceDefinition> = Api::all(sandbox.client.clone());
+    let crd = crds.get(NAME).await.unwrap();
+    let annotations: usize = crd.annotations().iter().map(|(key, value)| key.len() + value.len()).sum();
+    // The API server takes 256 KiB; half of it is to be left for what is to come.
+    assert!(annotations > 10_000 && annotations < 128 * 1024, "{annotations} bytes");
+}

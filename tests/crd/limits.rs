@@ -1,0 +1,96 @@
+//! Every length that the schema limits: full is accepted, one more is refused.
+
+use serde_json::{Value, json};
+
+use crate::{Writer, sandbox, spec, walk};
+
+/// A limit of the schema.
+struct Limit {
+    path: String,
+    keyword: &'static str,
+    length: usize,
+}
+
+fn limits() -> Vec<Limit> {
+    let mut limits = Vec::new();
+    walk(&mut |path, schema| {
+        for keyword in ["maxLength", "minLength", "maxItems", "minItems", "maxProperties"] {
+            if let Some(length) = schema[keyword].as_u64() {
+                let length = usize::try_from(length).unwrap();
+                limits.push(Limit { path: path.to_owned(), keyword, length });
+            }
+        }
+    });
+    limits.retain(|limit| limit.path.starts_with("spec"));
+    limits
+}
+
+/// Changes to the least spec that give the field at `path` this length.
+fn filled(path: &str, length: usize) -> Value {
+    let text = |unit: &str| json!(format!("{}{unit}", "0".repeat(length.saturating_sub(unit.len()))));
+    let list = |item: fn(usize) -> Value| Value::Array((0..length).map(item).collect());
+    let map = |value: &str| -> Value {
+        Value::Object((0..length).map(|at| (format!("example.com/a{at}"), json!(value))).collect())
+    };
+    let resources = |which: &str| match which {
+        "requests{}" | "limits{}" => json!({ which.trim_end_matches("{}"): { "cpu": text("1") } }),
+        _ => json!({ which: map("1") }),
+    };
+    let name = || json!("a".repeat(length));
+    let external = |reference: Value| json!({ "redis": { "mode": "External", "external": { "urlSecretRef": reference } } });
+    match path {
+        "spec.image" => json!({ "image": name() }),
+        "spec.command" => json!({ "command": list(|_| json!("a")) }),
+        "spec.command[]" => json!({ "command": [name()] }),
+        "spec.args" => json!({ "args": list(|_| json!("a")) }),
+        "spec.args[]" => json!({ "args": [name()] }),
+        "spec.env" => json!({ "env": list(|at| json!({ "name": format!("A{at}") })) }),
+        "spec.envFrom" => json!({ "envFrom": list(|_| json!({ "configMapRef": { "name": "a" } })) }),
+        "spec.imagePullSecrets" => {
+            json!({ "imagePullSecrets": list(|at| json!({ "name": format!("a{at}") })) })
+        }
+        "spec.podAnnotations" => json!({ "podAnnotations": map("a") }),
+        "spec.probes.path" => json!({ "probes": { "path": format!("/{}", "a".repeat(length - 1)) } }),
+        "spec.progressDeadline" => json!({ "progressDeadline": "1h".repeat(length).get(..length) }),
+        "spec.shutdown.drain" => json!({ "shutdown": { "drain": "1h".repeat(length).get(..length) } }),
+        "spec.shutdown.timeout" => json!({ "shutdown": { "timeout": "1h".repeat(length).get(..length) } }),
+        "spec.autoscaling.metrics" => {
+            json!({ "autoscaling": { "metrics": list(|_| json!({ "type": "Pods" })) } })
+        }
+        "spec.service.annotations" => json!({ "service": { "annotations": map("a") } }),
+        "spec.service.clusterIP" => json!({ "service": { "clusterIP": name() } }),
+        "spec.redis.memory" => json!({ "redis": { "memory": text("1Gi") } }),
+        "spec.redis.image" => json!({ "redis": { "image": name() } }),
+        "spec.redis.external.urlSecretRef.name" => external(json!({ "name": name() })),
+        "spec.redis.external.urlSecretRef.key" => external(json!({ "name": "a", "key": name() })),
+        _ => match path.strip_prefix("spec.resources.") {
+            Some(which) => json!({ "resources": resources(which) }),
+            None => match path.strip_prefix("spec.redis.resources.") {
+                Some(which) => json!({ "redis": { "resources": resources(which) } }),
+                None => panic!("how is {path} filled?"),
+            },
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_full_field_is_accepted_and_one_more_is_refused() {
+    let sandbox = sandbox().await;
+    let writer = Writer::new(&sandbox);
+    let limits = limits();
+    assert!(limits.len() > 30, "{}", limits.len());
+    for Limit { path, keyword, length } in limits {
+        // A pull policy has three values; its length is for the cost of its rule.
+        if path == "spec.imagePullPolicy" {
+            continue;
+        }
+        let full = writer.ask("shop", &spec(&filled(&path, length))).await;
+        full.unwrap_or_else(|refusal| panic!("{path} of {keyword} {length}: {refusal}"));
+        let beyond = if keyword.starts_with("min") { length - 1 } else { length + 1 };
+        let Err(refusal) = writer.ask("shop", &spec(&filled(&path, beyond))).await else {
+            panic!("{path} of {beyond} is accepted");
+        };
+        let field = path.trim_end_matches("[]").trim_end_matches("{}");
+        assert!(refusal.contains(field), "{path} of {beyond}: {refusal}");
+    }
+}
