@@ -289,7 +289,7 @@ fn words(sources: &[String]) -> BTreeSet<String> {
     };
     sources
         .iter()
-        .flat_map(|source| source.split("\nmod tests {").next())
+        .filter_map(|source| source.split("\nmod tests {").next())
         .flat_map(str::lines)
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| {
