@@ -75,6 +75,11 @@ impl Context {
         change(self.memory.lock().entry(service.clone()).or_default())
     }
 
+    /// All CachedServices of which something is remembered.
+    pub fn remembered(&self) -> Vec<ObjectRef<CachedService>> {
+        self.memory.lock().keys().cloned().collect()
+    }
+
     /// A CachedService is gone.
     pub fn forget(&self, service: &ObjectRef<CachedService>) {
         self.memory.lock().remove(service);

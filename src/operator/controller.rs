@@ -100,12 +100,16 @@ pub async fn run(
         .with_config(Config::default().concurrency(settings.concurrency))
         .reconcile_on(orders)
         .graceful_shutdown_on((*shutdown).clone())
-        .run(reconcile, on_error, context);
+        .run(reconcile, on_error, context.clone());
     let mut ended = std::pin::pin!(controller.for_each(|result| {
         if let Err(ControllerError::ObjectNotFound(reference)) = result {
-            // Gone before its turn came.
             let reference = ObjectRef::new(&reference.name).within(&reference.namespace.unwrap_or_default());
-            triggers.begun(&reference);
+            match triggers.begun(&reference) {
+                // Made anew since its turn came: the order for that was taken for this one.
+                Some(_) => triggers.send(reference),
+                // No reconcile runs for it any more that could still remember something.
+                None => context.forget(&reference),
+            }
         }
         futures::future::ready(())
     }));
@@ -150,8 +154,19 @@ async fn follow_services(
             watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
                 context.triggers.send(ObjectRef::from_obj(service));
             }
-            watcher::Event::Delete(service) => context.forget(&ObjectRef::from_obj(service)),
-            watcher::Event::InitDone => context.triggers.send_all(),
+            watcher::Event::Delete(service) => {
+                let reference = ObjectRef::from_obj(service);
+                context.forget(&reference);
+                // A reconcile that runs now remembers it again; the turn after that forgets it.
+                context.triggers.send(reference);
+            }
+            watcher::Event::InitDone => {
+                context.triggers.send_all();
+                // What vanished while the watch was broken is in no event: its turn finds it gone.
+                for reference in context.remembered() {
+                    context.triggers.send(reference);
+                }
+            }
             watcher::Event::Init => {}
         }
     }

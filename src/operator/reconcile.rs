@@ -22,10 +22,11 @@ use crate::api::CachedService;
 ///
 /// # Errors
 /// When something did not work; [`on_error`] says when it is tried again.
-pub async fn reconcile(service: Arc<CachedService>, context: Arc<Context>) -> Result<Action, Error> {
-    let reference = ObjectRef::from_obj(&*service);
-    context.triggers.begun(&reference);
+pub async fn reconcile(queued: Arc<CachedService>, context: Arc<Context>) -> Result<Action, Error> {
+    let reference = ObjectRef::from_obj(&*queued);
     context.health.beat();
+    // Gone since it was queued: the order that its deletion sends clears up after it.
+    let Some(service) = context.triggers.begun(&reference) else { return Ok(Action::await_change()) };
     // Owner references bring the children down; a write now could only be in the way.
     if service.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
