@@ -7,13 +7,15 @@
 //!
 //! A request that the fence refuses or the clock cuts short is counted too. The
 //! fence stands next to the wire, so that no waiting of ours lies between its
-//! answer and the sending.
+//! answer and the sending. What HTTP itself has queued by then, [`Connections`]
+//! hold back.
 //!
 //! A test that injects faults puts its layer where the drawing shows it:
 //! `guard(ClientBuilder::try_from(configured(config))?.with_layer(&faults), …)`.
 
 mod bound;
 mod call;
+mod connections;
 mod count;
 mod fence;
 
@@ -30,6 +32,7 @@ use tower::{BoxError, Service, layer::layer_fn};
 use super::lease::Leadership;
 use crate::telemetry::Metrics;
 use bound::Bounded;
+use connections::Connections;
 use count::Counted;
 use fence::Fenced;
 pub use fence::{NotLeader, is_fenced};
@@ -45,7 +48,9 @@ const AGENT: &str = concat!("cachedservice-operator/", env!("CARGO_PKG_VERSION")
 ///
 /// When the configuration has unusable certificates or credentials.
 pub fn connect(config: Config, leadership: &Leadership, metrics: &Metrics) -> kube::Result<Client> {
-    Ok(guard(ClientBuilder::try_from(configured(config))?, leadership, metrics, REQUEST_TIMEOUT))
+    let connections = Connections::new(leadership.clone());
+    let connection = ClientBuilder::try_from((configured(config), connections))?;
+    Ok(guard(connection, leadership, metrics, REQUEST_TIMEOUT))
 }
 
 /// The configuration with our name for the audit log, and without the hidden

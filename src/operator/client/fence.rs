@@ -12,7 +12,7 @@ use kube::client::Body;
 use thiserror::Error;
 use tower::{BoxError, Service};
 
-use super::call::Call;
+use super::{call::Call, connections::passed};
 use crate::operator::lease::Leadership;
 
 /// Why a write was not carried out: this process does not lead. Nothing is to
@@ -80,11 +80,12 @@ where
             return Box::pin(self.inner.call(request));
         }
         let Call { verb, resource, .. } = call;
+        let terms_over = self.leadership.terms_over();
         let Some(term) = self.leadership.term() else {
             return Box::pin(async move { Err(NotLeader::NotSent { verb, resource }.into()) });
         };
         let leadership = self.leadership.clone();
-        let answer = self.inner.call(request);
+        let answer = passed(terms_over, self.inner.call(request));
         Box::pin(async move {
             let mut ended = pin!(leadership.ended(term));
             let mut answer = pin!(answer);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use http_body::Frame;
+use hyper::rt::Executor;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
 use kube::{
     Api,
@@ -16,6 +17,7 @@ use kube::{
 };
 use tokio::{
     net::TcpListener,
+    sync::mpsc,
     time::{Instant, timeout},
 };
 
@@ -153,13 +155,8 @@ async fn a_standby_may_write_leases() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_under_way_is_given_up_when_the_lead_ends() {
-    let (election, leadership) = standby();
+    let leadership = leader().await;
     let (wire, metrics) = (Wire::default(), Metrics::default());
-    // The candidate wins over a line of its own, which dies with the task.
-    let lease = Wire::default().client(Answer::Fine, &Leadership::always(), &Metrics::default());
-    let election = tokio::spawn(election.run(lease, std::future::pending()));
-    timeout(LIMIT, leadership.wait_until_leader()).await.unwrap();
-    election.abort();
     let led = Instant::now();
 
     let maps = config_maps(wire.client(Answer::Silence, &leadership, &metrics));
@@ -169,6 +166,54 @@ async fn a_write_under_way_is_given_up_when_the_lead_ends() {
     assert!(error.to_string().contains("given up"), "{error}");
     assert_eq!(wire.seen().len(), 1);
     counted(&metrics, "delete", "configmaps", "fenced");
+}
+
+/// The leadership of a candidate that has won and does not renew.
+async fn leader() -> Leadership {
+    let (election, leadership) = standby();
+    // It wins over a line of its own, which dies with the task.
+    let lease = Wire::default().client(Answer::Fine, &Leadership::always(), &Metrics::default());
+    let election = tokio::spawn(election.run(lease, std::future::pending()));
+    timeout(LIMIT, leadership.wait_until_leader()).await.unwrap();
+    election.abort();
+    leadership
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_has_queued_is_not_sent_after_the_lead_ended() {
+    let connections = Connections::new(leader().await);
+    let (queue, mut queued) = mpsc::unbounded_channel();
+    let (sender, mut sent) = mpsc::unbounded_channel();
+    connections.execute(async move {
+        while let Some(request) = queued.recv().await {
+            sender.send(request).unwrap();
+        }
+    });
+    queue.send("in time").unwrap();
+    assert_eq!(sent.recv().await, Some("in time"));
+    // The clock moves while no task of the process runs.
+    queue.send("too late").unwrap();
+    tokio::time::advance(RENEW_DEADLINE).await;
+    assert_eq!(sent.recv().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_made_too_late_for_a_write_does_not_carry_it() {
+    let leadership = leader().await;
+    let connections = Connections::new(leadership.clone());
+    let over = leadership.terms_over();
+    tokio::time::advance(RENEW_DEADLINE).await;
+
+    let (sender, mut sent) = mpsc::unbounded_channel();
+    let make = |what: &'static str| {
+        let sender = sender.clone();
+        connections.execute(async move { sender.send(what).unwrap() });
+    };
+    connections::passed(over, async { make("a write of the last term") }).await;
+    make("a read");
+    assert_eq!(sent.recv().await, Some("a read"));
+    drop(sender);
+    assert_eq!(sent.recv().await, None);
 }
 
 #[tokio::test]

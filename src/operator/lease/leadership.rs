@@ -12,14 +12,22 @@ use tokio::{sync::watch, time::Instant};
 /// the whole machine sleeps; such a machine learns of its loss from its next
 /// renewal.)
 #[derive(Clone, Debug)]
-pub struct Leadership(Option<watch::Receiver<Option<Term>>>);
+pub struct Leadership(Option<watch::Receiver<Terms>>);
 
-/// One uninterrupted time as the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Term {
-    number: u64,
-    /// From here on others may lead, unless a renewal moves it.
-    until: Instant,
+/// The uninterrupted times as the leader.
+#[derive(Clone, Copy, Debug, Default)]
+struct Terms {
+    /// How many have begun; the number of the last one.
+    begun: u64,
+    /// From here on others may lead, unless a renewal moves it. None before the
+    /// first term, and when the last one was ended.
+    until: Option<Instant>,
+}
+
+impl Terms {
+    fn running(self) -> Option<u64> {
+        self.until.filter(|until| Instant::now() < *until).map(|_| self.begun)
+    }
 }
 
 impl Leadership {
@@ -59,8 +67,15 @@ impl Leadership {
     /// The number of the term that runs now.
     pub(crate) fn term(&self) -> Option<u64> {
         let Some(receiver) = &self.0 else { return Some(0) };
-        let term = *receiver.borrow();
-        term.filter(|term| Instant::now() < term.until).map(|term| term.number)
+        let terms = *receiver.borrow();
+        terms.running()
+    }
+
+    /// How many terms are over.
+    pub(crate) fn terms_over(&self) -> u64 {
+        let Some(receiver) = &self.0 else { return 0 };
+        let terms = *receiver.borrow();
+        terms.begun - u64::from(terms.running().is_some())
     }
 
     /// Completes when the term of this number has ended.
@@ -68,14 +83,12 @@ impl Leadership {
         let Some(receiver) = &self.0 else { return pending().await };
         let mut receiver = receiver.clone();
         loop {
-            let term = *receiver.borrow_and_update();
-            let Some(term) = term.filter(|term| term.number == number && Instant::now() < term.until) else {
-                return;
-            };
+            let terms = *receiver.borrow_and_update();
+            let Some(until) = terms.until.filter(|_| terms.running() == Some(number)) else { return };
             // Of an election that ended without a word nothing changes any
             // more: the term runs out.
             tokio::select! {
-                () = tokio::time::sleep_until(term.until) => {}
+                () = tokio::time::sleep_until(until) => {}
                 Ok(()) = receiver.changed() => {}
             }
         }
@@ -84,36 +97,32 @@ impl Leadership {
 
 /// The one that says who leads: held by the election.
 #[derive(Debug)]
-pub(super) struct Grant {
-    sender: watch::Sender<Option<Term>>,
-    terms: u64,
-}
+pub(super) struct Grant(watch::Sender<Terms>);
 
 impl Grant {
     pub(super) fn new() -> (Self, Leadership) {
-        let (sender, receiver) = watch::channel(None);
-        (Self { sender, terms: 0 }, Leadership(Some(receiver)))
+        let (sender, receiver) = watch::channel(Terms::default());
+        (Self(sender), Leadership(Some(receiver)))
     }
 
     /// Allows writes until the given instant. True if that begins a new term.
     pub(super) fn extend(&mut self, until: Instant) -> bool {
-        let now = Instant::now();
-        let running = self.sender.borrow().filter(|term| now < term.until);
-        if running.is_none() {
-            self.terms += 1;
-        }
-        self.sender.send_replace(Some(Term { number: self.terms, until }));
-        running.is_none()
+        let terms = *self.0.borrow();
+        let begins = terms.running().is_none();
+        self.0.send_replace(Terms { begun: terms.begun + u64::from(begins), until: Some(until) });
+        begins
     }
 
     /// Forbids writes from now on. True if there was a term, running or run out.
     pub(super) fn revoke(&self) -> bool {
-        self.sender.send_replace(None).is_some()
+        let terms = *self.0.borrow();
+        self.0.send_replace(Terms { until: None, ..terms });
+        terms.until.is_some()
     }
 
     /// Whether the last term ran out without a renewal.
     pub(super) fn ran_out(&self) -> bool {
-        self.sender.borrow().is_some_and(|term| term.until <= Instant::now())
+        self.0.borrow().until.is_some_and(|until| until <= Instant::now())
     }
 }
 
@@ -168,6 +177,22 @@ mod tests {
         assert!(grant.extend(Instant::now() + TEN));
         assert!(leadership.may_write());
         assert!(lost.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_is_over_when_it_ran_out_or_was_ended() {
+        let (mut grant, leadership) = Grant::new();
+        assert_eq!(leadership.terms_over(), 0);
+        grant.extend(Instant::now() + TEN);
+        assert_eq!(leadership.terms_over(), 0);
+        tokio::time::advance(TEN).await;
+        assert_eq!(leadership.terms_over(), 1);
+        grant.revoke();
+        assert_eq!(leadership.terms_over(), 1);
+        grant.extend(Instant::now() + TEN);
+        assert_eq!(leadership.terms_over(), 1);
+        grant.revoke();
+        assert_eq!(leadership.terms_over(), 2);
     }
 
     #[tokio::test(start_paused = true)]
