@@ -29,8 +29,11 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     let component = pod.labels().get(COMPONENT_LABEL)?.clone();
     let name = pod.name_any();
     let status = &pod.status;
+    let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
     let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    if let Some((reason, words)) = containers.find_map(waiting) {
+    let words =
+        containers.find_map(|container| waiting(container).or_else(|| crashing(container).filter(|_| !over)));
+    if let Some((reason, words)) = words {
         return Some(Trouble { component, reason, message: format!("pod {name}, {words}") });
     }
     let unscheduled = status
@@ -74,6 +77,23 @@ fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
         format!("; last run: {why}, exit code {}", ended.exit_code)
     });
     Some((stable.to_owned(), format!("container {}: {words}{}", container.name, ended.unwrap_or_default())))
+}
+
+/// A container that ends again and again also runs in between, and waits for nothing then:
+/// that is no recovery.
+fn crashing(container: &ContainerStatus) -> Option<(String, String)> {
+    let state = container.state.as_ref()?;
+    let last = container.last_state.as_ref();
+    let ended = state.terminated.as_ref().or_else(|| last?.terminated.as_ref())?;
+    let ends = container.restart_count + i32::from(state.terminated.is_some());
+    let why = ended.reason.as_deref().unwrap_or("ended");
+    (!container.ready && ends >= 2).then(|| {
+        let words = format!(
+            "container {}: not ready after {ends} runs; last run: {why}, exit code {}",
+            container.name, ended.exit_code
+        );
+        ("CrashLoopBackOff".to_owned(), words)
+    })
 }
 
 type ServiceKey = (String, String);
@@ -222,6 +242,35 @@ mod tests {
         for reason in ["ErrImagePull", "ImagePullBackOff"] {
             assert_eq!(trouble(&waiting(reason, "m")).unwrap().reason, "ImagePullFailed");
         }
+    }
+
+    fn after_a_crash(restarts: i32, ready: bool, state: &serde_json::Value) -> SeenPod {
+        pod(&json!({ "phase": "Running", "containerStatuses": [{
+            "name": "app", "image": "i", "imageID": "", "ready": ready, "restartCount": restarts,
+            "state": state,
+            "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } },
+        }] }))
+    }
+
+    #[test]
+    fn a_container_that_runs_between_two_crashes_has_not_recovered() {
+        let running = json!({ "running": {} });
+        let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+        for pod in [after_a_crash(2, false, &running), after_a_crash(1, false, &ended)] {
+            let trouble = trouble(&pod).unwrap();
+            assert_eq!(trouble.reason, "CrashLoopBackOff");
+            assert!(trouble.message.ends_with("last run: Error, exit code 1"), "{}", trouble.message);
+        }
+        assert_eq!(trouble(&after_a_crash(2, true, &running)), None, "ready again");
+        assert_eq!(trouble(&after_a_crash(1, false, &running)), None, "once is no loop");
+    }
+
+    #[test]
+    fn an_evicted_pod_tells_why_and_not_how_its_containers_ended() {
+        let mut pod = after_a_crash(3, false, &json!({ "terminated": { "exitCode": 137 } }));
+        pod.status.phase = Some("Failed".to_owned());
+        pod.status.reason = Some("Evicted".to_owned());
+        assert_eq!(trouble(&pod).unwrap().reason, "Evicted");
     }
 
     #[test]
