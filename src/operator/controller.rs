@@ -115,6 +115,8 @@ pub async fn run(
     }));
     tokio::select! {
         () = &mut ended => {}
+        // They end by a panic alone. What its store holds would be taken for the present for ever.
+        Some(_) = tasks.join_next() => tracing::error!("a watch ended"),
         () = async { shutdown.await; time::sleep(GRACE).await } => {
             tracing::warn!("reconciles did not end in time and are abandoned; the next leader takes them up");
         }
