@@ -89,6 +89,6 @@ mod tests {
         let begun = triggers.begun(&order).unwrap();
         assert_eq!((queued.spec.image.as_str(), begun.spec.image.as_str()), ("shop:1", "shop:2"));
         change("shop:3");
-        assert!(orders.next().now_or_never().is_some(), "a change after the beginning is an order of its own");
+        assert!(orders.next().now_or_never().is_some(), "a change from then on is an order of its own");
     }
 }
