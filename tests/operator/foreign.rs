@@ -75,9 +75,14 @@ fn service_blocked_at(kind: ChildKind) -> &'static str {
     }
 }
 
-/// Half of them have an owner.
+/// Half of them have an owner. Not the ConfigMap and the Secret: they share no
+/// field with ours, so that nothing but our care keeps an apply from changing them.
+fn is_owned(kind: ChildKind) -> bool {
+    [DEPLOYMENT, SERVICE, STATEFUL_SET, REDIS_SERVICE].contains(&kind)
+}
+
 fn owner(kind: ChildKind) -> &'static str {
-    if kind.is_redis { "ConfigMap kube-root-ca.crt" } else { "nobody" }
+    if is_owned(kind) { "ConfigMap kube-root-ca.crt" } else { "nobody" }
 }
 
 /// Makes an object of somebody else, and waits until its controllers are done with it.
@@ -86,7 +91,7 @@ async fn put_in_the_way(sandbox: &Sandbox, kind: ChildKind) -> DynamicObject {
     object["apiVersion"] = json!(kind.api_version());
     object["kind"] = json!(kind.kind);
     object["metadata"] = json!({ "name": kind.name(service_blocked_at(kind)) });
-    if kind.is_redis {
+    if is_owned(kind) {
         let root = until(Duration::from_secs(10), async || {
             let map = sandbox.children(REDIS_CONFIG).get_opt("kube-root-ca.crt").await.unwrap();
             map.ok_or_else(|| "the namespace has no kube-root-ca.crt yet".to_owned())

@@ -9,6 +9,7 @@ mod external;
 mod foreign;
 mod idle;
 mod memory;
+mod passing;
 mod password;
 mod pruning;
 mod repair;

@@ -56,6 +56,16 @@ impl Faults {
         self.0.refused.lock().unwrap().push(Refusal { method, path, code, message, times });
     }
 
+    /// How many requests are still to be refused.
+    pub fn refusals_left(&self) -> usize {
+        self.0.refused.lock().unwrap().iter().map(|refusal| refusal.times).sum()
+    }
+
+    /// From now on no request is refused.
+    pub fn forgive(&self) {
+        self.0.refused.lock().unwrap().clear();
+    }
+
     /// How many writes the API server has carried out.
     pub fn writes(&self) -> usize {
         *self.0.writes.borrow()

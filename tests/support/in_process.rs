@@ -19,12 +19,12 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    pub(super) fn start(client: Client, watched: Option<&str>, metrics: Metrics) -> Self {
+    pub(super) fn start(client: Client, namespace: &str, metrics: Metrics) -> Self {
         // Shown with the output of the test, if it fails.
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let (stop, stopped) = oneshot::channel::<()>();
         let settings = Settings {
-            scope: watched.map_or(Scope::Cluster, |namespace| Scope::Namespace(namespace.to_owned())),
+            scope: Scope::Namespace(namespace.to_owned()),
             concurrency: 4,
             defaults: Defaults { redis_image: "localhost/cachedservice-redis:7.0".to_owned() },
             identity: "in-process".to_owned(),

@@ -39,10 +39,8 @@ pub const RELEASE: &str = "cachedservice-operator";
 
 /// A service account with the chart's rights, and its kubeconfig.
 pub struct Installation {
-    /// The namespace of the service account and the Lease.
+    /// The namespace of the service account and the Lease, and the only one that is looked after.
     pub namespace: String,
-    /// The only namespace that is looked after; all, if there is none.
-    pub watched: Option<String>,
     /// How the audit log names it.
     pub user: String,
     pub(super) kubeconfig_path: PathBuf,
@@ -52,18 +50,8 @@ pub struct Installation {
 
 impl Installation {
     pub(super) async fn in_namespace(sandbox: &Sandbox) -> Self {
-        Self::install(sandbox, Some(&sandbox.namespace)).await
-    }
-
-    /// With rights in all namespaces. Only one at a time: its ClusterRole has a fixed name.
-    pub async fn cluster_wide(sandbox: &Sandbox) -> Self {
-        Self::install(sandbox, None).await
-    }
-
-    async fn install(sandbox: &Sandbox, watched: Option<&str>) -> Self {
-        let Sandbox { client, namespace, .. } = sandbox;
-        apply_yaml(client, &rendered(namespace, watched)).await;
-        Self::of_account(sandbox, RELEASE, watched).await
+        apply_yaml(&sandbox.client, &rendered(&sandbox.namespace)).await;
+        Self::of_account(sandbox, RELEASE).await
     }
 
     /// A second service account with the same rights in the same namespace, for
@@ -83,10 +71,10 @@ impl Installation {
             let binding = RoleBinding { metadata: named(&name), subjects, ..binding };
             bindings.create(&PostParams::default(), &binding).await.expect("create a RoleBinding");
         }
-        Self::of_account(sandbox, SIBLING, self.watched.as_deref()).await
+        Self::of_account(sandbox, SIBLING).await
     }
 
-    async fn of_account(sandbox: &Sandbox, account: &str, watched: Option<&str>) -> Self {
+    async fn of_account(sandbox: &Sandbox, account: &str) -> Self {
         let Sandbox { cluster, namespace, .. } = sandbox;
         let accounts: Api<ServiceAccount> = sandbox.api();
         let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
@@ -97,7 +85,6 @@ impl Installation {
         write_private(&kubeconfig_path, &kubeconfig.to_string());
         Self {
             namespace: namespace.clone(),
-            watched: watched.map(ToOwned::to_owned),
             user: format!("system:serviceaccount:{namespace}:{account}"),
             kubeconfig: serde_json::from_value(kubeconfig).expect("a kubeconfig"),
             kubeconfig_path,
@@ -128,7 +115,7 @@ impl Installation {
         let connection = ClientBuilder::try_from(config).expect("a connection").with_layer(faults);
         let metrics = Metrics::default();
         let client = guard(connection, &Leadership::always(), &metrics, REQUEST_TIMEOUT);
-        InProcess::start(client, self.watched.as_deref(), metrics)
+        InProcess::start(client, &self.namespace, metrics)
     }
 }
 
@@ -148,9 +135,9 @@ fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
-fn rendered(namespace: &str, watched: Option<&str>) -> String {
+fn rendered(namespace: &str) -> String {
     let chart = repository().join("charts/cachedservice-operator");
-    let watch = format!("watchNamespace={}", watched.unwrap_or_default());
+    let watch = format!("watchNamespace={namespace}");
     tool(&[
         "helm",
         "template",
