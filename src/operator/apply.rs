@@ -25,7 +25,7 @@ use super::{
     children::{Children, children},
     context::Context,
     error::ChildError,
-    observe::Seen,
+    observe::{Look, Seen},
     ownership::is_intact,
     plan::{Plan, RedisPlan},
     seen::{
@@ -90,6 +90,12 @@ impl Applied {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// Whether something stands at a name at which nothing was seen.
+    #[must_use]
+    pub fn found_a_name_taken(&self) -> bool {
+        self.failures().iter().any(|failure| matches!(failure, ChildError::Taken { .. }))
     }
 
     /// The failures, for the error policy.
@@ -166,8 +172,13 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     } = children(plan);
     let identity = &plan.identity;
     let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
-    let mut writer =
-        Writer { context, namespace: &identity.namespace, uid: &identity.uid, changes: Vec::new() };
+    let mut writer = Writer {
+        context,
+        namespace: &identity.namespace,
+        uid: &identity.uid,
+        look: seen.look,
+        changes: Vec::new(),
+    };
     let watches = &context.watches;
 
     // What pods start with goes only after the last pod that started with it.
@@ -312,6 +323,7 @@ struct Writer<'a> {
     context: &'a Context,
     namespace: &'a str,
     uid: &'a str,
+    look: Look,
     changes: Vec<Change>,
 }
 
@@ -350,7 +362,23 @@ impl Writer<'_> {
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
                 self.write(watched, &desired.for_live(live.meta()), FIELD_MANAGER, act).await
             }
-            Sighting::Absent => self.write(watched, desired, FIELD_MANAGER, Act::Created).await,
+            Sighting::Absent => self.create(watched, desired).await,
+        }
+    }
+
+    /// Creates. At a name at which nothing was seen because nobody looked, only if it is free.
+    async fn create<K: Child>(
+        &mut self,
+        watched: &Watched<K>,
+        desired: &Desired,
+    ) -> Result<Arc<K>, ChildError> {
+        match self.look {
+            Look::Names => self.write(watched, desired, FIELD_MANAGER, Act::Created).await,
+            Look::Watches => {
+                let desired = desired.for_free_name();
+                let created = self.write(watched, &desired, FIELD_MANAGER, Act::Created).await;
+                created.map_err(|error| if error.is_conflict() { desired.taken() } else { error })
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    external::Externals, plan::Defaults, triggers::Triggers, watched::PROVISIONAL, watches::Watches,
+    apply::Change, external::Externals, plan::Defaults, triggers::Triggers, watched::PROVISIONAL,
+    watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -44,6 +45,8 @@ pub struct Context {
 pub struct Memory {
     /// Failures in a row.
     pub failures: u32,
+    /// What was changed and not yet told as Events.
+    pub changes: Vec<Change>,
     /// When its figures were last written.
     pub figures_written: Option<Instant>,
     /// A status that the watch has not shown yet.

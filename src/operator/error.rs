@@ -88,6 +88,14 @@ pub enum ChildError {
         /// Who controls it, in words.
         owner: String,
     },
+    /// The name is taken by something that no watch of ours shows.
+    #[error("{kind} {name} exists already")]
+    Taken {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The API server did not take it.
     #[error("{act} {kind} {name}: {}", in_words(source))]
     Refused {
@@ -128,6 +136,7 @@ impl ChildError {
     pub fn class(&self) -> Class {
         match self {
             Self::Foreign { .. } => Class::Foreign,
+            Self::Taken { .. } => Class::Transient,
             Self::Refused { source, .. } => class_of(source),
             Self::Serialise { .. } => Class::Bug,
             Self::Waiting { .. } => Class::Waiting,
@@ -139,8 +148,14 @@ impl ChildError {
     pub fn source_error(&self) -> Option<&kube::Error> {
         match self {
             Self::Refused { source, .. } => Some(source),
-            Self::Foreign { .. } | Self::Serialise { .. } | Self::Waiting { .. } => None,
+            Self::Foreign { .. } | Self::Taken { .. } | Self::Serialise { .. } | Self::Waiting { .. } => None,
         }
+    }
+
+    /// Whether the API server answered that the object is not as the request supposes.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.source_error(), Some(kube::Error::Api(status)) if status.code == 409)
     }
 
     /// A stable reason for a condition.
@@ -148,6 +163,7 @@ impl ChildError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Foreign { .. } => "NameTaken",
+            Self::Taken { .. } => "Retrying",
             Self::Refused { source, .. } => match class_of(source) {
                 Class::Denied if is_forbidden(source) => "Forbidden",
                 Class::Denied => "Refused",

@@ -1,6 +1,6 @@
 //! Everything that a reconcile has to know of the cluster. The only place that
-//! reads from the API server: from the watches, and by GET only where they
-//! show nothing at a name that is about to be used.
+//! reads from the API server: from the watches, and by GET only where one of
+//! them hides what stands at a name.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,20 @@ use super::{
 };
 use crate::api::{CachedService, CachedServiceStatus, RedisMode, names::redis_name};
 
+/// How far it is looked at a name at which the watches show nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Not further: what is created there is created only if the name is free.
+    Watches,
+    /// By GET: an object without our label stands there, or something failed.
+    Names,
+}
+
 /// What was observed of one CachedService and around it.
 #[derive(Debug)]
 pub struct Seen {
+    /// How far it was looked for what the watches do not show.
+    pub look: Look,
     /// At the name of the Secret.
     pub redis_secret: Sighting<SeenSecret>,
     /// At the name of the ConfigMap.
@@ -58,29 +69,29 @@ pub struct Seen {
 ///
 /// # Errors
 /// When a read fails.
-pub async fn observe(context: &Context, service: &CachedService) -> Result<Seen, Error> {
+pub async fn observe(context: &Context, service: &CachedService, look: Look) -> Result<Seen, Error> {
     let namespace = service.namespace().unwrap_or_default();
     let uid = service.uid().unwrap_or_default();
     let name = service.name_any();
     let redis_name = redis_name(&name);
     let watches = &context.watches;
-    let look = Look { client: &context.client, namespace: &namespace, uid: &uid };
+    let sight = Sight { client: &context.client, namespace: &namespace, uid: &uid, look };
 
     // What is not wanted is looked for only among what we made.
     let redis_wanted = service.spec.redis.mode == RedisMode::Standalone;
     let secret_wanted = redis_wanted && service.spec.redis.auth.enabled;
     let autoscaler_wanted = service.spec.autoscaling.enabled;
     let (redis_secret, redis_config, redis_service, stateful_set) = tokio::try_join!(
-        look.at(&watches.secrets, &redis_name, secret_wanted),
-        look.at(&watches.config_maps, &redis_name, redis_wanted),
-        look.at(&watches.services, &redis_name, redis_wanted),
-        look.at(&watches.stateful_sets, &redis_name, redis_wanted),
+        sight.at(&watches.secrets, &redis_name, secret_wanted),
+        sight.at(&watches.config_maps, &redis_name, redis_wanted),
+        sight.at(&watches.services, &redis_name, redis_wanted),
+        sight.at(&watches.stateful_sets, &redis_name, redis_wanted),
     )?;
     let (app_service, disruption_budget, deployment, autoscaler) = tokio::try_join!(
-        look.at(&watches.services, &name, true),
-        look.at(&watches.disruption_budgets, &name, true),
-        look.at(&watches.deployments, &name, true),
-        look.at(&watches.autoscalers, &name, autoscaler_wanted),
+        sight.at(&watches.services, &name, true),
+        sight.at(&watches.disruption_budgets, &name, true),
+        sight.at(&watches.deployments, &name, true),
+        sight.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
 
     let external = if let (RedisMode::External, Some(external)) =
@@ -97,6 +108,7 @@ pub async fn observe(context: &Context, service: &CachedService) -> Result<Seen,
     let refusal =
         stateful_set.sighting.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
     Ok(Seen {
+        look,
         credentials: Credentials::read(secret_data, Credentials::random()),
         external,
         troubles: watches.troubles.of(&namespace, &name),
@@ -121,10 +133,11 @@ pub async fn observe(context: &Context, service: &CachedService) -> Result<Seen,
     })
 }
 
-struct Look<'a> {
+struct Sight<'a> {
     client: &'a Client,
     namespace: &'a str,
     uid: &'a str,
+    look: Look,
 }
 
 struct Looked<K> {
@@ -132,13 +145,13 @@ struct Looked<K> {
     provisional: bool,
 }
 
-impl Look<'_> {
+impl Sight<'_> {
     async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
         let (object, provisional) = match watched.find(self.namespace, name) {
             Found::Known(object) => (Some(object), false),
             Found::Provisional(object) => (Some(object), true),
-            // Absent, or without our label: server-side apply would change it unseen.
-            Found::Unknown if wanted => {
+            // Absent, or without our label.
+            Found::Unknown if wanted && self.look == Look::Names => {
                 let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
                 let object = api
                     .get_opt(name)

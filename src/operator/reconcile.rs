@@ -1,6 +1,6 @@
 //! One reconcile of one CachedService. Read this page first.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::runtime::{controller::Action, reflector::ObjectRef};
@@ -11,7 +11,7 @@ use super::{
     client::is_fenced,
     context::Context,
     error::{Class, Error, retry_after},
-    observe::{Seen, observe},
+    observe::{Look, Seen, observe},
     plan::{Invalid, Plan, plan},
     status::{publish, status},
     watched::PROVISIONAL,
@@ -44,18 +44,35 @@ pub async fn reconcile(queued: Arc<CachedService>, context: Arc<Context>) -> Res
 }
 
 async fn steps(service: &CachedService, context: &Context) -> Result<Action, Error> {
-    let seen = observe(context, service).await?;
-    let plan = plan(service, &seen, &context.defaults);
-    let applied = match &plan {
-        // Boxed: the futures of all children together are large, and most reconciles do not need them.
-        Ok(plan) => Some(Box::pin(apply(context, plan, &seen)).await),
-        Err(_) => None,
+    let reference = ObjectRef::from_obj(service);
+    let attempts = context.remember(&reference, |memory| memory.failures);
+    let look = if attempts == 0 { Look::Watches } else { Look::Names };
+    let (seen, plan, applied) = match converge(service, context, look).await? {
+        // What stands there may be ours without its label: look, and do it again.
+        (_, _, Some(applied)) if applied.found_a_name_taken() => {
+            converge(service, context, Look::Names).await?
+        }
+        result => result,
     };
-    let attempts = context.remember(&ObjectRef::from_obj(service), |memory| memory.failures);
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
-    let changes = applied.as_ref().map(|applied| applied.changes.as_slice()).unwrap_or_default();
-    let figures_due = publish(context, service, &seen.status, status, changes).await?;
+    let changes = context.remember(&reference, |memory| mem::take(&mut memory.changes));
+    let figures_due = publish(context, service, &seen.status, status, &changes).await?;
     next(&seen, plan, applied, figures_due)
+}
+
+async fn converge(
+    service: &CachedService,
+    context: &Context,
+    look: Look,
+) -> Result<(Seen, Result<Plan, Invalid>, Option<Applied>), Error> {
+    let seen = observe(context, service, look).await?;
+    let plan = plan(service, &seen, &context.defaults);
+    let Ok(valid) = &plan else { return Ok((seen, plan, None)) };
+    // Boxed: the futures of all children together are large, and most reconciles do not need them.
+    let mut applied = Box::pin(apply(context, valid, &seen)).await;
+    let changes = mem::take(&mut applied.changes);
+    context.remember(&ObjectRef::from_obj(service), |memory| memory.changes.extend(changes));
+    Ok((seen, plan, Some(applied)))
 }
 
 fn next(

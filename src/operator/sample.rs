@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     apply::Applied,
-    observe::Seen,
+    observe::{Look, Seen},
     plan::{Credentials, Defaults, Invalid, Plan, plan},
     seen::{SeenAutoscaler, SeenDeployment, SeenStatefulSet, Sighting},
 };
@@ -46,6 +46,7 @@ pub(super) fn nothing() -> Seen {
         redis_refusal: None,
         status: CachedServiceStatus::default(),
         provisional: false,
+        look: Look::Watches,
     }
 }
 

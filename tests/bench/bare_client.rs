@@ -11,7 +11,7 @@ use cachedservice::{
     },
     operator::{
         children::{Children, children},
-        observe::Seen,
+        observe::{Look, Seen},
         plan::{Credentials, Defaults, Plan, Replicas, plan},
         seen::Sighting,
     },
@@ -132,5 +132,6 @@ fn nothing_seen() -> Seen {
         redis_refusal: None,
         status: CachedServiceStatus::default(),
         provisional: false,
+        look: Look::Watches,
     }
 }

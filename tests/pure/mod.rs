@@ -4,6 +4,8 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod generate;
+
 use cachedservice::{
     api::{
         CachedServiceStatus,
@@ -11,7 +13,7 @@ use cachedservice::{
     },
     operator::{
         children::Children,
-        observe::Seen,
+        observe::{Look, Seen},
         plan::{Credentials, Defaults},
         seen::Sighting,
     },
@@ -45,6 +47,7 @@ pub fn nothing() -> Seen {
         redis_refusal: None,
         status: CachedServiceStatus::default(),
         provisional: false,
+        look: Look::Watches,
     }
 }
 

@@ -45,6 +45,16 @@ impl Desired {
         bound
     }
 
+    /// Bound to a free name. Server-side apply changes what stands at the name,
+    /// but only if its version is the one that was sent; what does not exist is
+    /// created whatever was sent. Version 1 is that of the empty store, and no
+    /// object has it.
+    pub(super) fn for_free_name(&self) -> Self {
+        let mut bound = self.clone();
+        bound.value["metadata"]["resourceVersion"] = json!("1");
+        bound
+    }
+
     /// Whether this is what was applied to the object last, whatever became of it since.
     pub(super) fn was_applied_to(&self, live: &ObjectMeta) -> bool {
         live.annotations.as_ref().and_then(|all| all.get(APPLIED_ANNOTATION)) == Some(&self.digest)
@@ -52,6 +62,10 @@ impl Desired {
 
     pub(super) fn foreign(&self, owner: &str) -> ChildError {
         ChildError::Foreign { kind: self.kind, name: self.name.clone(), owner: owner.to_owned() }
+    }
+
+    pub(super) fn taken(&self) -> ChildError {
+        ChildError::Taken { kind: self.kind, name: self.name.clone() }
     }
 
     pub(super) fn refused(&self, act: &'static str, source: kube::Error) -> ChildError {

@@ -53,7 +53,7 @@ impl Writer<'_> {
             Sighting::Absent => {
                 let mut with_replicas = desired.clone();
                 with_replicas.value["spec"]["replicas"] = json!(handover);
-                self.write(watched, &with_replicas, FIELD_MANAGER, Act::Created).await?
+                self.create(watched, &with_replicas).await?
             }
         };
         self.hand_over(&desired, &live, *handover).await.map(Some)
