@@ -99,16 +99,20 @@ impl<K: Child> Watched<K> {
     /// Takes note of an object that the API server answered a write with.
     pub fn wrote(&self, object: K) -> Arc<K> {
         let object = Arc::new(object);
-        let recent = Recent { object: object.clone(), since: Instant::now() };
-        self.recent.lock().insert(ObjectRef::from_obj(&*object), recent);
+        let key = ObjectRef::from_obj(&*object);
+        let mut recent = self.recent.lock();
+        // The watch may be quicker than the answer, and nothing would end the entry then.
+        if self.store.get(&key).is_none_or(|stored| is_newer(&*object, &*stored)) {
+            recent.insert(key, Recent { object: object.clone(), since: Instant::now() });
+        }
         object
     }
 
-    /// Forgets what the watch has caught up with.
+    /// Forgets what the watch has caught up with. The store has taken the event in before.
     pub fn observe(&self, event: &watcher::Event<K>) {
         let mut recent = self.recent.lock();
         match event {
-            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            watcher::Event::Apply(object) => {
                 let key = ObjectRef::from_obj(object);
                 if recent.get(&key).is_some_and(|recent| !is_newer(&*recent.object, object)) {
                     recent.remove(&key);
@@ -120,8 +124,12 @@ impl<K: Child> Watched<K> {
                     recent.remove(&key);
                 }
             }
-            watcher::Event::Init => {}
-            watcher::Event::InitDone => recent.retain(|_, recent| recent.since.elapsed() < PROVISIONAL),
+            // The store shows a list when it is complete.
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            watcher::Event::InitDone => recent.retain(|key, recent| {
+                recent.since.elapsed() < PROVISIONAL
+                    && self.store.get(key).is_none_or(|stored| is_newer(&*recent.object, &*stored))
+            }),
         }
     }
 }
@@ -155,8 +163,8 @@ mod tests {
     }
 
     fn show(watched: &Watched<ConfigMap>, writer: &mut Writer<ConfigMap>, event: &watcher::Event<ConfigMap>) {
-        watched.observe(event);
         writer.apply_watcher_event(event);
+        watched.observe(event);
     }
 
     fn version(found: Found<ConfigMap>) -> Option<String> {
@@ -189,6 +197,27 @@ mod tests {
         assert_eq!(version(watched.find("n", "a")).as_deref(), Some("10"));
         show(&watched, &mut writer, &watcher::Event::Apply(object("11", "u")));
         assert_eq!(version(watched.find("n", "a")).as_deref(), Some("11"));
+    }
+
+    #[tokio::test]
+    async fn a_list_under_way_does_not_hide_what_we_wrote() {
+        let (watched, mut writer) = Watched::new();
+        watched.wrote(object("10", "u"));
+        for event in [watcher::Event::Init, watcher::Event::InitApply(object("10", "u"))] {
+            show(&watched, &mut writer, &event);
+            assert_eq!(version(watched.find("n", "a")).as_deref(), Some("10"));
+        }
+        show(&watched, &mut writer, &watcher::Event::InitDone);
+        assert_eq!(version(watched.find("n", "a")).as_deref(), Some("10"));
+        assert!(watched.recent.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_the_watch_showed_before_the_answer_is_not_kept_twice() {
+        let (watched, mut writer) = Watched::new();
+        show(&watched, &mut writer, &watcher::Event::Apply(object("10", "u")));
+        watched.wrote(object("10", "u"));
+        assert!(watched.recent.lock().is_empty());
     }
 
     #[tokio::test]

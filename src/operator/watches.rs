@@ -190,8 +190,8 @@ async fn follow_children<K: Child>(
     let kind = K::kind(&()).into_owned();
     let mut listed_before = false;
     follow(events, &kind, move |event| {
-        watched.observe(&event);
         writer.apply_watcher_event(&event);
+        watched.observe(&event);
         match &event {
             watcher::Event::Apply(object)
             | watcher::Event::Delete(object)
