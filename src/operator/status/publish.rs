@@ -57,7 +57,10 @@ pub async fn publish(
     });
     let parameters = PatchParams::apply(STATUS_FIELD_MANAGER).force();
     match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(written) => {
+        Ok(mut written) => {
+            // Only its status is read again; the rest can be large.
+            written.metadata.managed_fields = None;
+            written.metadata.annotations = None;
             context.remember(&reference, |memory| {
                 memory.figures_written = Some(Instant::now());
                 memory.status = Some((Instant::now(), Arc::new(written)));
