@@ -10,6 +10,7 @@ mod support;
 mod defaults;
 mod definition;
 mod limits;
+mod random;
 mod rules;
 
 use cachedservice::api::CachedService;

@@ -25,21 +25,17 @@ pub(super) struct Handmade(Container);
 impl Handmade {
     /// Takes them out of the user's template.
     pub(super) fn take_out_of(template: &mut PodTemplateSpec) -> Self {
-        let mut parts = Container { name: APP_CONTAINER.to_owned(), ..Container::default() };
-        let containers = template.spec.iter_mut().flat_map(|spec| &mut spec.containers);
-        for app in containers.filter(|container| container.name == APP_CONTAINER) {
-            parts.merge_from(Container {
-                name: APP_CONTAINER.to_owned(),
-                env: app.env.take(),
-                ports: app.ports.take(),
-                startup_probe: app.startup_probe.take(),
-                readiness_probe: app.readiness_probe.take(),
-                liveness_probe: app.liveness_probe.take(),
-                lifecycle: app.lifecycle.take(),
-                ..Container::default()
-            });
-        }
-        Self(parts)
+        let mut containers = template.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+        let app = containers.find(|container| container.name == APP_CONTAINER);
+        Self(app.map_or_else(Container::default, |app| Container {
+            env: app.env.take(),
+            ports: app.ports.take(),
+            startup_probe: app.startup_probe.take(),
+            readiness_probe: app.readiness_probe.take(),
+            liveness_probe: app.liveness_probe.take(),
+            lifecycle: app.lifecycle.take(),
+            ..Container::default()
+        }))
     }
 
     /// These parts of the container that runs.
@@ -58,7 +54,7 @@ impl Handmade {
             ..Probe::default()
         };
         Container {
-            name: users.name,
+            name: APP_CONTAINER.to_owned(),
             env: Some(env(plan, users.env)),
             ports: Some(ports(plan.spec.port, users.ports)),
             startup_probe: probe(&probes.startup, http_get(1, 120), users.startup_probe),
