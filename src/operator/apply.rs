@@ -8,6 +8,7 @@
 
 mod desired;
 mod handover;
+mod ports;
 
 use std::{fmt, sync::Arc};
 
@@ -96,6 +97,12 @@ impl Applied {
     #[must_use]
     pub fn found_a_name_taken(&self) -> bool {
         self.failures().iter().any(|failure| matches!(failure, ChildError::Taken { .. }))
+    }
+
+    /// Whether something was created, and nothing failed.
+    #[must_use]
+    pub fn is_creation(&self) -> bool {
+        self.failures().is_empty() && self.changes.iter().any(|change| change.act == Act::Created)
     }
 
     /// The failures, for the error policy.
@@ -360,7 +367,14 @@ impl Writer<'_> {
             }
             Sighting::Ours(live) => {
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
-                self.write(watched, &desired.for_live(live.meta()), FIELD_MANAGER, act).await
+                let bound = desired.for_live(live.meta());
+                match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
+                    Err(refused) if refused.is_duplicate() => {
+                        self.replace_ports::<K>(&bound, refused).await?;
+                        self.write(watched, &bound, FIELD_MANAGER, true, act).await
+                    }
+                    result => result,
+                }
             }
             Sighting::Absent => self.create(watched, desired).await,
         }
@@ -373,26 +387,39 @@ impl Writer<'_> {
         desired: &Desired,
     ) -> Result<Arc<K>, ChildError> {
         match self.look {
-            Look::Names => self.write(watched, desired, FIELD_MANAGER, Act::Created).await,
+            Look::Names => self.write(watched, desired, FIELD_MANAGER, false, Act::Created).await,
             Look::Watches => {
                 let desired = desired.for_free_name();
-                let created = self.write(watched, &desired, FIELD_MANAGER, Act::Created).await;
+                let created = self.write(watched, &desired, FIELD_MANAGER, false, Act::Created).await;
                 created.map_err(|error| if error.is_conflict() { desired.taken() } else { error })
             }
         }
     }
 
-    /// Applies. What exists is ours and is forced; what is created is not forced, so
-    /// that an object that somebody put there meanwhile stays as it is.
+    /// Puts our ports in the place of all others, after an apply was `refused` for two of one name.
+    async fn replace_ports<K: Child>(
+        &mut self,
+        bound: &Desired,
+        refused: ChildError,
+    ) -> Result<(), ChildError> {
+        let Some(patch) = ports::replacement(&bound.value) else { return Err(refused) };
+        let parameters =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let replaced = self.api::<K>().patch(&bound.name, &parameters, &Patch::Strategic(patch)).await;
+        replaced.map(drop).map_err(|source| bound.refused("patch", source))
+    }
+
+    /// Applies. With `force`, fields of other managers are taken over: only in what is ours.
     async fn write<K: Child>(
         &mut self,
         watched: &Watched<K>,
         desired: &Desired,
         manager: &str,
+        force: bool,
         act: Act,
     ) -> Result<Arc<K>, ChildError> {
         let parameters = PatchParams {
-            force: act != Act::Created,
+            force,
             field_manager: Some(manager.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()

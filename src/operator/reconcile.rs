@@ -54,6 +54,11 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Action, Err
         }
         result => result,
     };
+    if applied.as_ref().is_some_and(Applied::is_creation) {
+        // A second pass hands the replicas over and tells what has become of it, in milliseconds.
+        // With many waiting to be created, they go first.
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
     let changes = context.remember(&reference, |memory| mem::take(&mut memory.changes));
     let figures_due = publish(context, service, &seen.status, status, &changes).await?;
@@ -69,8 +74,8 @@ async fn converge(
     let plan = plan(service, &seen, &context.defaults);
     let Ok(valid) = &plan else { return Ok((seen, plan, None)) };
     // Boxed: the futures of all children together are large, and most reconciles do not need them.
-    let mut applied = Box::pin(apply(context, valid, &seen)).await;
-    let changes = mem::take(&mut applied.changes);
+    let applied = Box::pin(apply(context, valid, &seen)).await;
+    let changes = applied.changes.iter().cloned();
     context.remember(&ObjectRef::from_obj(service), |memory| memory.changes.extend(changes));
     Ok((seen, plan, Some(applied)))
 }

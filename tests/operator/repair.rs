@@ -58,7 +58,8 @@ async fn a_drifted_field_is_corrected() {
         container["name"] = json!(name);
         json!({ "spec": { "template": { "spec": { "containers": [container] } } } })
     };
-    let drifts: [(ChildKind, Value); 10] = [
+    let replaced = |port: Value| json!([{ "$patch": "replace" }, port]);
+    let drifts: [(ChildKind, Value); 13] = [
         (DEPLOYMENT, container("app", json!({ "image": "example.com/other" }))),
         (DEPLOYMENT, container("app", json!({ "env": [{ "name": "PORT", "$patch": "delete" }] }))),
         (DEPLOYMENT, container("app", json!({ "readinessProbe": null }))),
@@ -67,6 +68,16 @@ async fn a_drifted_field_is_corrected() {
         (DISRUPTION_BUDGET, json!({ "spec": { "maxUnavailable": 5 } })),
         (STATEFUL_SET, container("redis", json!({ "image": "example.com/other" }))),
         (REDIS_SERVICE, json!({ "spec": { "ports": [{ "port": 6379, "targetPort": 1 }] } })),
+        // Another number under the same name: to server-side apply it is another port.
+        (SERVICE, json!({ "spec": { "ports": replaced(json!({ "name": "http", "port": 81 })) } })),
+        (
+            DEPLOYMENT,
+            container("app", json!({ "ports": replaced(json!({ "name": "http", "containerPort": 81 })) })),
+        ),
+        (
+            STATEFUL_SET,
+            container("redis", json!({ "ports": replaced(json!({ "name": "redis", "containerPort": 1 })) })),
+        ),
         (REDIS_CONFIG, json!({ "data": { "redis.conf": "port 1" } })),
         (REDIS_SECRET, json!({ "data": { "url": "eA==" } })),
     ];

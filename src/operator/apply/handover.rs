@@ -10,6 +10,11 @@
 //! 2. the scale manager applies `replicas: N` alone, and co-owns it;
 //! 3. the main manager applies without it.
 //!
+//! The creation is one pass of the Deployment, the other steps are the next: a
+//! service comes up with the first, and the creations of others go before the
+//! second. Meanwhile the number may be changed: the scale manager does not
+//! force, and so writes over nobody but the operator.
+//!
 //! The autoscaler takes the field over with its first change. Killed between
 //! any two steps, the number stays, and the next reconcile goes on from what
 //! the managed fields show.
@@ -44,19 +49,17 @@ impl Writer<'_> {
         let Replicas::Autoscaled { handover, .. } = replicas else {
             return self.ensure_desired(watched, &seen.deployment, &desired).await.map(Some);
         };
-        let live = match &seen.deployment {
-            Sighting::Foreign { owner } => return Err(desired.foreign(owner)),
-            Sighting::Ours(live) if owns_replicas(&live.metadata) => live.clone(),
-            Sighting::Ours(_) => {
-                return self.ensure_desired(watched, &seen.deployment, &desired).await.map(Some);
+        match &seen.deployment {
+            Sighting::Ours(live) if owns_replicas(&live.metadata) => {
+                self.hand_over(&desired, live, *handover).await.map(Some)
             }
             Sighting::Absent => {
-                let mut with_replicas = desired.clone();
+                let mut with_replicas = desired;
                 with_replicas.value["spec"]["replicas"] = json!(handover);
-                self.create(watched, &with_replicas).await?
+                self.create(watched, &with_replicas).await.map(Some)
             }
-        };
-        self.hand_over(&desired, &live, *handover).await.map(Some)
+            sighting => self.ensure_desired(watched, sighting, &desired).await.map(Some),
+        }
     }
 
     async fn hand_over(
@@ -67,6 +70,7 @@ impl Writer<'_> {
     ) -> Result<Arc<SeenDeployment>, ChildError> {
         let watched = &self.context.watches.deployments;
         let written = self.changes.len();
+        let creation_goes_on = desired.was_applied_to(&live.metadata);
         let mut scale = desired.for_live(&live.metadata);
         scale.value = json!({
             "apiVersion": desired.value["apiVersion"],
@@ -74,11 +78,13 @@ impl Writer<'_> {
             "metadata": { "name": desired.name, "namespace": self.namespace, "uid": live.metadata.uid },
             "spec": { "replicas": replicas },
         });
-        self.write(watched, &scale, SCALE_FIELD_MANAGER, Act::Configured).await?;
+        // Another number than the present one is written over the operator's own.
+        let force = live.spec.replicas != Some(replicas);
+        self.write(watched, &scale, SCALE_FIELD_MANAGER, force, Act::Configured).await?;
         let without_replicas = desired.for_live(&live.metadata);
-        let object = self.write(watched, &without_replicas, FIELD_MANAGER, Act::Configured).await?;
-        // The steps are one change: nobody is to read "configured" three times.
-        self.changes.truncate(written.max(1));
+        let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, Act::Configured).await?;
+        // Nobody is to read of the steps: they are part of the creation, or of one change.
+        self.changes.truncate(if creation_goes_on { written } else { written + 1 });
         tracing::info!(
             deployment = desired.name,
             replicas,
