@@ -247,20 +247,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         None => (Some(writer.ensure_absent(&watches.autoscalers, &seen.autoscaler, name).await), None),
         Some(autoscaler) => (None, Some(autoscaler)),
     };
-    let deployment =
-        match (waits("Deployment", name, &[failed(&redis_secret)]), &plan.redis, &seen.deployment) {
-            (Some(waiting), _, _) => Err(waiting),
-            // Without its URL a rollout could only fail: what runs goes on as it is.
-            (None, RedisPlan::External { url, revision }, Sighting::Ours(running)) if revision.is_empty() => {
-                let _ = running;
-                Err(ChildError::Waiting {
-                    kind: "Deployment",
-                    name: name.to_owned(),
-                    what: format!("the URL of Redis in the Secret {}", url.name),
-                })
-            }
-            (None, _, _) => writer.ensure_deployment(seen, deployment, &plan.replicas).await,
-        };
+    let secret_failure = failed(&redis_secret);
+    let deployment = writer.ensure_application(plan, seen, deployment, secret_failure).await;
     let autoscaler = match (removed, autoscaler) {
         (Some(removed), _) => removed,
         (None, wanted) => {
@@ -335,6 +323,33 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Makes the Deployment what is wanted, unless its pods could not start.
+    async fn ensure_application(
+        &mut self,
+        plan: &Plan,
+        seen: &Seen,
+        wanted: Deployment,
+        secret_failure: Option<&ChildError>,
+    ) -> Outcome<SeenDeployment> {
+        let name = &plan.identity.name;
+        if let Some(waiting) = waits("Deployment", name, &[secret_failure]) {
+            return Err(waiting);
+        }
+        match &plan.redis {
+            // Without its URL a rollout could only fail: what runs goes on as it is.
+            RedisPlan::External { url, revision }
+                if revision.is_empty() && seen.deployment.ours().is_some() =>
+            {
+                Err(ChildError::Waiting {
+                    kind: "Deployment",
+                    name: name.clone(),
+                    what: format!("the URL of Redis in the Secret {}", url.name),
+                })
+            }
+            _ => self.ensure_deployment(seen, wanted, &plan.replicas).await,
+        }
+    }
+
     /// Makes the object at `name` what is wanted.
     async fn ensure<K: Child, D: Resource<DynamicType = ()> + Serialize>(
         &mut self,

@@ -24,7 +24,7 @@ pub(super) fn parse(template: Option<&Value>) -> Result<PodTemplateSpec, Invalid
             "Kubernetes knows no such field in a pod template; correct or remove it (kubectl explain deployment.spec.template lists them)",
         ));
     }
-    if let Some(path) = second_of_its_key(template, String::new()) {
+    if let Some(path) = second_of_its_key(template, "") {
         return Err(Invalid::new(
             within(&path),
             "an earlier item of this list has the same key; write what belongs together as one item",
@@ -50,18 +50,18 @@ const KEYED: [(&str, &[&str]); 11] = [
 ];
 
 /// The path of the first item of a list that has the key of an earlier one.
-fn second_of_its_key(value: &Value, path: String) -> Option<String> {
+fn second_of_its_key(value: &Value, path: &str) -> Option<String> {
     match value {
         Value::Object(members) => members.iter().find_map(|(name, member)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let keys = KEYED.iter().find(|(list, _)| list == name).map(|(_, keys)| *keys);
             let second = keys.zip(member.as_array()).and_then(|(keys, items)| second_item(items, keys));
-            second.map(|index| format!("{path}[{index}]")).or_else(|| second_of_its_key(member, path))
+            second.map(|index| format!("{path}[{index}]")).or_else(|| second_of_its_key(member, &path))
         }),
         Value::Array(items) => items
             .iter()
             .enumerate()
-            .find_map(|(index, item)| second_of_its_key(item, format!("{path}[{index}]"))),
+            .find_map(|(index, item)| second_of_its_key(item, &format!("{path}[{index}]"))),
         _ => None,
     }
 }
