@@ -53,6 +53,7 @@ impl Triggers {
     /// the CachedService as it is now. What the queue hands over may be older:
     /// it is read before the reconcile begins, and a change in between was not
     /// sent, because this order still waited.
+    #[must_use]
     pub fn begun(&self, service: &ObjectRef<CachedService>) -> Option<Arc<CachedService>> {
         let mut waiting = self.waiting.lock();
         waiting.remove(service);
