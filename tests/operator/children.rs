@@ -6,9 +6,8 @@ use cachedservice::api::names::{APPLIED_ANNOTATION, NAME_LABEL};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{PodTemplateSpec, Secret},
-    events::v1::Event,
 };
-use kube::{ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,14 +67,7 @@ async fn the_columns_and_events_tell_how_a_service_came_about() {
     assert_eq!(columns[..7], ["shop", "True", "Serving", "2/2", "2-10", "?/70%", "Available"]);
 
     let told = until(Duration::from_secs(5), async || {
-        let events = sandbox.api::<Event>().list(&ListParams::default()).await.unwrap();
-        let of_shop: Vec<(String, String)> = events
-            .into_iter()
-            .filter(|event| {
-                event.regarding.iter().any(|object| object.kind.as_deref() == Some("CachedService"))
-            })
-            .map(|event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default()))
-            .collect();
+        let of_shop = sandbox.events("shop").await;
         let ready = of_shop.iter().any(|(reason, _)| reason == "Ready");
         if ready { Ok(of_shop) } else { Err(format!("{of_shop:?}")) }
     })

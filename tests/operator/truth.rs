@@ -22,11 +22,13 @@ use serde_json::{Value, json};
 
 use crate::{
     sandbox,
-    support::{Kubelet, Sandbox, condition, kubelet, until},
+    support::{Kubelet, Sandbox, child::DEPLOYMENT, condition, kubelet, until},
 };
 
 /// From the first report of the server until it stands in the status.
 const SOON: Duration = Duration::from_secs(5);
+/// Until the server reports it; not the operator's matter.
+const REPORTED: Duration = Duration::from_secs(20);
 /// A refusal is tried again every 15 to 19 s.
 const HEALED: Duration = Duration::from_secs(25);
 
@@ -97,20 +99,21 @@ async fn a_quota_for_pods_is_told_of_application_and_redis_and_healed_by_lifting
 
     sandbox.apply("shop", spec()).await;
     let quota = "exceeded quota: limit, requested: pods=1";
-    until_reported(async || {
-        let deployment = sandbox.api::<Deployment>().get_opt("shop").await.unwrap()?;
-        let conditions = deployment.status?.conditions?;
-        conditions.iter().any(|condition| condition.type_.as_deref() == Some("ReplicaFailure")).then_some(())
+    until(REPORTED, async || {
+        let deployment = sandbox.find(DEPLOYMENT, "shop").await.ok_or("there is no Deployment")?;
+        let status = deployment.data["status"].to_string();
+        if status.contains("ReplicaFailure") { Ok(()) } else { Err(status) }
     })
     .await;
     let application =
         sandbox.until_condition(SOON, "shop", "ApplicationReady", "False", "FailedCreate").await;
     assert!(application.message.contains(quota), "{}", application.message);
 
-    until_reported(async || {
-        let of_the_set = ListParams::default().fields("reason=FailedCreate,involvedObject.name=shop-redis");
+    until(REPORTED, async || {
+        let of_the_set = ListParams::default().fields("involvedObject.name=shop-redis");
         let events = sandbox.api::<Event>().list(&of_the_set).await.unwrap();
-        (!events.items.is_empty()).then_some(())
+        let events = serde_json::to_string(&events.items).unwrap();
+        if events.contains("FailedCreate") { Ok(()) } else { Err(events) }
     })
     .await;
     let redis = sandbox.until_condition(SOON, "shop", "RedisReady", "False", "FailedCreate").await;
@@ -181,9 +184,10 @@ async fn kubelet_reports(
     });
     bystander(&sandbox).await;
     sandbox.apply("shop", spec()).await;
-    until_reported(async || {
+    until(REPORTED, async || {
         let pods = sandbox.api::<Pod>().list(&ListParams::default()).await.unwrap();
-        serde_json::to_string(&pods.items).unwrap().contains(reason).then_some(())
+        let pods = serde_json::to_string(&pods.items).unwrap();
+        if pods.contains(reason) { Ok(()) } else { Err(pods) }
     })
     .await;
 
@@ -221,12 +225,6 @@ async fn assert_goes_on(sandbox: &Sandbox) {
 async fn healed(sandbox: &Sandbox) {
     sandbox.until_condition(HEALED, "shop", "Ready", "True", "Serving").await;
     sandbox.until_condition(SOON, "shop", "Degraded", "False", "AllWell").await;
-}
-
-/// Waits until the server has reported what the status is to tell.
-async fn until_reported(mut report: impl AsyncFnMut() -> Option<()>) {
-    until(Duration::from_secs(20), async || report().await.ok_or_else(|| "nothing is reported".to_owned()))
-        .await;
 }
 
 /// Forbids more objects than there are, and waits until that holds.

@@ -102,10 +102,12 @@ impl Installation {
         Operator::start(self, Path::new(env!("CARGO_BIN_EXE_cachedservice-operator")), identity, arguments)
     }
 
-    /// Starts the binary that goes into the image, if it has been built; else the one of this build.
+    /// Starts the binary that goes into the image: this build's own has no optimisation.
     pub fn start_shipped(&self, identity: &str) -> Operator {
-        let shipped = repository().join("target/x86_64-unknown-linux-gnu/image/cachedservice-operator");
-        if shipped.exists() { Operator::start(self, &shipped, identity, &[]) } else { self.start(identity) }
+        let target = format!("target/{}-unknown-linux-gnu/image", std::env::consts::ARCH);
+        let shipped = repository().join(target).join("cachedservice-operator");
+        assert!(shipped.exists(), "{} is missing; make it with images/build operator", shipped.display());
+        Operator::start(self, &shipped, identity, &[])
     }
 
     /// Starts the control loop in this process, without an election; `faults`

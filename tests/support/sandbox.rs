@@ -135,11 +135,22 @@ impl Sandbox {
         .await;
     }
 
+    /// Reasons and notes of the Events about a CachedService.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let events = self.api::<Event>().list(&ListParams::default()).await.expect("list Events");
+        let about = |event: &Event| {
+            let regarding = event.regarding.iter();
+            let mut regarding = regarding.map(|object| (object.kind.as_deref(), object.name.as_deref()));
+            regarding.any(|object| object == (Some("CachedService"), Some(name)))
+        };
+        let told = events.into_iter().filter(about);
+        told.map(|event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default())).collect()
+    }
+
     /// All that users can read about a CachedService: itself and its Events.
     pub async fn everything_told(&self, name: &str) -> String {
-        let events = self.api::<Event>().list(&ListParams::default()).await.expect("list Events");
         let service = serde_json::to_string(&self.service(name).await).expect("JSON");
-        service + &serde_json::to_string(&events.items).expect("JSON")
+        format!("{service}\n{:?}", self.events(name).await)
     }
 
     /// Runs kubectl as the administrator in this namespace and returns what it prints.
