@@ -51,6 +51,8 @@ pub struct Memory {
     pub figures_written: Option<Instant>,
     /// A status that the watch has not shown yet.
     pub status: Option<(Instant, Arc<CachedService>)>,
+    /// The status that was sent last.
+    pub told: Option<CachedServiceStatus>,
 }
 
 impl Context {
@@ -78,6 +80,13 @@ impl Context {
         change(self.memory.lock().entry(service.clone()).or_default())
     }
 
+    /// Whether a CachedService changed in nothing but its status, and that to what was sent last.
+    pub fn is_echo(&self, before: &CachedService, now: &CachedService) -> bool {
+        let memory = self.memory.lock();
+        let told = memory.get(&ObjectRef::from_obj(now)).and_then(|memory| memory.told.as_ref());
+        told.is_some() && told == now.status.as_ref() && is_same_but_for_status(before, now)
+    }
+
     /// All CachedServices of which something is remembered.
     pub fn remembered(&self) -> Vec<ObjectRef<CachedService>> {
         self.memory.lock().keys().cloned().collect()
@@ -88,6 +97,14 @@ impl Context {
         self.memory.lock().remove(service);
         self.externals.forget(service);
     }
+}
+
+fn is_same_but_for_status(before: &CachedService, now: &CachedService) -> bool {
+    let identity = |service: &CachedService| {
+        let metadata = &service.metadata;
+        (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.clone())
+    };
+    identity(before) == identity(now)
 }
 
 fn version(service: &CachedService) -> Option<u64> {

@@ -150,9 +150,13 @@ async fn follow_services(
                 continue;
             }
         };
+        // What the operator itself has just told is no news to it.
+        let is_echo = matches!(&event, watcher::Event::Apply(service)
+            if services.get(&ObjectRef::from_obj(service)).is_some_and(|before| context.is_echo(&before, service)));
         writer.apply_watcher_event(&event);
         context.metrics.set_resources(services.len());
         match &event {
+            watcher::Event::Apply(_) if is_echo => {}
             watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
                 context.triggers.send(ObjectRef::from_obj(service));
             }

@@ -11,6 +11,7 @@ mod defaults;
 mod definition;
 mod limits;
 mod random;
+mod refused;
 mod rules;
 
 use cachedservice::api::CachedService;

@@ -56,6 +56,8 @@ pub async fn publish(
         "status": status,
     });
     let parameters = PatchParams::apply(STATUS_FIELD_MANAGER).force();
+    // Before it is sent: the watch may show it before the answer is here.
+    context.remember(&reference, |memory| memory.told = Some(status.clone()));
     match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
         Ok(mut written) => {
             // Only its status is read again; the rest can be large.
