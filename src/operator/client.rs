@@ -7,7 +7,7 @@
 //!
 //! A request that the fence refuses or the clock cuts short is counted too. The
 //! fence stands next to the wire, so that no waiting of ours lies between its
-//! answer and the sending. What HTTP itself has queued by then, [`Connections`]
+//! answer and the sending. What HTTP itself has queued by then, `Connections`
 //! hold back.
 //!
 //! A test that injects faults puts its layer where the drawing shows it:

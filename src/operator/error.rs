@@ -158,14 +158,6 @@ impl ChildError {
         matches!(self.source_error(), Some(kube::Error::Api(status)) if status.code == 409)
     }
 
-    /// Whether the API server refused two entries of a list that must differ.
-    #[must_use]
-    pub fn is_duplicate(&self) -> bool {
-        let Some(kube::Error::Api(status)) = self.source_error() else { return false };
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes.map(|cause| cause.reason.as_str()).any(|reason| reason == "FieldValueDuplicate")
-    }
-
     /// A stable reason for a condition.
     #[must_use]
     pub fn reason(&self) -> &'static str {

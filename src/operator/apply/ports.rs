@@ -6,6 +6,15 @@
 
 use serde_json::{Value, json};
 
+use crate::operator::error::ChildError;
+
+/// Whether the API server refused two entries of a list that must differ.
+pub(super) fn is_duplicate(refused: &ChildError) -> bool {
+    let Some(kube::Error::Api(status)) = refused.source_error() else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.map(|cause| cause.reason.as_str()).any(|reason| reason == "FieldValueDuplicate")
+}
+
 /// The strategic merge patch that puts the ports of `desired` in the place of
 /// all others: of a Service, or of the containers in a pod template. `None`
 /// where there are no ports.

@@ -1,0 +1,138 @@
+//! The children after an apply, and what it changed.
+
+use std::{fmt, sync::Arc};
+
+use crate::operator::{
+    error::ChildError,
+    seen::{
+        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
+        SeenStatefulSet,
+    },
+};
+
+/// What stands at the name of a child now: the object, or nothing where none is wanted.
+pub type Outcome<K> = Result<Option<Arc<K>>, ChildError>;
+
+/// The children after an apply, and what it changed.
+pub struct Applied {
+    /// The Secret.
+    pub redis_secret: Outcome<SeenSecret>,
+    /// The ConfigMap.
+    pub redis_config: Outcome<SeenConfigMap>,
+    /// Redis's Service.
+    pub redis_service: Outcome<SeenService>,
+    /// The StatefulSet, and a digest of what was wanted of it.
+    pub stateful_set: Outcome<SeenStatefulSet>,
+    /// The application's Service.
+    pub service: Outcome<SeenService>,
+    /// The PodDisruptionBudget.
+    pub disruption_budget: Outcome<SeenDisruptionBudget>,
+    /// The Deployment.
+    pub deployment: Outcome<SeenDeployment>,
+    /// The HorizontalPodAutoscaler.
+    pub autoscaler: Outcome<SeenAutoscaler>,
+    /// What was changed, in order.
+    pub changes: Vec<Change>,
+}
+
+impl Applied {
+    /// The failures, in the order of the children.
+    #[must_use]
+    pub fn failures(&self) -> Vec<&ChildError> {
+        let Self {
+            redis_secret,
+            redis_config,
+            redis_service,
+            stateful_set,
+            service,
+            disruption_budget,
+            deployment,
+            autoscaler,
+            changes: _,
+        } = self;
+        [
+            redis_secret.as_ref().err(),
+            redis_config.as_ref().err(),
+            redis_service.as_ref().err(),
+            stateful_set.as_ref().err(),
+            service.as_ref().err(),
+            disruption_budget.as_ref().err(),
+            deployment.as_ref().err(),
+            autoscaler.as_ref().err(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Whether something stands at a name at which nothing was seen.
+    #[must_use]
+    pub fn found_a_name_taken(&self) -> bool {
+        self.failures().iter().any(|failure| matches!(failure, ChildError::Taken { .. }))
+    }
+
+    /// Whether something was created, and nothing failed.
+    #[must_use]
+    pub fn is_creation(&self) -> bool {
+        self.failures().is_empty() && self.changes.iter().any(|change| change.act == Act::Created)
+    }
+
+    /// The failures, for the error policy.
+    #[must_use]
+    pub fn into_failures(self) -> Vec<ChildError> {
+        let Self {
+            redis_secret,
+            redis_config,
+            redis_service,
+            stateful_set,
+            service,
+            disruption_budget,
+            deployment,
+            autoscaler,
+            changes: _,
+        } = self;
+        [
+            redis_secret.err(),
+            redis_config.err(),
+            redis_service.err(),
+            stateful_set.err(),
+            service.err(),
+            disruption_budget.err(),
+            deployment.err(),
+            autoscaler.err(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// One write to a child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub act: Act,
+    /// To which kind.
+    pub kind: &'static str,
+    /// Of which name.
+    pub name: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// What was done to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It did not exist.
+    Created,
+    /// Something else is wanted of it than before.
+    Configured,
+    /// Somebody had changed a field of ours.
+    Corrected,
+    /// It is no longer wanted.
+    Deleted,
+}
