@@ -78,7 +78,10 @@ async fn a_changed_url_rolls_the_application() {
     put(&sandbox, "note", "1").await;
     put(&sandbox, "url", &url(1)).await;
     until(LIMIT, async || match credentials(&sandbox).await {
-        now if now.0 != before.0 => Ok(assert_eq!(now.1, before.1 + 1, "rolled more than once")),
+        now if now.0 != before.0 => {
+            assert_eq!(now.1, before.1 + 1, "rolled more than once");
+            Ok(())
+        }
         _ => Err("the Deployment was not changed".to_owned()),
     })
     .await;
