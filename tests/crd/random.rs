@@ -14,6 +14,7 @@ use cachedservice::{
         plan::{Plan, plan},
     },
 };
+use futures::{StreamExt, future, stream};
 use kube::{
     Api,
     api::{Patch, PatchParams, ValidationDirective},
@@ -33,23 +34,25 @@ use crate::{
     support::{Sandbox, condition, until},
 };
 
-/// How many specs are tried, and for how long at most.
+/// How many specs are tried, for how long at most, and how many at least.
 const SPECS: usize = 150;
 const LIMIT: Duration = Duration::from_secs(40);
+const LEAST: usize = 50;
+
+/// How many are with the API server at a time.
+const AT_A_TIME: usize = 6;
 
 /// How many of the refused are given to the operator.
 const SHOWN: usize = 8;
 
-/// What became of the specs.
-#[derive(Debug, Default)]
-struct Tally {
-    refused_by_schema: usize,
-    refused_by_plan: usize,
-    refused_by_server: Vec<Refused>,
-    accepted: usize,
+/// What became of a spec.
+enum Verdict {
+    RefusedBySchema,
+    RefusedByPlan,
+    RefusedByServer(Refused),
+    Accepted,
 }
 
-#[derive(Debug)]
 struct Refused {
     spec: Value,
     words: Vec<String>,
@@ -59,20 +62,30 @@ struct Refused {
 async fn what_the_plan_accepts_the_server_accepts_or_the_status_says_why_not() {
     let sandbox = sandbox().await;
     let writer = Writer::new(&sandbox);
-    let mut tally = Tally::default();
     let started = Instant::now();
-    for spec in specs() {
-        assert!(started.elapsed() < LIMIT, "{SPECS} specs take longer than {LIMIT:?}");
-        judge(&sandbox, &writer, spec, &mut tally).await;
-    }
-    let Tally { refused_by_schema, refused_by_plan, refused_by_server, accepted } = tally;
-    println!(
-        "of {SPECS} specs the schema refused {refused_by_schema}, the plan {refused_by_plan}, the server {}; {accepted} were accepted",
-        refused_by_server.len()
+    let verdicts: Vec<Verdict> = stream::iter(specs())
+        .take_while(|_| future::ready(started.elapsed() < LIMIT))
+        .map(|spec| judge(&sandbox, &writer, spec))
+        .buffered(AT_A_TIME)
+        .collect()
+        .await;
+    let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| wanted(verdict)).count();
+    let tried = verdicts.len();
+    let accepted = count(|verdict| matches!(verdict, Verdict::Accepted));
+    let by_schema = count(|verdict| matches!(verdict, Verdict::RefusedBySchema));
+    let by_plan = count(|verdict| matches!(verdict, Verdict::RefusedByPlan));
+    let by_server = count(|verdict| matches!(verdict, Verdict::RefusedByServer(_)));
+    let tally = format!(
+        "of {tried}, {by_schema} were refused by the schema, {by_plan} by the plan, {by_server} by the server"
     );
+    println!("{tally}");
     // Else the specs are too wild, or too tame, to show anything.
-    assert!(accepted > SPECS / 4 && refused_by_plan > 0 && refused_by_server.len() >= SHOWN);
-    the_operator_tells(&sandbox, refused_by_server).await;
+    assert!(tried >= LEAST && accepted > tried / 4 && by_plan > 0 && by_server >= SHOWN, "{tally}");
+    let refused = verdicts.into_iter().filter_map(|verdict| match verdict {
+        Verdict::RefusedByServer(refused) => Some(refused),
+        _ => None,
+    });
+    the_operator_tells(&sandbox, refused.take(SHOWN).collect()).await;
 }
 
 /// The same specs in every run.
@@ -83,11 +96,8 @@ fn specs() -> Vec<Value> {
     (0..SPECS).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-async fn judge(sandbox: &Sandbox, writer: &Writer, spec: Value, tally: &mut Tally) {
-    let Ok(taken) = writer.ask("shop", &spec).await else {
-        tally.refused_by_schema += 1;
-        return;
-    };
+async fn judge(sandbox: &Sandbox, writer: &Writer, spec: Value) -> Verdict {
+    let Ok(taken) = writer.ask("shop", &spec).await else { return Verdict::RefusedBySchema };
     // What the schema lets through, the operator can read.
     let read = serde_json::from_value::<CachedServiceSpec>(taken);
     let read = read.unwrap_or_else(|error| panic!("{error}: {spec}"));
@@ -98,16 +108,11 @@ async fn judge(sandbox: &Sandbox, writer: &Writer, spec: Value, tally: &mut Tall
         Ok(plan) => plan,
         Err(invalid) => {
             assert!(invalid.field.starts_with("spec."), "{invalid}");
-            tally.refused_by_plan += 1;
-            return;
+            return Verdict::RefusedByPlan;
         }
     };
     let words = refusals(sandbox, &plan).await;
-    if words.is_empty() {
-        tally.accepted += 1;
-    } else {
-        tally.refused_by_server.push(Refused { spec, words });
-    }
+    if words.is_empty() { Verdict::Accepted } else { Verdict::RefusedByServer(Refused { spec, words }) }
 }
 
 /// What the API server says against the children of a plan.
@@ -151,7 +156,7 @@ async fn dry_run(sandbox: &Sandbox, child: &Value) -> kube::Result<DynamicObject
 async fn the_operator_tells(sandbox: &Sandbox, refused: Vec<Refused>) {
     let installation = sandbox.install().await;
     let _operator = installation.start("only");
-    for Refused { spec, words } in refused.into_iter().take(SHOWN) {
+    for Refused { spec, words } in refused {
         let services = sandbox.api::<CachedService>();
         sandbox.apply("shop", spec.clone()).await;
         until(Duration::from_secs(10), async || {

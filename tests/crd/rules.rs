@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use cachedservice::{
+    api::CachedService,
+    operator::plan::{RedisPlan, plan},
+};
 use serde_json::{Value, json};
 
-use crate::{Writer, sandbox, schema, spec};
+use crate::{Writer, pure, sandbox, schema, spec};
 
 /// Changes to the least spec that are refused, with what the refusal says.
 fn refused() -> Vec<(Value, &'static str)> {
@@ -212,6 +216,63 @@ async fn what_keeps_the_rules_is_accepted_and_readable() {
         let accepted = accepted.unwrap_or_else(|refusal| panic!("{changes}\n{refusal}"));
         let read = serde_json::from_value::<cachedservice::api::CachedServiceSpec>(accepted);
         read.unwrap_or_else(|error| panic!("the operator cannot read {changes}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn memory_reads_the_same_to_the_api_server_and_to_the_operator() {
+    let sandbox = sandbox().await;
+    let writer = Writer::new(&sandbox);
+    let forms = [
+        "33554432",
+        "32Mi",
+        "+32Mi",
+        "0.5Gi",
+        ".5Gi",
+        "1.Gi",
+        "0.03125Gi",
+        "32.0000000001Mi",
+        "1e9",
+        "1E9",
+        "1e+9",
+        "1e-9",
+        "1E",
+        "1P",
+        "4000000k",
+        "4000000K",
+        "33554432000m",
+        "33554431999m",
+        "33554432000000u",
+        "33554432000000000n",
+        "31.9999999999Mi",
+        "1_000Mi",
+        "1e3.5",
+        "1Mi ",
+        " 1Gi",
+        "0x10Mi",
+        "1gi",
+        "1GI",
+        "1GiB",
+        "7Ei",
+        "9E",
+        "1e18",
+        "9223372036854775807",
+        "9223372036854775808",
+        "99999999999999999999",
+        "1e30",
+        "--1Gi",
+    ];
+    for memory in forms {
+        let spec = spec(&json!({ "redis": { "memory": memory } }));
+        let accepted = writer.ask("shop", &spec).await.is_ok();
+        let mut service = CachedService::new("shop", serde_json::from_value(spec).unwrap());
+        service.metadata.namespace = Some("prod".to_owned());
+        service.metadata.uid = Some("0-1".to_owned());
+        let read = match plan(&service, &pure::nothing(), &pure::defaults()).map(|plan| plan.redis) {
+            Ok(RedisPlan::Standalone(redis)) => redis.max_memory_bytes >= 24 << 20,
+            _ => false,
+        };
+        assert_eq!(read, accepted, "{memory:?}");
     }
 }
 

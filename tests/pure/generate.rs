@@ -17,7 +17,7 @@ pub fn spec() -> impl Strategy<Value = Value> {
         seldom("args", vec(text(), 0..3).prop_map(Value::from).boxed()),
         sometimes("env", env()),
         seldom("envFrom", vec(env_from(), 0..3).prop_map(Value::from).boxed()),
-        sometimes("resources", resources(&["cpu", "memory", "ephemeral-storage", "example.com/gpu"])),
+        sometimes("resources", resources(&["cpu", "memory", "ephemeral-storage"])),
         seldom("imagePullPolicy", mostly(&["Always", "IfNotPresent", "Never"])),
         seldom("imagePullSecrets", Just(json!([{ "name": "registry" }])).boxed()),
         seldom("runAsNonRoot", boolean()),

@@ -1,7 +1,10 @@
 //! Kubernetes quantities as whole bytes.
 
+/// The most that a quantity counts; Kubernetes takes more than that for as much.
+const MOST: u64 = i64::MAX.unsigned_abs();
+
 /// The bytes of a quantity such as `256Mi`, `1.5Gi` or `1e9`, rounded down.
-/// None when it is not a quantity, negative, or larger than a `u64`.
+/// None when it is not a quantity, or negative.
 ///
 /// Source: Kubernetes API reference, "Quantity".
 pub(super) fn bytes(text: &str) -> Option<u64> {
@@ -19,9 +22,10 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
         .parse::<u128>()
         .or(if whole.is_empty() { Ok(0) } else { Err(()) })
         .ok()?
-        .checked_mul(1_000_000_000)?
-        .checked_add(fraction.parse::<u128>().ok()?)?;
-    u64::try_from(billionths.checked_mul(multiplier)? / divisor / 1_000_000_000).ok()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(fraction.parse::<u128>().ok()?);
+    let bytes = billionths.saturating_mul(multiplier) / divisor / 1_000_000_000;
+    Some(u64::try_from(bytes).map_or(MOST, |bytes| bytes.min(MOST)))
 }
 
 fn factor(suffix: &str) -> Option<(u128, u128)> {
@@ -46,7 +50,7 @@ fn factor(suffix: &str) -> Option<(u128, u128)> {
         "Ei" => binary(6),
         _ => {
             let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let power = 10_u128.checked_pow(exponent.unsigned_abs())?;
+            let power = 10_u128.saturating_pow(exponent.unsigned_abs());
             Some(if exponent < 0 { (1, power) } else { (power, 1) })
         }
     }
@@ -54,7 +58,7 @@ fn factor(suffix: &str) -> Option<(u128, u128)> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::*;
 
     #[test]
     fn quantities_become_bytes() {
@@ -72,6 +76,10 @@ mod tests {
             ("12e+3", 12_000),
             ("12E-3", 0),
             ("1E", 1_000_000_000_000_000_000),
+            ("99999999999Ei", MOST),
+            ("9223372036854775808", MOST),
+            ("1e99", MOST),
+            ("1e-99", 0),
         ] {
             assert_eq!(bytes(text), Some(expected), "{text}");
         }
@@ -79,9 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_of_bytes_is_refused() {
-        for text in
-            ["", ".", "-1Mi", "++1Mi", "+", "1.2.3", "1Zi", "Mi", "1 Mi", "1e", "99999999999Ei", "1e99"]
-        {
+        for text in ["", ".", "-1Mi", "++1Mi", "+", "1.2.3", "1Zi", "Mi", "1 Mi", "1e"] {
             assert_eq!(bytes(text), None, "{text}");
         }
     }

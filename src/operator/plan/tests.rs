@@ -160,7 +160,7 @@ mod redis {
 
     #[test]
     fn memory_that_is_no_amount_is_refused_with_examples() {
-        for memory in ["", "lots", "-1Gi", "99999999Ei"] {
+        for memory in ["", "lots", "-1Gi", "1Zi"] {
             let invalid = standalone(&json!({ "memory": memory })).unwrap_err();
             assert_eq!(invalid.field, "spec.redis.memory", "{memory}");
             assert!(invalid.problem.contains("256Mi"), "{invalid}");
