@@ -4,10 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::{
     Client, ResourceExt,
-    runtime::{
-        events::Recorder,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::{events::Recorder, reflector::ObjectRef},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -29,8 +26,6 @@ pub struct Context {
     pub watches: Arc<Watches>,
     /// The Redises that the operator does not run.
     pub externals: Arc<Externals>,
-    /// The CachedServices as the watch shows them.
-    pub services: Store<CachedService>,
     /// Orders to reconcile.
     pub triggers: Triggers,
     /// What the installation sets.
