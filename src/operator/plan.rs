@@ -5,6 +5,7 @@
 
 mod credentials;
 mod identity;
+mod malformed;
 mod quantity;
 mod template;
 
@@ -18,6 +19,8 @@ use k8s_openapi::{
     api::core::v1::{LocalObjectReference, PodTemplateSpec},
     apimachinery::pkg::api::resource::Quantity,
 };
+
+use serde_json::json;
 
 use super::{external::ExternalState, observe::Seen};
 use crate::api::{
@@ -148,6 +151,9 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
     let identity = Identity::of(service)?;
     let shutdown = shutdown(spec)?;
     let deadline = whole_seconds("spec.progressDeadline", &spec.progress_deadline)?;
+    let Autoscaling { metrics, behavior, .. } = &spec.autoscaling;
+    malformed::check("spec.autoscaling.metrics", &json!(metrics))?;
+    malformed::check("spec.autoscaling.behavior", &json!(behavior))?;
     Ok(Plan {
         template: template::parse(spec.template.as_ref())?,
         shutdown,

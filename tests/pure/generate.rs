@@ -187,6 +187,8 @@ fn variable(name: &'static str) -> BoxedStrategy<Value> {
         6 => text().prop_map(move |value| json!({ "name": name, "value": value })),
         2 => Just(json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } })),
         2 => Just(json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } })),
+        1 => Just(json!({ "name": name, "valueFrom": { "configMapKeyRef": { "key": "k", "optional": false } } })),
+        1 => Just(json!({ "name": name, "value": "" })),
         1 => Just(json!({ "name": name })),
     ]
     .boxed()
@@ -256,6 +258,9 @@ fn scale() -> BoxedStrategy<Value> {
             "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 50 },
         } }),
         json!({ "type": "Pods" }),
+        json!({ "type": "Pods", "pods": {
+            "metric": { "name": "rps" }, "target": { "type": "AverageValue", "averageValue": "30/s" },
+        } }),
     ]);
     let behavior = select(vec![
         json!({}),
@@ -329,8 +334,11 @@ fn template() -> BoxedStrategy<Value> {
     let spec = object(vec![
         often("containers", containers.prop_map(Value::from).boxed()),
         seldom("initContainers", vec(init, 1..2).prop_map(Value::from).boxed()),
-        sometimes("volumes", Just(json!([{ "name": "scratch", "emptyDir": {} }])).boxed()),
-        seldom("tolerations", Just(json!([{ "operator": "Exists" }, { "key": "a", "value": "b" }])).boxed()),
+        often("volumes", volumes()),
+        seldom(
+            "tolerations",
+            one_of(vec![json!([]), json!([{ "operator": "Exists" }, { "key": "a", "value": "b" }])]),
+        ),
         seldom("nodeSelector", labels(&["disk"])),
         seldom("serviceAccountName", mostly(&["shop"])),
         seldom("terminationGracePeriodSeconds", integer(0..=90)),
@@ -340,11 +348,68 @@ fn template() -> BoxedStrategy<Value> {
         seldom("restartPolicy", mostly(&["Always"])),
         seldom("securityContext", Just(json!({ "fsGroup": 2000, "sysctls": [] })).boxed()),
         seldom("topologySpreadConstraints", vec(spread, 1..3).prop_map(Value::from).boxed()),
-        seldom("affinity", Just(json!({ "nodeAffinity": {}, "podAntiAffinity": null })).boxed()),
+        seldom("affinity", affinity()),
+        seldom("initContainers", Just(json!([])).boxed()),
+        seldom("overhead", Just(json!({})).boxed()),
+        seldom("readinessGates", Just(json!([{ "conditionType": "example.com/ready" }])).boxed()),
+        seldom(
+            "dnsConfig",
+            Just(json!({ "nameservers": [], "options": [{ "name": "ndots", "value": "" }] })).boxed(),
+        ),
+        seldom("nodeName", Just(json!("")).boxed()),
+        seldom("hostname", Just(json!("")).boxed()),
         seldom("hostAliases", Just(json!([{ "ip": "192.0.2.1", "hostnames": ["legacy"] }])).boxed()),
     ]);
     let plausible = object(vec![sometimes("metadata", metadata), often("spec", spec)]);
     rarely_hostile(plausible, anything())
+}
+
+fn one_of(values: Vec<Value>) -> BoxedStrategy<Value> {
+    select(values).boxed()
+}
+
+/// `scratch`, which containers mount, and others of all kinds; some of their fields are empty.
+fn volumes() -> BoxedStrategy<Value> {
+    let kinds = one_of(vec![
+        json!({ "emptyDir": { "medium": "", "sizeLimit": "1Gi" } }),
+        json!({ "configMap": { "name": "settings", "items": [], "optional": false } }),
+        json!({ "secret": { "secretName": "s", "items": [{ "key": "k", "path": "p", "mode": 0 }], "defaultMode": 0 } }),
+        json!({ "projected": { "sources": [
+            { "serviceAccountToken": { "path": "token", "expirationSeconds": 3600, "audience": "" } },
+            { "downwardAPI": { "items": [{ "path": "name", "fieldRef": { "fieldPath": "metadata.name" } }] } },
+        ] } }),
+        json!({ "persistentVolumeClaim": { "claimName": "data", "readOnly": false } }),
+        json!({ "hostPath": { "path": "/srv", "type": "" } }),
+        json!({ "csi": { "driver": "example.com", "volumeAttributes": {}, "nodePublishSecretRef": { "name": "s" } } }),
+        json!({ "ephemeral": { "volumeClaimTemplate": { "metadata": { "labels": {} }, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } },
+        } } } }),
+        json!({}),
+    ]);
+    vec(kinds, 0..3)
+        .prop_map(|kinds| {
+            let named = kinds.into_iter().enumerate().map(|(at, mut kind)| {
+                kind["name"] = Value::from(format!("v{at}"));
+                kind
+            });
+            std::iter::once(json!({ "name": "scratch", "emptyDir": {} })).chain(named).collect()
+        })
+        .boxed()
+}
+
+fn affinity() -> BoxedStrategy<Value> {
+    let term = json!({ "topologyKey": "rack", "labelSelector": { "matchExpressions": [
+        { "key": "team", "operator": "In", "values": ["web"] },
+    ] }, "namespaces": [] });
+    one_of(vec![
+        json!({ "nodeAffinity": {}, "podAntiAffinity": null }),
+        json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+            { "matchExpressions": [{ "key": "disk", "operator": "Exists" }], "matchFields": [] },
+        ] } } }),
+        json!({ "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+            { "weight": 1, "podAffinityTerm": term },
+        ] } }),
+    ])
 }
 
 fn container(name: &'static str) -> BoxedStrategy<Value> {
@@ -354,6 +419,7 @@ fn container(name: &'static str) -> BoxedStrategy<Value> {
         sometimes("protocol", mostly(&["TCP", "UDP"])),
     ]);
     let lifecycle = object(vec![
+        seldom("stopSignal", Just(json!("SIGINT")).boxed()),
         sometimes("preStop", Just(json!({ "exec": { "command": ["true"] } })).boxed()),
         sometimes("preStop", Just(json!({ "sleep": { "seconds": 1 } })).boxed()),
         sometimes("postStart", Just(json!({ "exec": { "command": ["true"] } })).boxed()),
@@ -375,7 +441,20 @@ fn container(name: &'static str) -> BoxedStrategy<Value> {
         seldom("startupProbe", probe()),
         seldom("lifecycle", lifecycle),
         seldom("securityContext", security),
-        sometimes("volumeMounts", Just(json!([{ "name": "scratch", "mountPath": "/scratch" }])).boxed()),
+        sometimes(
+            "volumeMounts",
+            one_of(vec![
+                json!([]),
+                json!([{ "name": "scratch", "mountPath": "/scratch", "readOnly": false, "subPath": "" }]),
+                json!([{ "name": "scratch", "mountPath": "/scratch" }, { "name": "scratch", "mountPath": "/other" }]),
+            ]),
+        ),
+        seldom("command", Just(json!([])).boxed()),
+        seldom(
+            "resizePolicy",
+            Just(json!([{ "resourceName": "cpu", "restartPolicy": "NotRequired" }])).boxed(),
+        ),
+        seldom("terminationMessagePolicy", mostly(&["FallbackToLogsOnError"])),
         seldom("workingDir", mostly(&["/"])),
         seldom("tty", boolean()),
         seldom("imaeg", text()),

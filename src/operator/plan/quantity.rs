@@ -28,6 +28,11 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     Some(u64::try_from(bytes).map_or(MOST, |bytes| bytes.min(MOST)))
 }
 
+/// Whether a text is a quantity, of whichever sign.
+pub(super) fn is_quantity(text: &str) -> bool {
+    bytes(text.strip_prefix('-').unwrap_or(text)).is_some() && !text.starts_with("-+")
+}
+
 fn factor(suffix: &str) -> Option<(u128, u128)> {
     let binary = |power: u32| Some((1024_u128.pow(power), 1));
     let decimal = |power: u32| Some((1000_u128.pow(power), 1));
@@ -89,6 +94,7 @@ mod tests {
     fn what_is_no_amount_of_bytes_is_refused() {
         for text in ["", ".", "-1Mi", "++1Mi", "+", "1.2.3", "1Zi", "Mi", "1 Mi", "1e"] {
             assert_eq!(bytes(text), None, "{text}");
+            assert_eq!(is_quantity(text), text == "-1Mi", "{text}");
         }
     }
 }

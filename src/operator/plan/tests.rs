@@ -239,3 +239,12 @@ fn a_template_with_an_unknown_field_is_refused_under_its_path() {
     let invalid = planned(spec, &nothing()).unwrap_err();
     assert_eq!(invalid.field, "spec.template.spec.volumes[0].emptydir");
 }
+
+#[test]
+fn a_metric_whose_quantity_is_none_is_refused_under_its_path() {
+    let metric = json!({ "type": "Pods", "pods": {
+        "metric": { "name": "rps" }, "target": { "type": "AverageValue", "averageValue": "30/s" },
+    } });
+    let invalid = planned(json!({ "autoscaling": { "metrics": [metric] } }), &nothing()).unwrap_err();
+    assert_eq!(invalid.field, "spec.autoscaling.metrics[0].pods.target.averageValue");
+}
