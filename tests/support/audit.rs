@@ -84,7 +84,8 @@ impl AuditEntry {
 impl Sandbox {
     /// The present, for [`Self::audit_since`].
     pub async fn audit_mark(&self) -> AuditMark {
-        AuditMark(self.barrier(AuditMark(0)).await.1)
+        let length = std::fs::metadata(&self.cluster.audit_log).expect("the audit log").len();
+        AuditMark(self.barrier(AuditMark(length)).await.1)
     }
 
     /// The requests of a user that ended since `mark`, the election's apart.

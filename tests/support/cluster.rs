@@ -1,21 +1,29 @@
 //! A real API server with its controllers and no node, from `tests/cluster`.
 
 use std::{
+    fmt::Debug,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
+use cachedservice::api::CachedService;
 use k8s_openapi::{
-    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::{Namespace, Pod},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client, Config, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::DynamicObject,
     discovery::ApiResource,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -134,11 +142,37 @@ impl Cluster {
     pub async fn forget_earlier_runs(&self, client: &Client) {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let earlier = ListParams::default().labels(&format!("{TEST_LABEL}={TEST_BINARY}"));
-        for namespace in namespaces.list_metadata(&earlier).await.expect("list namespaces") {
-            let name = namespace.metadata.name.unwrap_or_default();
-            let _ = namespaces.delete(&name, &DeleteParams::background()).await;
+        let earlier = namespaces.list_metadata(&earlier).await.expect("list namespaces").items;
+        let earlier: Vec<String> =
+            earlier.into_iter().filter_map(|namespace| namespace.metadata.name).collect();
+        // In a namespace that is on its way out, controllers would make pods anew, in vain, and
+        // tell of it until nobody hears of anything else. So what makes pods goes first.
+        for namespace in &earlier {
+            clear::<CachedService>(client, namespace).await;
+            clear::<StatefulSet>(client, namespace).await;
+            clear::<Deployment>(client, namespace).await;
+        }
+        let pods: Api<Pod> = Api::all(client.clone());
+        until(Duration::from_secs(60), async || {
+            let pods = pods.list_metadata(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let left = pods.items.iter().filter_map(|pod| pod.metadata.namespace.as_ref());
+            let left = left.filter(|namespace| earlier.contains(namespace)).count();
+            if left == 0 { Ok(()) } else { Err(format!("{left} pods of earlier runs are still there")) }
+        })
+        .await;
+        for namespace in &earlier {
+            let _ = namespaces.delete(namespace, &DeleteParams::background()).await;
         }
     }
+}
+
+async fn clear<K>(client: &Client, namespace: &str)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), namespace);
+    // The kind may not be known yet.
+    let _ = objects.delete_collection(&DeleteParams::background(), &ListParams::default()).await;
 }
 
 /// Applies each document of a YAML text, as an administrator would.
