@@ -48,7 +48,7 @@ fn services() -> impl Strategy<Value = CachedService> {
     })
 }
 
-fn object<K: DeserializeOwned>(kind: &str, fields: Value) -> Sighting<K> {
+fn object<K: DeserializeOwned>(kind: &str, fields: &Value) -> Sighting<K> {
     let mut object =
         json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "shop", "generation": 2 } });
     object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -105,11 +105,11 @@ fn sightings() -> impl Strategy<Value = Seen> {
     (some(deployment.boxed()), some(set.boxed()), some(autoscaler.boxed()), external, troubles).prop_map(
         |(deployment, set, autoscaler, external, troubles)| Seen {
             deployment: deployment
-                .map_or(Sighting::Absent, |fields| object::<SeenDeployment>("Deployment", fields)),
+                .map_or(Sighting::Absent, |fields| object::<SeenDeployment>("Deployment", &fields)),
             stateful_set: set
-                .map_or(Sighting::Absent, |fields| object::<SeenStatefulSet>("StatefulSet", fields)),
+                .map_or(Sighting::Absent, |fields| object::<SeenStatefulSet>("StatefulSet", &fields)),
             autoscaler: autoscaler.map_or(Sighting::Absent, |fields| {
-                object::<SeenAutoscaler>("HorizontalPodAutoscaler", fields)
+                object::<SeenAutoscaler>("HorizontalPodAutoscaler", &fields)
             }),
             external,
             troubles,
@@ -178,7 +178,7 @@ proptest! {
     #[test]
     fn durations_read_as_they_are_written(parts in vec((0..100_000_u64, 0..4_usize), 1..5)) {
         let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-        let text: String = parts.iter().map(|(number, unit)| format!("{number}{}", units[*unit].0)).collect();
+        let text = parts.iter().map(|(number, unit)| format!("{number}{}", units[*unit].0)).collect::<Vec<_>>().concat();
         let milliseconds: u64 = parts.iter().map(|(number, unit)| number * units[*unit].1).sum();
         let read = cachedservice::api::parse_duration(&text).unwrap();
         prop_assert_eq!(read, std::time::Duration::from_millis(milliseconds), "{}", text);

@@ -27,7 +27,7 @@ use support::{Cluster, Sandbox};
 
 /// The cluster of these tests.
 async fn sandbox() -> Sandbox {
-    Sandbox::new(Cluster::up("crd").await).await
+    Sandbox::new(Cluster::up("tests").await).await
 }
 
 /// Writes CachedServices as JSON, so that nothing but the API server judges them.
