@@ -17,7 +17,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Config, Resource,
+    Api, Client, Config, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::DynamicObject,
@@ -151,13 +151,18 @@ impl Cluster {
             clear::<CachedService>(client, namespace).await;
             clear::<StatefulSet>(client, namespace).await;
             clear::<Deployment>(client, namespace).await;
+            clear_bare_pods(client, namespace).await;
         }
         let pods: Api<Pod> = Api::all(client.clone());
         until(Duration::from_secs(60), async || {
             let pods = pods.list_metadata(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let left = pods.items.iter().filter_map(|pod| pod.metadata.namespace.as_ref());
-            let left = left.filter(|namespace| earlier.contains(namespace)).count();
-            if left == 0 { Ok(()) } else { Err(format!("{left} pods of earlier runs are still there")) }
+            let left: Vec<String> = pods
+                .items
+                .iter()
+                .filter(|pod| pod.metadata.namespace.as_ref().is_some_and(|name| earlier.contains(name)))
+                .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
+                .collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("pods of earlier runs are still there: {left:?}")) }
         })
         .await;
         for namespace in &earlier {
@@ -173,6 +178,16 @@ where
     let objects: Api<K> = Api::namespaced(client.clone(), namespace);
     // The kind may not be known yet.
     let _ = objects.delete_collection(&DeleteParams::background(), &ListParams::default()).await;
+}
+
+/// Deletes the pods that nothing controls, and that so go with nothing: those that send load.
+async fn clear_bare_pods(client: &Client, namespace: &str) {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = api.list_metadata(&ListParams::default()).await.expect("list pods").items;
+    for pod in pods.iter().filter(|pod| pod.owner_references().is_empty()) {
+        // It may be gone by now.
+        let _ = api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+    }
 }
 
 /// Applies each document of a YAML text, as an administrator would.
