@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::{
     Client, ResourceExt,
-    runtime::{events::Recorder, reflector::ObjectRef},
+    runtime::{
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -26,6 +29,8 @@ pub struct Context {
     pub watches: Arc<Watches>,
     /// The Redises that the operator does not run.
     pub externals: Arc<Externals>,
+    /// The CachedServices as the watch shows them.
+    pub services: Store<CachedService>,
     /// Orders to reconcile.
     pub triggers: Triggers,
     /// What the installation sets.

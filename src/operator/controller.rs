@@ -3,14 +3,13 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource,
     core::error_boundary::{DeserializeGuard, InvalidObject},
     runtime::{
-        Config, Controller, WatchStreamExt,
-        controller::Error as ControllerError,
+        WatchStreamExt,
         events::{EventType, Recorder, Reporter},
         reflector::{self, ObjectRef},
         watcher,
@@ -23,7 +22,7 @@ use super::{
     external::Externals,
     plan::Defaults,
     readable::readable,
-    reconcile::{on_error, reconcile},
+    reconcile::turn,
     status::event,
     triggers::Triggers,
     watches::{Scope, Watches},
@@ -60,7 +59,7 @@ pub async fn run(
 ) {
     let mut tasks = JoinSet::new();
     let (services, writer) = reflector::store();
-    let (triggers, orders) = Triggers::new(services.clone(), metrics.clone());
+    let triggers = Triggers::new(services.clone(), metrics.clone());
     let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &mut tasks));
     let reporter =
         Reporter { controller: "cachedservice-operator".to_owned(), instance: Some(settings.identity) };
@@ -69,6 +68,7 @@ pub async fn run(
         recorder: Recorder::new(client.clone(), reporter),
         watches: watches.clone(),
         defaults: settings.defaults,
+        services: services.clone(),
         triggers: triggers.clone(),
         metrics: metrics.clone(),
         health: health.clone(),
@@ -84,7 +84,7 @@ pub async fn run(
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
         // A reconcile before this would take everything for absent.
-        ready = watches.wait_until_ready() => {
+        ready = async { tokio::try_join!(watches.wait_until_ready(), services.wait_until_ready()) } => {
             if ready.is_err() {
                 tracing::error!("a watch ended before its first list");
                 return;
@@ -95,26 +95,12 @@ pub async fn run(
     health.set_readiness(Readiness::Leading);
     tracing::info!("all watches are in step; reconciling");
 
-    // Only our own orders count: the main watch sends through them too.
-    let controller = Controller::for_stream(futures::stream::pending(), services)
-        .with_config(Config::default().concurrency(settings.concurrency))
-        .reconcile_on(orders)
-        .graceful_shutdown_on((*shutdown).clone())
-        .run(reconcile, on_error, context.clone());
-    let mut ended = std::pin::pin!(controller.for_each(|result| {
-        if let Err(ControllerError::ObjectNotFound(reference)) = result {
-            let reference = ObjectRef::new(&reference.name).within(&reference.namespace.unwrap_or_default());
-            match triggers.begun(&reference) {
-                // Made anew since its turn came: the order for that was taken for this one.
-                Some(_) => triggers.send(reference),
-                // No reconcile runs for it any more that could still remember something.
-                None => context.forget(&reference),
-            }
-        }
-        futures::future::ready(())
-    }));
+    let turns = stream::unfold(&triggers, async |triggers| Some((triggers.begin().await, triggers)));
+    let ended = turns
+        .take_until(shutdown.clone())
+        .for_each_concurrent(usize::from(settings.concurrency), |service| turn(service, &context));
     tokio::select! {
-        () = &mut ended => {}
+        () = ended => {}
         // They end by a panic alone. What its store holds would be taken for the present for ever.
         Some(_) = tasks.join_next() => tracing::error!("a watch ended"),
         () = async { shutdown.await; time::sleep(GRACE).await } => {
@@ -158,7 +144,14 @@ async fn follow_services(
         match &event {
             watcher::Event::Apply(_) if is_echo => {}
             watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
-                context.triggers.send(ObjectRef::from_obj(service));
+                let reference = ObjectRef::from_obj(service);
+                let told = service.status.as_ref().and_then(|status| status.observed_generation);
+                // Nothing was made of its present spec yet.
+                if told == service.metadata.generation {
+                    context.triggers.send(reference);
+                } else {
+                    context.triggers.send_first(reference);
+                }
             }
             watcher::Event::Delete(service) => {
                 let reference = ObjectRef::from_obj(service);

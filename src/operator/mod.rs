@@ -1,9 +1,9 @@
 //! Keeps the cluster in the state that the CachedServices describe.
 //!
 //! ```text
-//!  watches ─▶ triggers ─▶ controller ─▶ reconcile:
-//!     │                                   observe ▸ plan ▸ apply ▸ status ▸ publish
-//!     └──────────── stores ──────────────────┘       (pure)         (pure)
+//!  watches ─▶ triggers (queue) ─▶ controller ─▶ reconcile:
+//!     │                                           observe ▸ plan ▸ apply ▸ status ▸ publish
+//!     └─────────────────── stores ───────────────────┘     (pure)         (pure)
 //! ```
 //!
 //! Read [`reconcile`] first. `plan`, `children`, `ownership`, `status` and
@@ -20,6 +20,7 @@ pub mod lease;
 pub mod observe;
 pub mod ownership;
 pub mod plan;
+pub mod queue;
 pub mod readable;
 pub mod reconcile;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! One reconcile of one CachedService. Read this page first.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, time::Duration};
 
 use jiff::Timestamp;
-use kube::runtime::{controller::Action, reflector::ObjectRef};
+use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{
     apply::{Applied, apply},
@@ -18,32 +19,50 @@ use super::{
 };
 use crate::api::CachedService;
 
-/// Brings one CachedService's children and status into the wanted state.
+/// One turn of a CachedService; another follows when the queue says so.
+pub async fn turn(reference: ObjectRef<CachedService>, context: &Context) {
+    let span = tracing::info_span!("reconcile", namespace = reference.namespace, name = reference.name);
+    let again = async {
+        match reconcile(&reference, context).await {
+            Ok(again) => again,
+            Err(error) => on_error(&reference, &error, context),
+        }
+    };
+    let again = again.instrument(span).await;
+    context.triggers.end(&reference, again);
+}
+
+/// Brings one CachedService's children and status into the wanted state. Returns
+/// when to do it again, if not only after a change.
 ///
 /// # Errors
 /// When something did not work; [`on_error`] says when it is tried again.
-pub async fn reconcile(queued: Arc<CachedService>, context: Arc<Context>) -> Result<Action, Error> {
-    let reference = ObjectRef::from_obj(&*queued);
+async fn reconcile(
+    reference: &ObjectRef<CachedService>,
+    context: &Context,
+) -> Result<Option<Duration>, Error> {
     context.health.beat();
-    // Gone since it was queued: the order that its deletion sends clears up after it.
-    let Some(service) = context.triggers.begun(&reference) else { return Ok(Action::await_change()) };
+    let Some(service) = context.services.get(reference) else {
+        context.forget(reference);
+        return Ok(None);
+    };
     // Owner references bring the children down; a write now could only be in the way.
     if service.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let started = Instant::now();
     let _in_flight = context.metrics.reconcile_started();
-    let result = Box::pin(steps(&service, &context)).await;
+    let result = Box::pin(steps(&service, context)).await;
     let class = result.as_ref().err().map(|error| error.class().as_str());
     context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
     let failed = result.as_ref().is_err_and(|error| error.class() != Class::Waiting);
-    context.remember(&reference, |memory| {
+    context.remember(reference, |memory| {
         memory.failures = if failed { memory.failures.saturating_add(1) } else { 0 };
     });
     result
 }
 
-async fn steps(service: &CachedService, context: &Context) -> Result<Action, Error> {
+async fn steps(service: &CachedService, context: &Context) -> Result<Option<Duration>, Error> {
     let reference = ObjectRef::from_obj(service);
     let attempts = context.remember(&reference, |memory| memory.failures);
     let look = if attempts == 0 { Look::Watches } else { Look::Names };
@@ -57,7 +76,7 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Action, Err
     if applied.as_ref().is_some_and(Applied::is_creation) {
         // A second pass hands the replicas over and tells what has become of it, in milliseconds.
         // With many waiting to be created, they go first.
-        return Ok(Action::requeue(Duration::ZERO));
+        return Ok(Some(Duration::ZERO));
     }
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
     let changes = context.remember(&reference, |memory| mem::take(&mut memory.changes));
@@ -85,32 +104,31 @@ fn next(
     plan: Result<Plan, Invalid>,
     applied: Option<Applied>,
     figures_due: Option<Duration>,
-) -> Result<Action, Error> {
+) -> Result<Option<Duration>, Error> {
     plan?;
     let failures = applied.map(Applied::into_failures).unwrap_or_default();
     if !failures.is_empty() {
         return Err(Error::Children(failures));
     }
     let provisional = seen.provisional.then_some(PROVISIONAL);
-    Ok(provisional.into_iter().chain(figures_due).min().map_or_else(Action::await_change, Action::requeue))
+    Ok(provisional.into_iter().chain(figures_due).min())
 }
 
 /// When to try again.
-#[allow(clippy::needless_pass_by_value)] // The signature is kube's.
-pub fn on_error(service: Arc<CachedService>, error: &Error, context: Arc<Context>) -> Action {
+fn on_error(reference: &ObjectRef<CachedService>, error: &Error, context: &Context) -> Option<Duration> {
     let class = error.class();
     if is_not_leader(error) {
         // The process ends; the new leader goes on.
-        return Action::await_change();
+        return None;
     }
     if class == Class::Waiting {
         tracing::debug!(%error, "waiting");
-        return Action::await_change();
+        return None;
     }
-    let failures = context.remember(&ObjectRef::from_obj(&*service), |memory| memory.failures);
+    let failures = context.remember(reference, |memory| memory.failures);
     let retry = retry_after(class, failures);
     tracing::warn!(class = class.as_str(), failures, ?retry, %error, "reconcile failed");
-    retry.map_or_else(Action::await_change, Action::requeue)
+    retry
 }
 
 fn is_not_leader(error: &Error) -> bool {

@@ -1,95 +1,122 @@
-//! Orders to reconcile a CachedService, from all watches, and how many wait.
+//! Orders to reconcile a CachedService: from all watches, and from reconciles
+//! that want to be repeated.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use futures::{Stream, stream};
 use kube::runtime::reflector::{ObjectRef, Store};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
+use super::queue::{Lane, Queue};
 use crate::{api::CachedService, telemetry::Metrics};
 
-/// Where watches send their orders.
+/// The queue, shared by those who order and the one who hands out the turns.
 #[derive(Clone)]
-pub struct Triggers {
-    sender: mpsc::UnboundedSender<ObjectRef<CachedService>>,
-    waiting: Arc<Mutex<HashSet<ObjectRef<CachedService>>>>,
+pub struct Triggers(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<Queue<ObjectRef<CachedService>>>,
+    /// Something may wait, or be due earlier.
+    changed: Notify,
     services: Store<CachedService>,
     metrics: Metrics,
 }
 
 impl Triggers {
-    /// A sender, and the stream of what is sent. A CachedService that already
-    /// waits is not sent again, so the stream never holds more than all of them.
-    pub fn new(
-        services: Store<CachedService>,
-        metrics: Metrics,
-    ) -> (Self, impl Stream<Item = ObjectRef<CachedService>> + Send + 'static) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let orders = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|order| (order, receiver))
-        });
-        (Self { sender, waiting: Arc::default(), services, metrics }, orders)
+    /// An empty queue.
+    #[must_use]
+    pub fn new(services: Store<CachedService>, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), services, metrics }))
     }
 
     /// Orders a reconcile.
     pub fn send(&self, service: ObjectRef<CachedService>) {
-        let mut waiting = self.waiting.lock();
-        if waiting.insert(service.clone()) {
-            self.metrics.set_queue_depth(waiting.len());
-            // Nobody listens any more only while the process ends.
-            let _ = self.sender.send(service);
-        }
+        self.change(|queue| queue.order(service, Lane::Second));
+    }
+
+    /// Orders a reconcile where something is missing.
+    pub fn send_first(&self, service: ObjectRef<CachedService>) {
+        self.change(|queue| queue.order(service, Lane::First));
     }
 
     /// Orders a reconcile of every CachedService.
     pub fn send_all(&self) {
-        for service in self.services.state() {
+        for service in self.0.services.state() {
             self.send(ObjectRef::from_obj(&*service));
         }
     }
 
-    /// A reconcile begins: what happens from now on needs another one. Returns
-    /// the CachedService as it is now. What the queue hands over may be older:
-    /// it is read before the reconcile begins, and a change in between was not
-    /// sent, because this order still waited.
-    #[must_use]
-    pub fn begun(&self, service: &ObjectRef<CachedService>) -> Option<Arc<CachedService>> {
-        let mut waiting = self.waiting.lock();
-        waiting.remove(service);
-        self.metrics.set_queue_depth(waiting.len());
-        drop(waiting);
-        self.services.get(service)
+    /// Waits for the next turn and begins it: what happens from now on needs another one.
+    pub async fn begin(&self) -> ObjectRef<CachedService> {
+        loop {
+            let (begun, due) = {
+                let mut queue = self.0.queue.lock();
+                let begun = queue.begin(Instant::now());
+                self.0.metrics.set_queue_depth(queue.depth());
+                (begun, queue.next_due())
+            };
+            if let Some(service) = begun {
+                return service;
+            }
+            let due = async move {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.0.changed.notified() => {}
+                () = due => {}
+            }
+        }
+    }
+
+    /// Ends a turn. There is another after `again` at the latest, if that is given.
+    pub fn end(&self, service: &ObjectRef<CachedService>, again: Option<Duration>) {
+        let again = again.map(|delay| Instant::now() + delay);
+        self.change(|queue| queue.end(service, again));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Queue<ObjectRef<CachedService>>)) {
+        let mut queue = self.0.queue.lock();
+        change(&mut queue);
+        self.0.metrics.set_queue_depth(queue.depth());
+        drop(queue);
+        self.0.changed.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, StreamExt};
-    use kube::runtime::{reflector, watcher::Event};
-    use serde_json::json;
+    use futures::FutureExt;
+    use kube::runtime::reflector;
 
     use super::*;
-    use crate::operator::sample::service;
+
+    fn triggers() -> Triggers {
+        Triggers::new(reflector::store().0, Metrics::default())
+    }
 
     #[tokio::test]
-    async fn a_change_between_the_queue_and_the_reconcile_is_not_lost() {
-        let (services, mut writer) = reflector::store();
-        let (triggers, orders) = Triggers::new(services.clone(), Metrics::default());
-        let mut orders = std::pin::pin!(orders);
-        let mut change = |image: &str| {
-            let service = service(json!({ "image": image }));
-            writer.apply_watcher_event(&Event::Apply(service.clone()));
-            triggers.send(ObjectRef::from_obj(&service));
-        };
-        change("shop:1");
-        let order = orders.next().await.unwrap();
-        let queued = services.get(&order).unwrap();
-        change("shop:2");
-        assert!(orders.next().now_or_never().is_none(), "one order stands for both changes");
-        let begun = triggers.begun(&order).unwrap();
-        assert_eq!((queued.spec.image.as_str(), begun.spec.image.as_str()), ("shop:1", "shop:2"));
-        change("shop:3");
-        assert!(orders.next().now_or_never().is_some(), "a change from then on is an order of its own");
+    async fn an_order_wakes_who_waits_for_a_turn() {
+        let triggers = triggers();
+        let mut turn = Box::pin(triggers.begin());
+        assert!((&mut turn).now_or_never().is_none());
+        triggers.send(ObjectRef::new("shop"));
+        assert_eq!(turn.await.name, "shop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_was_asked_for_comes_by_itself() {
+        let triggers = triggers();
+        triggers.send(ObjectRef::new("shop"));
+        let service = triggers.begin().await;
+        let ended = Instant::now();
+        triggers.end(&service, Some(Duration::from_secs(5)));
+        assert_eq!(triggers.begin().await.name, "shop");
+        assert!(ended.elapsed() >= Duration::from_secs(5));
     }
 }

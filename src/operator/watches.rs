@@ -193,11 +193,14 @@ async fn follow_children<K: Child>(
         writer.apply_watcher_event(&event);
         watched.observe(&event);
         match &event {
-            watcher::Event::Apply(object)
-            | watcher::Event::Delete(object)
-            | watcher::Event::InitApply(object) => {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                 if let Some(service) = service_of(object) {
                     triggers.send(service);
+                }
+            }
+            watcher::Event::Delete(object) => {
+                if let Some(service) = service_of(object) {
+                    triggers.send_first(service);
                 }
             }
             // What vanished while the watch was broken is in no event.
