@@ -8,10 +8,11 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
+    "operator/digest",
     "operator/status",
     "operator/trouble",
     "operator/readable",

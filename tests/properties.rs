@@ -97,7 +97,12 @@ fn sightings() -> impl Strategy<Value = Seen> {
     ];
     let troubles = vec(
         (select(vec!["app", "redis", "other"]), ".*", ".{0,3000}").prop_map(
-            |(component, reason, message)| Trouble { component: component.to_owned(), reason, message },
+            |(component, reason, message)| Trouble {
+                component: component.to_owned(),
+                template: None,
+                reason,
+                message,
+            },
         ),
         0..3,
     );

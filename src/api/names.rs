@@ -25,6 +25,9 @@ pub const CONFIG_ANNOTATION: &str = "cachedservice.dev/config";
 /// Annotation on pod templates: the revision of the operator's defaults in
 /// it, so that a later operator can leave running pods as they are.
 pub const TEMPLATE_REVISION_ANNOTATION: &str = "cachedservice.dev/template-revision";
+/// Annotation on the application's pod template: a digest of the template, by
+/// which the pods of the present one are told from those that are on their way out.
+pub const TEMPLATE_ANNOTATION: &str = "cachedservice.dev/template";
 /// The value of [`TEMPLATE_REVISION_ANNOTATION`] that this operator writes.
 pub const TEMPLATE_REVISION: &str = "1";
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
-    telemetry::{Health, Metrics},
+    telemetry::Metrics,
 };
 
 /// What all reconciles share.
@@ -39,8 +39,6 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counters and histograms.
     pub metrics: Metrics,
-    /// Told that the control loop is alive.
-    pub health: Health,
     /// What is remembered of each CachedService between two reconciles.
     pub memory: Mutex<HashMap<ObjectRef<CachedService>, Memory>>,
 }

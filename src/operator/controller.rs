@@ -1,7 +1,7 @@
 //! Runs the operator while it leads: watches, the queue, bounded concurrency,
 //! and an orderly end.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -71,7 +71,6 @@ pub async fn run(
         services: services.clone(),
         triggers: triggers.clone(),
         metrics: metrics.clone(),
-        health: health.clone(),
         memory: parking_lot::Mutex::default(),
         client: client.clone(),
     });
@@ -79,7 +78,6 @@ pub async fn run(
     let events =
         watcher(settings.scope.api::<DeserializeGuard<CachedService>>(&client), watcher::Config::default());
     tasks.spawn(follow_services(events, writer, context.clone(), services.clone()));
-    tasks.spawn(beat(health.clone()));
 
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
@@ -101,6 +99,8 @@ pub async fn run(
         .for_each_concurrent(usize::from(settings.concurrency), |service| turn(service, &context));
     tokio::select! {
         () = ended => {}
+        // In the task that takes the turns: where one of them blocks it, the heart stops.
+        never = beat(&health) => match never {},
         // They end by a panic alone. What its store holds would be taken for the present for ever.
         Some(_) = tasks.join_next() => tracing::error!("a watch ended"),
         () = async { shutdown.await; time::sleep(GRACE).await } => {
@@ -192,7 +192,7 @@ async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
     }
 }
 
-async fn beat(health: Health) {
+async fn beat(health: &Health) -> Infallible {
     let mut interval = time::interval(HEARTBEAT);
     loop {
         interval.tick().await;

@@ -11,10 +11,9 @@ use kube::{
 };
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo};
-use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinHandle, time};
 
-use super::{plan::hex, triggers::Triggers};
+use super::{digest::digest, error::in_words, triggers::Triggers};
 use crate::api::{CachedService, SecretKeyRef};
 
 /// How long Redis may take to accept a connection and to answer.
@@ -138,6 +137,13 @@ async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: Strin
             Ok(secret) => secret,
             Err(error) => {
                 tracing::warn!(secret = url.name, %error, "cannot read the Secret of an external Redis; trying again");
+                // A URL that is known stays good while the API server is out of reach.
+                if revision.is_none() {
+                    tell(ExternalState::NoUrl {
+                        reason: "SecretUnreadable",
+                        message: format!("secret {:?} cannot be read: {}", url.name, cause(&error)),
+                    });
+                }
                 continue;
             }
         };
@@ -157,6 +163,17 @@ async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: Strin
                 check = Some(tokio::spawn(ask_until_answered(target, tell.clone())));
             }
         }
+    }
+}
+
+/// What the API server said, or why it said nothing.
+fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => in_words(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -192,16 +209,21 @@ fn target(
     };
     let text = std::str::from_utf8(&value.0).map_err(|_| refuse())?;
     let info = text.trim_end().into_connection_info().map_err(|_| refuse())?;
+    if matches!(info.addr(), ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } if host == "localhost")
+    {
+        return Err((
+            "InvalidUrl",
+            format!(
+                "the key {key:?} of secret {name:?} names localhost, which is another machine for each pod; write a host that the application and the operator both reach"
+            ),
+        ));
+    }
     let address = reachable_from_here(info.addr().clone(), namespace).ok_or_else(refuse)?;
     let info = info.set_addr(address);
-    let mut hash = Sha256::new();
-    // Keyed with an identity that only readers of the Secret know.
-    hash.update(secret.uid().unwrap_or_default());
-    hash.update([0]);
-    hash.update(text);
     Ok(Target {
         endpoint: info.addr().to_string(),
-        revision: hex(&hash.finalize())[..16].to_owned(),
+        // Keyed with an identity that only readers of the Secret know.
+        revision: digest([secret.uid().unwrap_or_default().as_str(), text]),
         client: redis::Client::open(info).map_err(|_| refuse())?,
     })
 }
@@ -282,6 +304,15 @@ mod tests {
     fn a_socket_of_the_operators_own_file_system_is_refused() {
         let (reason, _) = target(Some(&secret("unix:///run/redis.sock")), &url(), "n").unwrap_err();
         assert_eq!(reason, "InvalidUrl");
+    }
+
+    #[test]
+    fn localhost_is_refused_as_it_is_never_the_same_for_two_pods() {
+        for text in ["redis://localhost:6379", "rediss://localhost"] {
+            let (reason, message) = target(Some(&secret(text)), &url(), "n").unwrap_err();
+            assert_eq!(reason, "InvalidUrl");
+            assert!(message.contains("names localhost"), "{message}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!     └─────────────────── stores ───────────────────┘     (pure)         (pure)
 //! ```
 //!
-//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `status` and
+//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `digest`, `status` and
 //! `trouble` are pure: no client, no clock, no tokio.
 
 pub mod apply;
@@ -14,6 +14,7 @@ pub mod children;
 pub mod client;
 pub mod context;
 pub mod controller;
+pub mod digest;
 pub mod error;
 pub mod external;
 pub mod lease;

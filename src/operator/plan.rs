@@ -10,7 +10,6 @@ mod quantity;
 mod template;
 
 pub use credentials::Credentials;
-pub(super) use credentials::hex;
 pub use identity::Identity;
 
 use std::time::Duration;

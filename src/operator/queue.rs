@@ -1,4 +1,4 @@
-//! Whose turn is next. PURE: the time is an argument.
+//! Whose turn is next. No clock: the time is an argument.
 //!
 //! A CachedService waits once, however often it is ordered, and has one turn at
 //! a time: what is ordered during a turn comes after it. Those of a lane have

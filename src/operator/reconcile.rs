@@ -1,6 +1,6 @@
 //! One reconcile of one CachedService. Read this page first.
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
@@ -41,7 +41,6 @@ async fn reconcile(
     reference: &ObjectRef<CachedService>,
     context: &Context,
 ) -> Result<Option<Duration>, Error> {
-    context.health.beat();
     let Some(service) = context.services.get(reference) else {
         context.forget(reference);
         return Ok(None);
@@ -79,8 +78,9 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
         return Ok(Some(Duration::ZERO));
     }
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
-    let changes = context.remember(&reference, |memory| mem::take(&mut memory.changes));
+    let changes = context.remember(&reference, |memory| memory.changes.clone());
     let figures_due = publish(context, service, &seen.status, status, &changes).await?;
+    context.remember(&reference, |memory| memory.changes.clear());
     next(&seen, plan, applied, figures_due)
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::{
     CachedService, CachedServiceStatus,
-    names::{APPLIED_ANNOTATION, SECRET_PASSWORD, SECRET_SALT},
+    names::{APPLIED_ANNOTATION, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_ANNOTATION},
 };
 
 /// The CachedService `prod/shop` in its third generation; `spec` needs no image.
@@ -62,13 +62,19 @@ pub(super) fn planned(spec: Value, seen: &Seen) -> Result<Plan, Invalid> {
     plan(&service(spec), seen, &Defaults { redis_image: "redis:8.2".to_owned() })
 }
 
+/// The digest of the pod template of [`deployment`].
+pub(super) const TEMPLATE: &str = "t1";
+
 /// The Deployment `shop` in its second generation, which its controller has seen.
 pub(super) fn deployment(replicas: i32, status: &Value) -> SeenDeployment {
     let mut deployment: SeenDeployment = serde_json::from_value(json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": { "name": "shop", "namespace": "prod", "generation": 2 },
-        "spec": { "replicas": replicas },
+        "spec": {
+            "replicas": replicas,
+            "template": { "metadata": { "annotations": { TEMPLATE_ANNOTATION: TEMPLATE } } },
+        },
         "status": status,
     }))
     .unwrap();

@@ -15,6 +15,8 @@ use k8s_openapi::{
 use kube::{Resource, core::PartialObjectMeta};
 use serde::Deserialize;
 
+use crate::api::names::TEMPLATE_ANNOTATION;
+
 /// A Deployment: its metadata, its number of replicas and its status.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = "Deployment")]
@@ -23,17 +25,44 @@ pub struct SeenDeployment {
     pub metadata: ObjectMeta,
     /// What the operator reads of the spec.
     #[serde(default)]
-    pub spec: SeenScale,
+    pub spec: SeenDeploymentSpec,
     /// As reported by the Deployment controller.
     #[serde(default)]
     pub status: DeploymentStatus,
 }
 
-/// The replicas in a spec.
+impl SeenDeployment {
+    /// The digest of its pod template.
+    #[must_use]
+    pub fn template(&self) -> Option<&str> {
+        self.spec.template.metadata.annotations.get(TEMPLATE_ANNOTATION).map(String::as_str)
+    }
+}
+
+/// What the operator reads of a Deployment's spec.
 #[derive(Deserialize, Clone, Debug, Default)]
-pub struct SeenScale {
+pub struct SeenDeploymentSpec {
     /// The number of pods wanted now.
     pub replicas: Option<i32>,
+    /// What the pods are made from.
+    #[serde(default)]
+    pub template: SeenTemplate,
+}
+
+/// What the operator reads of a pod template.
+#[derive(Deserialize, Clone, Debug, Default)]
+pub struct SeenTemplate {
+    /// Its annotations.
+    #[serde(default)]
+    pub metadata: SeenAnnotations,
+}
+
+/// Metadata of which only the annotations count.
+#[derive(Deserialize, Clone, Debug, Default)]
+pub struct SeenAnnotations {
+    /// By their name.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A StatefulSet: its metadata and status.

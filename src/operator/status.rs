@@ -153,6 +153,14 @@ impl Patience {
     }
 }
 
+/// A part of which nothing is there.
+fn absent(plan: &Result<Plan, Invalid>, kind: &str) -> Verdict {
+    match plan {
+        Ok(_) => Verdict::not_yet("Creating", format!("the {kind} is being created")),
+        Err(_) => Verdict::no("InvalidSpec", format!("the {kind} is not created before the spec is valid")),
+    }
+}
+
 fn was_ready(before: &CachedServiceStatus, generation: Option<i64>) -> bool {
     before.conditions.iter().any(|condition| {
         condition.type_ == condition_type::READY

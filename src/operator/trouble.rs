@@ -7,13 +7,15 @@ use kube::{ResourceExt, runtime::watcher};
 use parking_lot::Mutex;
 
 use super::seen::{SeenEvent, SeenPod};
-use crate::api::names::{COMPONENT_LABEL, NAME_LABEL};
+use crate::api::names::{COMPONENT_LABEL, NAME_LABEL, TEMPLATE_ANNOTATION};
 
 /// What keeps one pod from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// `app` or `redis`.
     pub component: String,
+    /// The digest of the template that the pod was made from, if it bears one.
+    pub template: Option<String>,
     /// A stable reason for a condition.
     pub reason: String,
     /// The server's words, with pod and container.
@@ -27,6 +29,7 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
         return None;
     }
     let component = pod.labels().get(COMPONENT_LABEL)?.clone();
+    let template = pod.annotations().get(TEMPLATE_ANNOTATION).cloned();
     let name = pod.name_any();
     let status = &pod.status;
     let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
@@ -34,7 +37,7 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     let words =
         containers.find_map(|container| waiting(container).or_else(|| crashing(container).filter(|_| !over)));
     if let Some((reason, words)) = words {
-        return Some(Trouble { component, reason, message: format!("pod {name}, {words}") });
+        return Some(Trouble { component, template, reason, message: format!("pod {name}, {words}") });
     }
     let unscheduled = status
         .conditions
@@ -45,6 +48,7 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
         let words = condition.message.clone().unwrap_or_default();
         return Some(Trouble {
             component,
+            template,
             reason: "Unschedulable".to_owned(),
             message: format!("pod {name}: {words}"),
         });
@@ -52,7 +56,8 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     (status.phase.as_deref() == Some("Failed")).then(|| {
         let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
         let words = status.message.clone().unwrap_or_default();
-        Trouble { component, message: format!("pod {name}: {reason} {words}").trim_end().to_owned(), reason }
+        let message = format!("pod {name}: {reason} {words}").trim_end().to_owned();
+        Trouble { component, template, message, reason }
     })
 }
 

@@ -11,6 +11,7 @@ use cachedservice::{
     },
     operator::{
         children::{Children, children},
+        digest::digest,
         observe::{Look, Seen},
         plan::{Credentials, Defaults, Plan, Replicas, plan},
         seen::Sighting,
@@ -26,7 +27,6 @@ use kube::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 #[derive(Parser)]
 struct Cli {
@@ -100,9 +100,7 @@ where
 {
     let Some(child) = child else { return Ok(()) };
     let mut value = serde_json::to_value(&child)?;
-    let digest = Sha256::digest(value.to_string().as_bytes());
-    let digest = digest.iter().take(8).fold(0, |digest: u64, byte| digest << 8 | u64::from(*byte));
-    value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(format!("{digest:016x}"));
+    value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(digest([value.to_string().as_str()]));
     add(&mut value);
     let parameters = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),

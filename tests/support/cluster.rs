@@ -162,7 +162,11 @@ impl Cluster {
                 .filter(|pod| pod.metadata.namespace.as_ref().is_some_and(|name| earlier.contains(name)))
                 .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
                 .collect();
-            if left.is_empty() { Ok(()) } else { Err(format!("pods of earlier runs are still there: {left:?}")) }
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("pods of earlier runs are still there: {left:?}"))
+            }
         })
         .await;
         for namespace in &earlier {

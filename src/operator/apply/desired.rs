@@ -4,11 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     api::names::APPLIED_ANNOTATION,
-    operator::{error::ChildError, plan::hex},
+    operator::{digest::digest, error::ChildError},
 };
 
 /// A child as it goes to the API server.
@@ -32,7 +31,7 @@ impl Desired {
             name: name.to_owned(),
             source,
         })?;
-        let digest = hex(&Sha256::digest(value.to_string().as_bytes()))[..16].to_owned();
+        let digest = digest([value.to_string().as_str()]);
         value["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(digest);
         Ok(Self { kind, name: name.to_owned(), value, digest })
     }

@@ -78,8 +78,11 @@ impl Writer<'_> {
             "metadata": { "name": desired.name, "namespace": self.namespace, "uid": live.metadata.uid },
             "spec": { "replicas": replicas },
         });
-        // Another number than the present one is written over the operator's own.
+        // Another number than the present one is written over the operator's own, and over no newer one.
         let force = live.spec.replicas != Some(replicas);
+        if force {
+            scale.value["metadata"]["resourceVersion"] = json!(live.metadata.resource_version);
+        }
         self.write(watched, &scale, SCALE_FIELD_MANAGER, force, Act::Configured).await?;
         let without_replicas = desired.for_live(&live.metadata);
         let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, Act::Configured).await?;

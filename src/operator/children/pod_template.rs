@@ -19,9 +19,13 @@ use k8s_openapi::{
 use super::{app_container::Handmade, pod};
 use crate::{
     api::names::{
-        APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_REVISION, TEMPLATE_REVISION_ANNOTATION,
+        APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION,
+        TEMPLATE_REVISION_ANNOTATION,
     },
-    operator::plan::{Credentials, Plan, RedisPlan},
+    operator::{
+        digest::digest,
+        plan::{Credentials, Plan, RedisPlan},
+    },
 };
 
 /// Requested where the user names neither a CPU request nor a CPU limit: an
@@ -35,6 +39,15 @@ pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
     template.merge_from(user);
     template.merge_from(from_spec(plan));
     template.merge_from(only_app(handmade));
+    marked(template)
+}
+
+/// The template with a digest of itself.
+fn marked(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    // What cannot be written as JSON is refused when it is applied.
+    let text = serde_json::to_value(&template).unwrap_or_default().to_string();
+    let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+    annotations.insert(TEMPLATE_ANNOTATION.to_owned(), digest([text.as_str()]));
     template
 }
 

@@ -13,7 +13,6 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use sha2::{Digest, Sha256};
 
 use super::{
     pod,
@@ -24,7 +23,10 @@ use crate::{
         CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION, REDIS, REDIS_CONTAINER, REDIS_PORT, SECRET_ACL,
         SECRET_PASSWORD, TEMPLATE_REVISION, TEMPLATE_REVISION_ANNOTATION,
     },
-    operator::plan::{Identity, StandaloneRedis, hex},
+    operator::{
+        digest::digest,
+        plan::{Identity, StandaloneRedis},
+    },
 };
 
 /// User and group of Redis in the official images and in Debian's.
@@ -65,10 +67,10 @@ pub(super) fn stateful_set(identity: &Identity, redis: &StandaloneRedis, config:
 
 /// What Redis reads only at its start rolls the pod by standing here.
 fn annotations(redis: &StandaloneRedis, config: &ConfigMap) -> BTreeMap<String, String> {
-    let config = config.data.iter().flatten().fold(Sha256::new(), |hash, (_, text)| hash.chain_update(text));
+    let config = digest(config.data.iter().flatten().map(|(_, text)| text.as_str()));
     let mut annotations = BTreeMap::from([
         (TEMPLATE_REVISION_ANNOTATION.to_owned(), TEMPLATE_REVISION.to_owned()),
-        (CONFIG_ANNOTATION.to_owned(), hex(&config.finalize())[..16].to_owned()),
+        (CONFIG_ANNOTATION.to_owned(), config),
     ]);
     if let Some(credentials) = &redis.credentials {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials.revision());

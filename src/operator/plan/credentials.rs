@@ -7,7 +7,10 @@ use rand::{RngExt, distr::Alphanumeric};
 use sha2::{Digest, Sha256};
 
 use super::Identity;
-use crate::api::names::{REDIS_PORT, SECRET_ACL, SECRET_PASSWORD, SECRET_SALT, SECRET_URL};
+use crate::{
+    api::names::{REDIS_PORT, SECRET_ACL, SECRET_PASSWORD, SECRET_SALT, SECRET_URL},
+    operator::digest::{digest, hex},
+};
 
 /// The password of a Redis.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,11 +62,7 @@ impl Credentials {
     /// that they are rolled onto a new password.
     #[must_use]
     pub fn revision(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.salt.as_bytes());
-        hash.update([0]);
-        hash.update(self.password.as_bytes());
-        hex(&hash.finalize())[..16].to_owned()
+        digest([self.salt.as_str(), &self.password])
     }
 
     fn url(&self, identity: &Identity) -> String {
@@ -96,15 +95,6 @@ fn percent_encode(text: &str) -> String {
             let _ = write!(encoded, "%{byte:02X}");
         }
         encoded
-    })
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(in crate::operator) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

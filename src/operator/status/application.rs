@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 
 use super::{
-    Patience,
+    Patience, absent,
     conditions::{Verdict, known_reason},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(super) fn verdict(
         }
     }
     let Some(deployment) = deployment else {
-        return Verdict::not_yet("Creating", "the Deployment is being created".to_owned());
+        return absent(plan, "Deployment");
     };
     let status = &deployment.status;
     let wanted = deployment.spec.replicas.unwrap_or(1);
@@ -49,7 +49,12 @@ pub(super) fn verdict(
         );
     }
     let updated = updated_available(status);
-    let trouble = seen.troubles.iter().find(|trouble| trouble.component == APP);
+    // A pod of an earlier template may be what was mended just now.
+    let is_present = |template: Option<&str>| template.is_none() || template == deployment.template();
+    let trouble = seen
+        .troubles
+        .iter()
+        .find(|trouble| trouble.component == APP && is_present(trouble.template.as_deref()));
     let progress = condition(status, "Progressing");
     if let Some(stalled) =
         progress.filter(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded"))

@@ -3,7 +3,7 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
 
 use super::{
-    Patience,
+    Patience, absent,
     conditions::{Verdict, known_reason},
 };
 use crate::operator::{
@@ -28,7 +28,7 @@ pub(super) fn verdict(
         return Verdict::yes("SwitchedOff", format!("autoscaling is off; {replicas} pods are wanted"));
     }
     let Some(autoscaler) = autoscaler(seen, applied) else {
-        return Verdict::not_yet("Creating", "the HorizontalPodAutoscaler is being created".to_owned());
+        return absent(plan, "HorizontalPodAutoscaler");
     };
     if deployment.and_then(|deployment| deployment.spec.replicas) == Some(0) {
         return Verdict::no(

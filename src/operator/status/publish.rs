@@ -34,9 +34,20 @@ pub async fn publish(
     status: CachedServiceStatus,
     changes: &[Change],
 ) -> Result<Option<Duration>, Error> {
+    let held_back = write(context, service, before, &status).await?;
+    // Only what the status says too: an Event of a write that failed would come again with the next try.
     announce(context, service, before, &status, changes).await;
+    Ok(held_back)
+}
+
+async fn write(
+    context: &Context,
+    service: &CachedService,
+    before: &CachedServiceStatus,
+    status: &CachedServiceStatus,
+) -> Result<Option<Duration>, Error> {
     let reference = ObjectRef::from_obj(service);
-    if *before == status {
+    if before == status {
         return Ok(None);
     }
     let only_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() } == *before;

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::{
-    Patience,
+    Patience, absent,
     conditions::{Verdict, known_reason},
     redis_endpoint,
 };
@@ -97,7 +97,7 @@ fn standalone(
     let wanted = set.and_then(|set| set.annotations().get(APPLIED_ANNOTATION).cloned());
     // Switched on or off, a password is a new configuration and no new password.
     let rotating = before.credentials.is_some() && credentials.is_some() && before.credentials != credentials;
-    let (verdict, serves) = judge(seen, applied, patience, set, rotating);
+    let (verdict, serves) = judge(seen, plan, applied, patience, set, rotating);
     let status = if serves {
         RedisStatus { endpoint: Some(endpoint), answered: wanted.clone(), credentials }
     } else {
@@ -108,6 +108,7 @@ fn standalone(
 
 fn judge(
     seen: &Seen,
+    plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
     patience: Patience,
     set: Option<&SeenStatefulSet>,
@@ -125,7 +126,7 @@ fn judge(
         }
     }
     let Some(set) = set else {
-        return (Verdict::not_yet("Creating", "the StatefulSet is being created".to_owned()), false);
+        return (absent(plan, "StatefulSet"), false);
     };
     let status = &set.status;
     let current = status.observed_generation >= set.metadata.generation

@@ -63,9 +63,20 @@ impl Situation {
         self
     }
 
-    fn trouble(mut self, component: &str, reason: &str, message: &str) -> Self {
+    fn trouble(self, component: &str, reason: &str, message: &str) -> Self {
+        self.trouble_of_template(None, component, reason, message)
+    }
+
+    fn trouble_of_template(
+        mut self,
+        template: Option<&str>,
+        component: &str,
+        reason: &str,
+        message: &str,
+    ) -> Self {
         self.seen.troubles.push(Trouble {
             component: component.to_owned(),
+            template: template.map(ToOwned::to_owned),
             reason: reason.to_owned(),
             message: message.to_owned(),
         });

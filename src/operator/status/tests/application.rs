@@ -129,6 +129,21 @@ fn a_pod_too_many_in_trouble_does_not_take_ready_away() {
 }
 
 #[test]
+fn trouble_of_a_pod_that_is_being_replaced_is_not_told_any_more() {
+    let rolling = json!({ "replicas": 3, "updatedReplicas": 1 });
+    let of = |template| {
+        Situation::all_well().deployment(2, &rolling).trouble_of_template(
+            Some(template),
+            "app",
+            "ImagePullFailed",
+            "no such image",
+        )
+    };
+    of(crate::operator::sample::TEMPLATE).shows(TYPE, "False ImagePullFailed");
+    of("of-before").shows(TYPE, "False RollingOut");
+}
+
+#[test]
 fn trouble_of_redis_is_not_the_applications() {
     Situation::all_well()
         .deployment(2, &json!({ "replicas": 2, "updatedReplicas": 2 }))

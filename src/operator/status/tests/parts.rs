@@ -56,6 +56,16 @@ fn an_invalid_spec_is_told_with_field_and_remedy() {
 }
 
 #[test]
+fn of_an_invalid_spec_nothing_is_on_its_way() {
+    let situation = Situation::new().spec(json!({ "progressDeadline": "soon" }));
+    let types =
+        [condition_type::APPLICATION_READY, condition_type::REDIS_READY, condition_type::AUTOSCALING_READY];
+    for type_ in types {
+        situation.shows(type_, "False InvalidSpec");
+    }
+}
+
+#[test]
 fn a_refusal_is_told_in_the_servers_words() {
     let denied = |apply| Situation::all_well().applying(apply);
     let forbidden = denied(|applied| applied.deployment = refused(403, "exceeded quota: small"));
