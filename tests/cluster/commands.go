@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -242,8 +243,18 @@ func become(path, name string, arguments, environment []string) error {
 	return fmt.Errorf("run %s: %w", path, err)
 }
 
-func (c *Cluster) environment() []string {
-	return append(os.Environ(), "KUBECONFIG="+c.kubeconfig("admin"))
+func (c *Cluster) environment() []string { return environmentWith(c.kubeconfig("admin")) }
+
+// environmentWith is this program's environment, but for the cluster that
+// kubectl and helm are to act on. What names another is left out, not only
+// written over: of two entries of one name, a Go program takes the first.
+func environmentWith(kubeconfig string) []string {
+	others := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains([]string{"KUBECONFIG", "KUBERNETES_MASTER", "KUBERNETES_SERVICE_HOST"}, name) ||
+			strings.HasPrefix(name, "HELM_KUBE")
+	})
+	return append(others, "KUBECONFIG="+kubeconfig)
 }
 
 func (c *Cluster) kubeconfigCommand([]string) error {

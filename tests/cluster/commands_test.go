@@ -1,0 +1,28 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Of two entries of one name, a Go program takes the first and a shell the last: there must be one.
+func TestProgramsActOnTheClusterAndNotOnThatOfTheUser(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/home/user/.kube/config")
+	t.Setenv("HELM_KUBEAPISERVER", "https://production.example.com")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	t.Setenv("HELM_CACHE_HOME", "/home/user/.cache/helm")
+	c := newTestCluster(t, ControlPlane)
+	var found []string
+	for _, entry := range c.environment() {
+		name, _, _ := strings.Cut(entry, "=")
+		if slices.Contains([]string{"KUBECONFIG", "HELM_KUBEAPISERVER", "KUBERNETES_SERVICE_HOST", "HELM_CACHE_HOME"}, name) {
+			found = append(found, entry)
+		}
+	}
+	slices.Sort(found)
+	want := []string{"HELM_CACHE_HOME=/home/user/.cache/helm", "KUBECONFIG=" + c.kubeconfig("admin")}
+	if !slices.Equal(found, want) {
+		t.Errorf("got %q, want %q", found, want)
+	}
+}
