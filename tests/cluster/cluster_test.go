@@ -229,11 +229,11 @@ func TestNodeIsReadyWhenItSaysSoAndTakesPods(t *testing.T) {
 func TestArgumentsOfACommandAreLeftAsTheyAre(t *testing.T) {
 	t.Setenv("CLUSTER_NAME", "")
 	for _, test := range []struct{ arguments, name, rest string }{
-		{"get pods", "full", "get pods"},
+		{"get pods", "", "get pods"},
 		{"--name x get pods", "x", "get pods"},
 		{"--name=x -- --name y", "x", "--name y"},
-		{"-- get pods -- ls", "full", "get pods -- ls"},
-		{"exec web -- ls --name z", "full", "exec web -- ls --name z"},
+		{"-- get pods -- ls", "", "get pods -- ls"},
+		{"exec web -- ls --name z", "", "exec web -- ls --name z"},
 	} {
 		name, rest, err := takeName(strings.Fields(test.arguments))
 		if err != nil || name != test.name || strings.Join(rest, " ") != test.rest {

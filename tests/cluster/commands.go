@@ -77,7 +77,7 @@ func run(arguments []string) error {
 	if !known {
 		return fmt.Errorf("there is no command %q; %w", command, errUsage)
 	}
-	c, err := load(name)
+	c, err := load(orUsual(name))
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,8 @@ func run(arguments []string) error {
 }
 
 // takeName takes --name from the front, and a -- that ends what is meant for
-// this program; all else belongs to the command.
+// this program; all else belongs to the command. The name is empty when
+// neither --name nor CLUSTER_NAME gives one.
 func takeName(arguments []string) (name string, rest []string, err error) {
 	name = os.Getenv("CLUSTER_NAME")
 	if len(arguments) > 0 {
@@ -101,10 +102,15 @@ func takeName(arguments []string) (name string, rest []string, err error) {
 	if len(arguments) > 0 && arguments[0] == "--" {
 		arguments = arguments[1:]
 	}
-	if name == "" {
-		name = string(Full)
-	}
 	return name, arguments, nil
+}
+
+// orUsual gives the name of the cluster that is meant when none is said.
+func orUsual(name string) string {
+	if name == "" {
+		return string(Full)
+	}
+	return name
 }
 
 // parse reads flags, before and behind as many other arguments as there are
@@ -172,9 +178,9 @@ func downCommand(arguments []string) error {
 		return downAll()
 	}
 	if *name == "" {
-		*name, _, _ = takeName(nil)
+		*name = os.Getenv("CLUSTER_NAME")
 	}
-	return down(*name)
+	return down(orUsual(*name))
 }
 
 func buildCommand(names []string) error {
@@ -219,17 +225,31 @@ func builtProgram(name string) (string, error) {
 	return tools.path(name), nil
 }
 
-// helmCommand needs no cluster: charts are linted and rendered without one.
 func helmCommand(name string, arguments []string) error {
+	environment, err := helmEnvironment(name)
+	if err != nil {
+		return err
+	}
 	helm, err := builtProgram("helm")
 	if err != nil {
 		return err
 	}
-	environment := os.Environ()
-	if c, err := load(name); err == nil {
-		environment = c.environment()
-	}
 	return become(helm, "helm", arguments, environment)
+}
+
+// helmEnvironment points helm to the named cluster, or else to the usual one.
+// When that is not there, helm gets none: charts are linted and rendered
+// without, and what does need a cluster is not to find the user's own.
+func helmEnvironment(name string) ([]string, error) {
+	c, err := load(orUsual(name))
+	if name == "" && errors.Is(err, errNoCluster) {
+		fmt.Fprintf(os.Stderr, "cluster: helm runs without a cluster, as there is none named %s (start it with `cluster up`)\n", Full)
+		return environmentWith(os.DevNull), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.environment(), nil
 }
 
 func (c *Cluster) kubectlCommand(arguments []string) error {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,5 +26,31 @@ func TestProgramsActOnTheClusterAndNotOnThatOfTheUser(t *testing.T) {
 	want := []string{"HELM_CACHE_HOME=/home/user/.cache/helm", "KUBECONFIG=" + c.kubeconfig("admin")}
 	if !slices.Equal(found, want) {
 		t.Errorf("got %q, want %q", found, want)
+	}
+}
+
+func TestHelmWithoutAClusterGetsNone(t *testing.T) {
+	t.Setenv("CACHEDSERVICE_STATE", t.TempDir())
+	t.Setenv("KUBECONFIG", "/home/user/.kube/config")
+	environment, err := helmEnvironment("")
+	if err != nil || !slices.Contains(environment, "KUBECONFIG=/dev/null") {
+		t.Errorf("got %q, %v; want KUBECONFIG=/dev/null", environment, err)
+	}
+}
+
+func TestHelmIsNotRunWithoutTheClusterThatWasNamed(t *testing.T) {
+	t.Setenv("CACHEDSERVICE_STATE", t.TempDir())
+	if _, err := helmEnvironment("mine"); !errors.Is(err, errNoCluster) {
+		t.Errorf("got %v, want %v", err, errNoCluster)
+	}
+}
+
+func TestHelmIsNotRunWhenTheUsualClusterCannotBeRead(t *testing.T) {
+	t.Setenv("CACHEDSERVICE_STATE", t.TempDir())
+	if err := writeFile(filepath.Join(stateRoot(), string(Full), "cluster.json"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := helmEnvironment(""); err == nil {
+		t.Error("it runs without the cluster that is there")
 	}
 }
