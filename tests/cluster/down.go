@@ -42,7 +42,7 @@ func (c *Cluster) remove() error {
 	if err := c.end("init"); err != nil {
 		return err
 	}
-	if c.Mode == Full {
+	if c.Mode == Full && c.rival() == "" {
 		if err := c.removeCgroups(endLimit); err != nil {
 			return err
 		}

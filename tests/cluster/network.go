@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -94,8 +95,11 @@ func (n network) connected() bool {
 // connectNode lays the cable between the machine and the node.
 func (c *Cluster) connectNode(init Process) error {
 	n := c.Net()
-	if n.connected() {
+	if n.owner() == c.Dir {
 		return nil
+	}
+	if err := c.freeCable(); err != nil {
+		return err
 	}
 	if err := ip(fmt.Sprintf("link add %s type veth peer name %s netns %d", n.link, nodeLink, init.PID)); err != nil {
 		return err
@@ -109,10 +113,38 @@ func (c *Cluster) connectNode(init Process) error {
 		ip("route add "+n.Pods+" via "+n.nodeEnd),
 		ip("route add "+n.Services+" via "+n.nodeEnd))
 	if err != nil {
-		// Half a cable would be taken for a whole one the next time.
-		return errors.Join(err, n.disconnect())
+		return err
 	}
-	return nil
+	// Last, as it says that the cable is whole.
+	return ip("link set "+n.link+" alias", c.Dir)
+}
+
+// owner is the folder of the cluster that the cable belongs to. It is empty
+// when there is no cable, or one that was only half laid.
+func (n network) owner() string {
+	alias, err := os.ReadFile(filepath.Join("/sys/class/net", n.link, "ifalias"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(alias))
+}
+
+// rival is the folder of the cluster that took this one's addresses while it
+// was down, if one did: only those in the same folder keep clear of each other.
+func (c *Cluster) rival() string {
+	if owner := c.Net().owner(); owner != c.Dir {
+		return owner
+	}
+	return ""
+}
+
+// freeCable takes away a cable that leads to no node of this cluster: to one
+// that has ended, or that was only half laid.
+func (c *Cluster) freeCable() error {
+	if rival := c.rival(); rival != "" {
+		return fmt.Errorf("its addresses went to the cluster in %s while it was down: take that one down, or this one with `cluster down --name %s` and start it anew", rival, c.Name)
+	}
+	return c.Net().disconnect()
 }
 
 // disconnect takes the cable away; its routes and its other end go with it.
@@ -127,10 +159,13 @@ func (n network) disconnect() error {
 	return nil
 }
 
-func ip(arguments string) error {
-	output, err := exec.Command("ip", strings.Fields(arguments)...).CombinedOutput()
+// ip runs the program of that name with the words of a text, and with more
+// arguments as they are.
+func ip(words string, more ...string) error {
+	arguments := append(strings.Fields(words), more...)
+	output, err := exec.Command("ip", arguments...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", arguments, err, strings.TrimSpace(string(output)))
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(string(output)))
 	}
 	return nil
 }

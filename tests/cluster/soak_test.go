@@ -291,6 +291,66 @@ func TestDownLeavesNothingAfterAPartWasKilled(t *testing.T) {
 	}
 }
 
+// The kernel takes a network away some time after its last process; until
+// then, the cable to it looks as good as new.
+func TestNodeIsReachedThroughACableOfItsOwnAfterItWasKilled(t *testing.T) {
+	s := newSoak(t)
+	s.up()
+	c, err := load(soakName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	init, err := c.running("init")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As long as this is open, the former network stays.
+	former, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", init.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer former.Close()
+	s.cluster("kill", "init")
+	if !c.Net().connected() {
+		t.Fatal("the cable to the former network is gone, which this test is about")
+	}
+	s.up()
+	s.podRuns()
+	s.down()
+}
+
+func TestAddressesThatWentToAnotherClusterAreLeftToIt(t *testing.T) {
+	s := newSoak(t)
+	s.up()
+	c, err := load(soakName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cluster("kill", "init")
+	err = until(t.Context(), endLimit, func(context.Context) error {
+		if c.Net().connected() {
+			return errors.New("the cable is still there")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := c.Net().link
+	if err := errors.Join(ip("link add "+link+" type veth peer name soak-peer"), ip("link set "+link+" alias", "/another/cluster")); err != nil {
+		t.Fatal(err)
+	}
+	defer ip("link delete " + link)
+	command, output := s.command(t.Context(), "up", "--name", soakName)
+	if err := command.Run(); err == nil || !strings.Contains(output.String(), "/another/cluster") {
+		t.Errorf("up gave %v and says\n%s", err, output)
+	}
+	s.cluster("down")
+	if !c.Net().connected() {
+		t.Error("down took the cable of the other cluster away")
+	}
+}
+
 func TestDownLeavesNothingAfterUpWasKilled(t *testing.T) {
 	s := newSoak(t)
 	s.up()

@@ -140,8 +140,7 @@ func (c *Cluster) end(name string) error {
 func (c *Cluster) bringUp(ctx context.Context, log *progress) error {
 	init, err := c.running("init")
 	if errors.Is(err, errGone) {
-		// As after a restart of a machine, where nothing is left of /run.
-		if err := os.RemoveAll(c.nodePath("/run")); err != nil {
+		if err := c.clearRemains(); err != nil {
 			return err
 		}
 		init, err = c.startInit()
@@ -165,6 +164,18 @@ func (c *Cluster) bringUp(ctx context.Context, log *progress) error {
 		}})
 	}
 	return runSteps(ctx, log, append(steps, c.finishingSteps(init)...))
+}
+
+// clearRemains removes what outlives the first process and would be taken for
+// that of the next one: /run, of which no machine keeps anything when it
+// restarts, and the cable, which the kernel takes away only some time later.
+func (c *Cluster) clearRemains() error {
+	if c.Mode == Full {
+		if err := c.freeCable(); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(c.nodePath("/run"))
 }
 
 // finishingSteps are what turns running processes into a cluster.
