@@ -23,7 +23,8 @@ check: ## The quick part of the tests: format, lints, docs, unit tests
 .PHONY: generate
 generate: ## Write the generated files: the CRD and its copy in the chart
 	@mkdir -p crds
-	cargo run -q -- crd > crds/cachedservices.cachedservice.dev.yaml
+	cargo build -q
+	target/debug/cachedservice-operator crd > crds/cachedservices.cachedservice.dev.yaml
 	cp crds/cachedservices.cachedservice.dev.yaml charts/cachedservice-operator/files/
 	tests/chart/values-table --write
 

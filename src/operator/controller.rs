@@ -4,15 +4,12 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Client, Resource,
-    core::error_boundary::{DeserializeGuard, InvalidObject},
+    Client,
+    core::error_boundary::DeserializeGuard,
     runtime::{
-        WatchStreamExt,
-        events::{EventType, Recorder, Reporter},
-        reflector::{self, ObjectRef},
-        watcher,
+        events::{Recorder, Reporter},
+        reflector, watcher,
     },
 };
 use tokio::{task::JoinSet, time};
@@ -21,9 +18,8 @@ use super::{
     context::Context,
     external::Externals,
     plan::Defaults,
-    readable::readable,
     reconcile::turn,
-    status::event,
+    services,
     triggers::Triggers,
     watches::{Scope, Watches},
 };
@@ -77,7 +73,7 @@ pub async fn run(
 
     let events =
         watcher(settings.scope.api::<DeserializeGuard<CachedService>>(&client), watcher::Config::default());
-    tasks.spawn(follow_services(events, writer, context.clone(), services.clone()));
+    tasks.spawn(services::follow(events, writer, context.clone(), services.clone()));
 
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
@@ -108,88 +104,6 @@ pub async fn run(
         }
     }
     tasks.shutdown().await;
-}
-
-async fn follow_services(
-    events: impl futures::Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
-    mut writer: reflector::store::Writer<CachedService>,
-    context: Arc<Context>,
-    services: reflector::Store<CachedService>,
-) {
-    let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
-        service.meta_mut().managed_fields = None;
-        service.meta_mut().annotations = None;
-    }));
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind = "CachedService", %error, "watch interrupted; starting it again");
-                continue;
-            }
-        };
-        let event = match readable(event, &services) {
-            Ok(Some(event)) => event,
-            Ok(None) => continue,
-            Err(unreadable) => {
-                tell_unreadable(&context, &unreadable).await;
-                continue;
-            }
-        };
-        // What the operator itself has just told is no news to it.
-        let is_echo = matches!(&event, watcher::Event::Apply(service)
-            if services.get(&ObjectRef::from_obj(service)).is_some_and(|before| context.is_echo(&before, service)));
-        writer.apply_watcher_event(&event);
-        context.metrics.set_resources(services.len());
-        match &event {
-            watcher::Event::Apply(_) if is_echo => {}
-            watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
-                let reference = ObjectRef::from_obj(service);
-                let told = service.status.as_ref().and_then(|status| status.observed_generation);
-                // Nothing was made of its present spec yet.
-                if told == service.metadata.generation {
-                    context.triggers.send(reference);
-                } else {
-                    context.triggers.send_first(reference);
-                }
-            }
-            watcher::Event::Delete(service) => {
-                let reference = ObjectRef::from_obj(service);
-                context.forget(&reference);
-                // A reconcile that runs now remembers it again; the turn after that forgets it.
-                context.triggers.send(reference);
-            }
-            watcher::Event::InitDone => {
-                context.triggers.send_all();
-                // What vanished while the watch was broken is in no event: its turn finds it gone.
-                for reference in context.remembered() {
-                    context.triggers.send(reference);
-                }
-            }
-            watcher::Event::Init => {}
-        }
-    }
-}
-
-/// Its status cannot be told without reading it, so an Event has to.
-async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
-    let InvalidObject { error, metadata } = unreadable;
-    let object = ObjectReference {
-        api_version: Some(CachedService::api_version(&()).into_owned()),
-        kind: Some(CachedService::kind(&()).into_owned()),
-        name: metadata.name.clone(),
-        namespace: metadata.namespace.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
-    };
-    tracing::warn!(namespace = object.namespace, name = object.name, error, "cannot read a CachedService");
-    let note = format!(
-        "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
-    );
-    let event = event(EventType::Warning, "Unreadable", "Read", &note);
-    if let Err(error) = context.recorder.publish(&event, &object).await {
-        tracing::warn!(reason = event.reason, %error, "cannot write an Event");
-    }
 }
 
 async fn beat(health: &Health) -> Infallible {

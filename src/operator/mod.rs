@@ -27,6 +27,7 @@ pub mod reconcile;
 #[cfg(test)]
 mod sample;
 pub mod seen;
+pub mod services;
 pub mod status;
 pub mod triggers;
 pub mod trouble;

@@ -1,12 +1,13 @@
 //! The definition of the resource: generated, documented, and small enough.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
+use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
-use crate::{sandbox, walk};
+use crate::{sandbox, support::until, walk};
 
 const GENERATED: &str = "crds/cachedservices.cachedservice.dev.yaml";
 const NAME: &str = "cachedservices.cachedservice.dev";
@@ -81,6 +82,13 @@ fn is_field(path: &str) -> bool {
 #[tokio::test]
 async fn kubectl_explain_reads_like_documentation() {
     let sandbox = sandbox().await;
+    // The API server publishes what a new definition says a moment after it serves the kind.
+    until(Duration::from_secs(30), async || {
+        let published = Request::get("/openapi/v3/apis/cachedservice.dev/v1alpha1").body(Vec::new()).unwrap();
+        let published = sandbox.client.request_text(published).await.map_err(|error| error.to_string())?;
+        if published.contains("evictionPolicy") { Ok(()) } else { Err("not published yet".to_owned()) }
+    })
+    .await;
     let all = sandbox.kubectl(&["explain", "cachedservice", "--recursive"]);
     for field in ["evictionPolicy\t<string>", "targetCPUUtilization\t<integer>", "urlSecretRef\t<Object>"] {
         assert!(all.contains(field), "{field} is missing in\n{all}");

@@ -168,7 +168,8 @@ async fn the_operator_tells(sandbox: &Sandbox, refused: Vec<Refused>) {
         })
         .await;
         services.delete("shop", &kube::api::DeleteParams::foreground()).await.unwrap();
-        until(Duration::from_secs(20), async || {
+        // On a new cluster the garbage collector learns of a new kind within half a minute.
+        until(Duration::from_secs(60), async || {
             let gone = services.get_opt("shop").await.unwrap().is_none();
             gone.then_some(()).ok_or_else(|| "shop is still there".to_owned())
         })

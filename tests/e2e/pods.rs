@@ -115,11 +115,8 @@ async fn an_idle_operator_writes_nothing() {
     })
     .await;
     let mark = sandbox.audit_mark().await;
-    let until_then = Instant::now() + Duration::from_secs(20);
-    until(Duration::from_secs(30), async || {
-        if Instant::now() >= until_then { Ok(()) } else { Err("observing".to_owned()) }
-    })
-    .await;
+    // Some twenty seconds.
+    sandbox.until_renewed(mark, &operator(), 10).await;
     let writes = sandbox.writes_since(mark, &operator()).await;
     let here: Vec<_> = writes.iter().filter(|write| write.uri.contains(&sandbox.namespace)).collect();
     assert!(here.is_empty(), "{here:#?}");

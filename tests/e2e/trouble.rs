@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::{demo, sandbox};
+use crate::{demo, sandbox, support::Sandbox};
 
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
@@ -71,12 +71,28 @@ async fn a_redis_that_dies_degrades_and_does_not_take_ready_away() {
     sandbox.apply("shop", demo()).await;
     sandbox.until_ready("shop").await;
     // Every further start of Redis fails: its node has no place for it.
-    sandbox.kubectl(&["cordon", "node-1"]);
+    let cordon = Cordon::of_the_node(&sandbox);
     sandbox.kubectl(&["delete", "pod", "shop-redis-0", "--grace-period=0", "--force"]);
     let degraded = sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "True", "Unschedulable").await;
     let ready = sandbox.until_ready("shop").await;
-    sandbox.kubectl(&["uncordon", "node-1"]);
+    drop(cordon);
     assert!(degraded.message.contains("unschedulable"), "{}", degraded.message);
     assert_eq!(ready.status, "True");
     sandbox.until_condition(Duration::from_secs(60), "shop", "RedisReady", "True", "Available").await;
+}
+
+/// The node takes no new pods until this is dropped.
+struct Cordon<'a>(&'a Sandbox);
+
+impl<'a> Cordon<'a> {
+    fn of_the_node(sandbox: &'a Sandbox) -> Self {
+        sandbox.kubectl(&["cordon", "node-1"]);
+        Self(sandbox)
+    }
+}
+
+impl Drop for Cordon<'_> {
+    fn drop(&mut self) {
+        self.0.kubectl(&["uncordon", "node-1"]);
+    }
 }

@@ -96,9 +96,17 @@ impl Sandbox {
         asked
     }
 
-    /// Whether a user has written to its Lease since `mark`.
-    pub async fn renewed_lease_since(&self, mark: AuditMark, user: &str) -> bool {
-        self.all_since(mark, user).await.iter().any(|entry| entry.is_election() && entry.is_write())
+    /// Waits until a user has renewed its Lease so often since `mark`: for that long it was alive
+    /// and could have done more.
+    pub async fn until_renewed(&self, mark: AuditMark, user: &str, times: usize) {
+        until(Duration::from_secs(60), async || {
+            let (text, _) = self.cluster.audit_text(mark);
+            let renewals =
+                entries(&text).filter(|entry| entry.is_of(user) && entry.is_election() && entry.is_write());
+            let renewals = renewals.count();
+            if renewals >= times { Ok(()) } else { Err(format!("{renewals} renewals")) }
+        })
+        .await;
     }
 
     async fn all_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {

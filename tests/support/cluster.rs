@@ -126,8 +126,10 @@ impl Cluster {
     pub fn helm(&self, arguments: &[&str]) -> String {
         let command = ["helm", "--name", self.name, "--"];
         let mut settings = vec!["--namespace", OPERATOR_NAMESPACE];
+        let build = format!("--set-string=podAnnotations.build={}", operator_build());
         if arguments.first() == Some(&"upgrade") {
             settings.extend([
+                &build,
                 "--create-namespace",
                 "--wait",
                 "--timeout=2m",
@@ -173,6 +175,14 @@ impl Cluster {
             let _ = namespaces.delete(namespace, &DeleteParams::background()).await;
         }
     }
+}
+
+/// Identifies the contents of the operator's image. Its tag is the same for all of a version, so
+/// that without this pods of an earlier build would go on.
+fn operator_build() -> String {
+    let inputs = std::fs::read_to_string(repository().join("target/images/operator.tar.inputs"));
+    let inputs = inputs.expect("the inputs of the image; images/build writes them");
+    inputs.split_whitespace().nth(1).expect("a digest").to_owned()
 }
 
 async fn clear<K>(client: &Client, namespace: &str)

@@ -19,7 +19,7 @@ impl Redis {
             .args(["--port", &port.to_string(), "--requirepass", password])
             .stdout(Stdio::null())
             .spawn()
-            .expect("start redis-server; apt-get install redis-server");
+            .expect("run redis-server through setpriv");
         Self { server, port }
     }
 }

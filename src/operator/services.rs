@@ -1,0 +1,102 @@
+//! The watch of the CachedServices themselves: who is worked on, and who cannot be read.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Resource,
+    core::error_boundary::{DeserializeGuard, InvalidObject},
+    runtime::{
+        WatchStreamExt,
+        events::EventType,
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+
+use super::{context::Context, readable::readable, status::event};
+use crate::api::CachedService;
+
+/// Keeps the store as the API server shows it and orders reconciles of what changed.
+pub(super) async fn follow(
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
+    mut writer: reflector::store::Writer<CachedService>,
+    context: Arc<Context>,
+    services: reflector::Store<CachedService>,
+) {
+    let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
+        service.meta_mut().managed_fields = None;
+        service.meta_mut().annotations = None;
+    }));
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = "CachedService", %error, "watch interrupted; starting it again");
+                continue;
+            }
+        };
+        let event = match readable(event, &services) {
+            Ok(Some(event)) => event,
+            Ok(None) => continue,
+            Err(unreadable) => {
+                tell_unreadable(&context, &unreadable).await;
+                continue;
+            }
+        };
+        // What the operator itself has just told is no news to it.
+        let is_echo = matches!(&event, watcher::Event::Apply(service)
+            if services.get(&ObjectRef::from_obj(service)).is_some_and(|before| context.is_echo(&before, service)));
+        writer.apply_watcher_event(&event);
+        context.metrics.set_resources(services.len());
+        match &event {
+            watcher::Event::Apply(_) if is_echo => {}
+            watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
+                let reference = ObjectRef::from_obj(service);
+                let told = service.status.as_ref().and_then(|status| status.observed_generation);
+                // Nothing was made of its present spec yet.
+                if told == service.metadata.generation {
+                    context.triggers.send(reference);
+                } else {
+                    context.triggers.send_first(reference);
+                }
+            }
+            watcher::Event::Delete(service) => {
+                let reference = ObjectRef::from_obj(service);
+                context.forget(&reference);
+                // A reconcile that runs now remembers it again; the turn after that forgets it.
+                context.triggers.send(reference);
+            }
+            watcher::Event::InitDone => {
+                context.triggers.send_all();
+                // What vanished while the watch was broken is in no event: its turn finds it gone.
+                for reference in context.remembered() {
+                    context.triggers.send(reference);
+                }
+            }
+            watcher::Event::Init => {}
+        }
+    }
+}
+
+/// Its status cannot be told without reading it, so an Event has to.
+async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
+    let InvalidObject { error, metadata } = unreadable;
+    let object = ObjectReference {
+        api_version: Some(CachedService::api_version(&()).into_owned()),
+        kind: Some(CachedService::kind(&()).into_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    tracing::warn!(namespace = object.namespace, name = object.name, error, "cannot read a CachedService");
+    let note = format!(
+        "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
+    );
+    let event = event(EventType::Warning, "Unreadable", "Read", &note);
+    if let Err(error) = context.recorder.publish(&event, &object).await {
+        tracing::warn!(reason = event.reason, %error, "cannot write an Event");
+    }
+}
