@@ -17,7 +17,9 @@ import (
 
 // CgroupRoot is the cgroup that all pods lie below, in every hierarchy. Like
 // the cable, it is the only one of its name on the machine.
-func (c *Cluster) CgroupRoot() string { return "/" + c.Net().link }
+func (c *Cluster) CgroupRoot() string { return c.Net().cgroup() }
+
+func (n network) cgroup() string { return "/" + n.link }
 
 type hierarchy struct {
 	path        string

@@ -26,6 +26,8 @@ const (
 	Scale        Mode = "scale"         // the API, its controllers, and nodes played by kwok
 )
 
+func (m Mode) known() bool { return m == Full || m == ControlPlane || m == Scale }
+
 // Cluster is what `up` settled about one cluster. It is kept as cluster.json
 // in the cluster's folder, and every later command starts from there.
 type Cluster struct {
@@ -39,7 +41,10 @@ type Cluster struct {
 	Dir     string         `json:"-"`
 }
 
-var errNoCluster = errors.New("no such cluster")
+var (
+	errNoCluster = errors.New("no such cluster")
+	errBroken    = errors.New("the file is broken")
+)
 
 // Names become part of file names, cgroups and host names.
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
@@ -55,24 +60,37 @@ func stateRoot() string {
 
 func lockPath(name string) string { return filepath.Join(stateRoot(), name+".lock") }
 
-// load reads the cluster of that name, or says errNoCluster.
+// load reads the cluster of that name, or says errNoCluster or errBroken.
 func load(name string) (*Cluster, error) {
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("%q cannot be the name of a cluster: use at most 32 lower-case letters, digits and dashes", name)
 	}
-	dir := filepath.Join(stateRoot(), name)
-	data, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s (start it with `cluster up --name %s`)", errNoCluster, name, name)
+	c := &Cluster{Dir: filepath.Join(stateRoot(), name)}
+	err := readRecord(c.path("cluster.json"), c)
+	if err == nil && (c.Name != name || !c.Mode.known()) {
+		err = fmt.Errorf("%w: %s is not of a cluster %s", errBroken, c.path("cluster.json"), name)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %s (start it with `cluster up --name %s`)", errNoCluster, name, name)
+	case errors.Is(err, errBroken):
+		return nil, fmt.Errorf("%w (`cluster down --name %s` clears it away)", err, name)
+	case err != nil:
 		return nil, err
 	}
-	c := &Cluster{Dir: dir}
-	if err := json.Unmarshal(data, c); err != nil {
-		return nil, fmt.Errorf("%s/cluster.json: %w (`cluster down --name %s` clears it away)", dir, err, name)
-	}
 	return c, nil
+}
+
+// readRecord reads a file that save or record wrote, or says errBroken.
+func readRecord(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("%w: %s: %w", errBroken, path, err)
+	}
+	return nil
 }
 
 // clusterNames lists every cluster that has a folder, whole or half made.
@@ -171,13 +189,16 @@ func otherClusters(name string) ([]*Cluster, error) {
 // freeSlot finds addresses that no other cluster has.
 func freeSlot(others []*Cluster) (int, error) {
 	for slot := range slots {
-		taken := slices.ContainsFunc(others, func(c *Cluster) bool { return c.Mode == Full && c.Slot == slot })
 		// The cable shows a cluster that is kept in another folder.
-		if !taken && !networkOf(slot).connected() {
+		if !slotTaken(others, slot) && !networkOf(slot).connected() {
 			return slot, nil
 		}
 	}
 	return 0, fmt.Errorf("%d clusters with a node are there, and no more fit into %s: take one down", slots, testRange)
+}
+
+func slotTaken(others []*Cluster, slot int) bool {
+	return slices.ContainsFunc(others, func(c *Cluster) bool { return c.Mode == Full && c.Slot == slot })
 }
 
 // freePorts finds a port for each name. They lie below the range from which
@@ -231,8 +252,19 @@ func writeFile(path string, data []byte) error {
 		return err
 	}
 	draft := path + ".new"
-	if err := os.WriteFile(draft, data, 0o600); err != nil {
+	if err := writeThrough(draft, data); err != nil {
 		return err
 	}
 	return os.Rename(draft, path)
+}
+
+// writeThrough returns when the file is on the disk. A machine that stops just
+// after a file got its name would show it empty otherwise.
+func writeThrough(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Sync(), file.Close())
 }

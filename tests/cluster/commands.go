@@ -148,7 +148,7 @@ func upCommand(arguments []string) error {
 	}
 	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes}
 	switch {
-	case wanted.mode != Full && wanted.mode != ControlPlane && wanted.mode != Scale:
+	case !wanted.mode.known():
 		return fmt.Errorf("there is no mode %q; use %s, %s or %s", *mode, Full, ControlPlane, Scale)
 	case wanted.mode != Scale && wanted.nodes != 0:
 		return fmt.Errorf("--nodes counts fake nodes, which only --mode %s has", Scale)

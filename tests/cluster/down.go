@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // down takes a cluster away, whole or half made.
@@ -22,9 +26,12 @@ func down(name string) error {
 	}
 	defer release()
 	c, err := load(name)
-	if errors.Is(err, errNoCluster) {
+	switch {
+	case errors.Is(err, errNoCluster):
 		// `up` was killed before it had anything to start.
 		c, err = &Cluster{Name: name, Dir: filepath.Join(stateRoot(), name)}, nil
+	case errors.Is(err, errBroken):
+		c, err = remains(name)
 	}
 	if err != nil {
 		return err
@@ -36,10 +43,38 @@ func down(name string) error {
 	return nil
 }
 
+// remains is what can be told of a cluster whose record is broken: whether it
+// has a node, and which addresses, as the configuration of its kubelet says.
+func remains(name string) (*Cluster, error) {
+	c := &Cluster{Name: name, Dir: filepath.Join(stateRoot(), name)}
+	kubelet, err := os.ReadFile(c.config("kubelet.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	others, err := otherClusters(name)
+	if err != nil {
+		return nil, err
+	}
+	for slot := range slots {
+		// A new cluster may have them by now, as nobody could read that they are taken.
+		if !slotTaken(others, slot) && bytes.Contains(kubelet, []byte("cgroupRoot: "+networkOf(slot).cgroup()+"\n")) {
+			c.Mode, c.Slot = Full, slot
+		}
+	}
+	return c, nil
+}
+
 func (c *Cluster) remove() error {
 	// With the first process end all others, their mounts and their network;
 	// the kernel lets it go only after the last of them.
-	if err := c.end("init"); err != nil {
+	err := c.end("init")
+	if errors.Is(err, errBroken) {
+		err = c.endByLog("init")
+	}
+	if err != nil {
 		return err
 	}
 	if c.Mode == Full && c.rival() == "" {
@@ -58,6 +93,41 @@ func (c *Cluster) remove() error {
 	}
 	// Gone with its last cluster; another one may still be in it.
 	_ = os.Remove(stateRoot())
+	return nil
+}
+
+// endByLog ends a part whose record is broken: no other process has its log
+// for an output.
+func (c *Cluster) endByLog(name string) error {
+	log, err := os.Stat(c.logPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	outputs, err := filepath.Glob("/proc/[0-9]*/fd/1")
+	if err != nil {
+		return err
+	}
+	for _, path := range outputs {
+		// Processes come and go meanwhile.
+		output, err := os.Stat(path)
+		if err != nil || !os.SameFile(output, log) {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+		if err != nil {
+			return err
+		}
+		process, err := identify(pid)
+		if err == nil {
+			err = process.kill(endLimit)
+		}
+		if err != nil && !errors.Is(err, errGone) {
+			return err
+		}
+	}
 	return nil
 }
 

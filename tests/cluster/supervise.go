@@ -34,18 +34,15 @@ func (c *Cluster) record(name string, process Process) error {
 
 // recorded gives the process that a part was last started as.
 func (c *Cluster) recorded(name string) (Process, error) {
-	data, err := os.ReadFile(c.recordPath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Process{}, fmt.Errorf("%s: %w", name, errGone)
-	}
-	if err != nil {
-		return Process{}, err
-	}
 	var process Process
-	if err := json.Unmarshal(data, &process); err != nil {
-		return Process{}, fmt.Errorf("%s: %w", c.recordPath(name), err)
+	err := readRecord(c.recordPath(name), &process)
+	if err == nil && process.PID == 0 {
+		err = fmt.Errorf("%w: %s names no process", errBroken, c.recordPath(name))
 	}
-	return process, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w", name, errGone)
+	}
+	return process, err
 }
 
 // running gives the process of a part that has not ended.
