@@ -9,9 +9,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strings"
+	"time"
 )
+
+// kubectlLimit is for as many objects as the tool applies at once: a thousand
+// nodes.
+const kubectlLimit = 3 * time.Minute
 
 // httpClient makes the tool's own requests, as the API server would make them.
 func (c *Cluster) httpClient() (*http.Client, error) {
@@ -76,13 +80,18 @@ func (c *Cluster) apply(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, c.bin("kubectl"), "--kubeconfig="+c.kubeconfig("admin"),
+	err = c.kubectl(ctx, bytes.NewReader(manifest),
 		"apply", "--server-side", "--force-conflicts", "--field-manager=cluster", "--filename=-")
-	command.Stdin = bytes.NewReader(manifest)
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("apply %s: %w\n%s", name, err, output)
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", name, err)
 	}
 	return nil
+}
+
+func (c *Cluster) kubectl(ctx context.Context, stdin io.Reader, arguments ...string) error {
+	argv := append([]string{c.bin("kubectl"), "--kubeconfig=" + c.kubeconfig("admin")}, arguments...)
+	_, err := command{argv: argv, limit: kubectlLimit, stdin: stdin}.run(ctx)
+	return err
 }
 
 // nodesReady says which node pods cannot be placed on yet.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,10 @@ var debianPackages = []struct{ file, name string }{
 	{"buildah", "buildah"},
 }
 
-const gigabyte = 1 << 30
+const (
+	gigabyte = 1 << 30
+	aptLimit = 15 * time.Minute // of which it waits five for another to finish
+)
 
 func checkPrivileges() error {
 	if os.Geteuid() != 0 {
@@ -93,10 +98,10 @@ func checkPackages(log *progress) error {
 		{"update", "--quiet"},
 		append([]string{"install", "--yes", "--quiet", "--no-install-recommends"}, missing...),
 	} {
-		command := exec.Command("apt-get", append([]string{"-oDPkg::Lock::Timeout=300"}, arguments...)...)
-		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s", arguments[0], err, output)
+		argv := append([]string{"apt-get", "-oDPkg::Lock::Timeout=300"}, arguments...)
+		_, err := command{argv: argv, limit: aptLimit, env: []string{"DEBIAN_FRONTEND=noninteractive"}}.run(context.Background())
+		if err != nil {
+			return fmt.Errorf("apt-get %s: %w", arguments[0], err)
 		}
 	}
 	if still := missingPackages(); len(still) > 0 {
@@ -153,7 +158,7 @@ func checkKernel() error {
 // now has what they bring is looked at elsewhere.
 func loadModules(names ...string) {
 	for _, name := range names {
-		_ = exec.Command("modprobe", "--quiet", name).Run()
+		_, _ = command{argv: []string{"modprobe", "--quiet", name}, limit: time.Minute}.run(context.Background())
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -311,7 +312,7 @@ func (c *Cluster) loadCommand(paths []string) error {
 		if err != nil {
 			return err
 		}
-		err = c.loadImage(init, archive)
+		err = c.loadImage(context.Background(), init, archive)
 		_ = archive.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)

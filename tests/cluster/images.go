@@ -3,35 +3,38 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
+	"time"
 )
+
+// importLimit is for an image of gigabytes on a machine that is busy.
+const importLimit = 5 * time.Minute
 
 // pauseImage is the image of the container that holds a pod's namespaces.
 const pauseImage = "cachedservice.dev/pause:1"
 
 // loadImage reads an archive as `buildah push … docker-archive:` writes it
 // into the node's image store.
-func (c *Cluster) loadImage(init Process, archive io.Reader) error {
-	var output bytes.Buffer
+func (c *Cluster) loadImage(ctx context.Context, init Process, archive io.Reader) error {
+	argv := []string{c.bin("ctr"), "--namespace=k8s.io", "images", "import", "-"}
 	err := c.inside(init, func() error {
-		command := exec.Command(c.bin("ctr"), "--namespace=k8s.io", "images", "import", "-")
-		command.Stdin, command.Stdout, command.Stderr = archive, &output, &output
-		return command.Run()
+		_, err := command{argv: argv, limit: importLimit, stdin: archive}.run(ctx)
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("import the image: %w\n%s", err, output.Bytes())
+		return fmt.Errorf("import the image: %w", err)
 	}
 	return nil
 }
 
 // loadPause makes the pause image of the program and loads it.
-func (c *Cluster) loadPause(init Process) error {
+func (c *Cluster) loadPause(ctx context.Context, init Process) error {
 	program, err := os.ReadFile(c.bin("pause"))
 	if err != nil {
 		return err
@@ -40,7 +43,7 @@ func (c *Cluster) loadPause(init Process) error {
 	if err != nil {
 		return err
 	}
-	return c.loadImage(init, bytes.NewReader(archive))
+	return c.loadImage(ctx, init, bytes.NewReader(archive))
 }
 
 // imageArchive makes a docker-archive of an image with a single program.

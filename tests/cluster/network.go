@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // network holds the addresses of one cluster with a node. All come from
@@ -29,6 +30,10 @@ const (
 	linkPrefix = "cachedservice"
 	nodeLink   = "uplink"
 	bridge     = "cni0"
+
+	// ipLimit is for the kernel, which does one such command after another for
+	// the whole machine.
+	ipLimit = 30 * time.Second
 )
 
 // networkOf gives the addresses of a slot. The first has the lower half of
@@ -162,10 +167,9 @@ func (n network) disconnect() error {
 // ip runs the program of that name with the words of a text, and with more
 // arguments as they are.
 func ip(words string, more ...string) error {
-	arguments := append(strings.Fields(words), more...)
-	output, err := exec.Command("ip", arguments...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(string(output)))
+	argv := append([]string{"ip"}, append(strings.Fields(words), more...)...)
+	if _, err := (command{argv: argv, limit: ipLimit}).run(context.Background()); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
 	}
 	return nil
 }

@@ -201,8 +201,8 @@ func (c *Cluster) finishingSteps(init Process) []step {
 	if c.Mode == Scale {
 		return []step{account, manifests, nodes}
 	}
-	pause := step{pauseStep, []string{"containerd"}, func(context.Context) (string, error) {
-		return "", c.loadPause(init)
+	pause := step{pauseStep, []string{"containerd"}, func(ctx context.Context) (string, error) {
+		return "", c.loadPause(ctx, init)
 	}}
 	metrics := step{"metrics API", []string{"metrics-server"}, func(ctx context.Context) (string, error) {
 		return "", c.awaitAnswer(ctx, "/apis/metrics.k8s.io/v1beta1")
