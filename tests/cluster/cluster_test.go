@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -108,6 +109,19 @@ func TestSecondHolderOfALockWaitsForTheFirst(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error("the second holds a lock that nobody can see")
+	}
+}
+
+func TestWaitingForALockHasALimitAndNamesTheHolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	release, err := lock(path, "testing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	_, err = acquire(path, "testing", 3*lockPause, func() (*os.File, error) { return os.Open(path) })
+	if holder := fmt.Sprintf("pid %d (%s", os.Getpid(), filepath.Base(os.Args[0])); err == nil || !strings.Contains(err.Error(), holder) {
+		t.Errorf("got %v, want that %s…) holds it", err, holder)
 	}
 }
 

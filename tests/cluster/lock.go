@@ -5,14 +5,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+const (
+	lockLimit   = time.Hour   // the holder may be an `up` that builds everything first
+	chooseLimit = time.Minute // it writes some forty small files
+	lockPause   = 50 * time.Millisecond
 )
 
 // lock takes the lock file, saying what it waits for when another holds it.
 // The kernel gives it back when its holder dies, however it dies.
 func lock(path, purpose string) (release func(), err error) {
-	return acquire(path, purpose, func() (*os.File, error) {
+	return acquire(path, purpose, lockLimit, func() (*os.File, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, err
 		}
@@ -22,7 +31,7 @@ func lock(path, purpose string) (release func(), err error) {
 
 // lockDir takes a folder for a lock, which leaves no file behind.
 func lockDir(path, purpose string) (release func(), err error) {
-	return acquire(path, purpose, func() (*os.File, error) {
+	return acquire(path, purpose, chooseLimit, func() (*os.File, error) {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, err
 		}
@@ -30,28 +39,67 @@ func lockDir(path, purpose string) (release func(), err error) {
 	})
 }
 
-func acquire(path, purpose string, open func() (*os.File, error)) (release func(), err error) {
+func acquire(path, purpose string, limit time.Duration, open func() (*os.File, error)) (release func(), err error) {
+	deadline := time.Now().Add(limit)
+	told := false
 	for {
 		file, err := open()
 		if err != nil {
 			return nil, err
 		}
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			fmt.Fprintf(os.Stderr, "waiting for another command to finish %s (it holds %s)\n", purpose, path)
-			err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		if err == nil && hasName(file) {
+			return func() { _ = file.Close() }, nil
 		}
-		if err != nil {
-			_ = file.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		// The holder may have removed the file while this one waited: a lock on
-		// a file that has no name any more keeps nobody out.
-		if held, err := file.Stat(); err == nil {
-			if named, err := os.Stat(path); err == nil && os.SameFile(held, named) {
-				return func() { _ = file.Close() }, nil
-			}
-		}
+		holder := holderOf(file)
 		_ = file.Close()
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		case time.Now().After(deadline):
+			return nil, fmt.Errorf("%s did not finish %s within %s: end it if it hangs, and try again (it holds %s)", holder, purpose, limit, path)
+		case !told:
+			fmt.Fprintf(os.Stderr, "waiting for %s to finish %s (it holds %s)\n", holder, purpose, path)
+			told = true
+		}
+		time.Sleep(lockPause)
 	}
+}
+
+// hasName tells whether a file is still the one that its path leads to. The
+// former holder may have removed it: a lock on it would keep nobody out.
+func hasName(file *os.File) bool {
+	own, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(file.Name())
+	return err == nil && os.SameFile(own, named)
+}
+
+// holderOf names the process that has the lock of a file, if the kernel tells.
+func holderOf(file *os.File) string {
+	const unknown = "another command"
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
+		return unknown
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return unknown
+	}
+	place := fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino)
+	for line := range strings.Lines(string(locks)) {
+		// 1: FLOCK ADVISORY WRITE 4711 fe:00:1033121 0 EOF
+		fields := strings.Fields(line)
+		if len(fields) < 6 || fields[1] != "FLOCK" || fields[5] != place {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[4]); err == nil && pid > 0 {
+			return describe(pid)
+		}
+	}
+	return unknown
 }

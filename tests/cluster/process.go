@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,18 @@ func identify(pid int) (Process, error) {
 		return Process{}, fmt.Errorf("read the boot id: %w", err)
 	}
 	return Process{PID: pid, Start: start, Boot: string(bytes.TrimSpace(boot))}, nil
+}
+
+// describe names a process for a message, with the beginning of its command.
+func describe(pid int) string {
+	// It may be gone by now, and then has no command.
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	words := strings.Split(strings.Trim(string(line), "\x00"), "\x00")
+	if words[0] == "" {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	words[0] = filepath.Base(words[0])
+	return fmt.Sprintf("pid %d (%.80s)", pid, strings.Join(words, " "))
 }
 
 // startTime reads field 22 of /proc/PID/stat, and takes a zombie for gone:
