@@ -19,21 +19,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 )
 
 func main() {
-	err := run(os.Args[1:])
-	if err == nil {
-		return
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
 	}
-	var ended *exec.ExitError
-	if errors.As(err, &ended) {
-		os.Exit(ended.ExitCode())
-	}
-	fmt.Fprintln(os.Stderr, "cluster:", err)
-	os.Exit(1)
 }
