@@ -91,7 +91,7 @@ func (c *Cluster) start(init Process, p part) (Process, error) {
 	go command.Wait()
 	process, err := identify(command.Process.Pid)
 	if err != nil {
-		return Process{}, fmt.Errorf("%s ended at once; %s", p.name, c.logTail(p.name))
+		return Process{}, failure{p.name, fmt.Errorf("ended at once; %s", c.logTail(p.name))}
 	}
 	return process, c.record(p.name, process)
 }
@@ -123,9 +123,37 @@ func (c *Cluster) awaitHealthy(ctx context.Context, p part, process Process) err
 		return c.probe(ctx, p)
 	})
 	if err != nil {
-		return fmt.Errorf("%s did not get healthy: %w; %s", p.name, err, c.logTail(p.name))
+		return failure{p.name, fmt.Errorf("did not get healthy: %w; %s", err, c.logTail(p.name))}
 	}
 	return nil
+}
+
+// failure is what keeps one part from being healthy, with the end of its log.
+type failure struct {
+	part  string
+	cause error
+}
+
+func (f failure) Error() string { return f.part + " " + f.cause.Error() }
+func (f failure) Unwrap() error { return f.cause }
+
+// withEnded adds to the reason why `up` failed each part that was started and
+// has ended since: what waits for it only says that time is up.
+func (c *Cluster) withEnded(init Process, reason error) error {
+	if !init.alive() {
+		return errors.Join(reason, fmt.Errorf("init has ended, and all parts with it; %s", c.logTail("init")))
+	}
+	var told failure
+	errors.As(reason, &told)
+	all := []error{reason}
+	for _, p := range c.parts() {
+		process, err := c.recorded(p.name)
+		started := err == nil && process.Boot == init.Boot && process.Start >= init.Start
+		if started && !process.alive() && p.name != told.part {
+			all = append(all, fmt.Errorf("%s has ended; %s", p.name, c.logTail(p.name)))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // final is an error that waiting does not mend.

@@ -163,7 +163,10 @@ func (c *Cluster) bringUp(ctx context.Context, log *progress) error {
 			return p.name + " is healthy", nil
 		}})
 	}
-	return runSteps(ctx, log, append(steps, c.finishingSteps(init)...))
+	if err := runSteps(ctx, log, append(steps, c.finishingSteps(init)...)); err != nil {
+		return c.withEnded(init, err)
+	}
+	return nil
 }
 
 // clearRemains removes what outlives the first process and would be taken for
