@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -92,67 +91,4 @@ func (c *Cluster) kubectl(ctx context.Context, stdin io.Reader, arguments ...str
 	argv := append([]string{c.bin("kubectl"), "--kubeconfig=" + c.kubeconfig("admin")}, arguments...)
 	_, err := command{argv: argv, limit: kubectlLimit, stdin: stdin}.run(ctx)
 	return err
-}
-
-// nodesReady says which node pods cannot be placed on yet.
-func (c *Cluster) nodesReady(ctx context.Context) error {
-	data, err := c.fetch(ctx, "https://"+c.at("apiserver")+"/api/v1/nodes")
-	if err != nil {
-		return err
-	}
-	wanted := c.fakeNodes()
-	if c.Mode == Full {
-		wanted = []string{c.NodeName()}
-	}
-	return readyAmong(data, wanted)
-}
-
-func readyAmong(data []byte, wanted []string) error {
-	var list struct {
-		Items []struct {
-			Metadata struct{ Name string }
-			Spec     struct{ Taints []struct{ Key string } }
-			Status   struct {
-				Conditions []struct{ Type, Status, Message string }
-			}
-		}
-	}
-	if err := json.Unmarshal(data, &list); err != nil {
-		return err
-	}
-	why := map[string]string{}
-	for _, name := range wanted {
-		why[name] = "it has not registered"
-	}
-	for _, node := range list.Items {
-		if _, ours := why[node.Metadata.Name]; !ours {
-			continue
-		}
-		reason := "it has reported no Ready condition"
-		for _, condition := range node.Status.Conditions {
-			if condition.Type != "Ready" {
-				continue
-			}
-			reason = ""
-			if condition.Status != "True" {
-				reason = "it says " + condition.Message
-			}
-		}
-		for _, taint := range node.Spec.Taints {
-			if taint.Key == "node.kubernetes.io/not-ready" {
-				reason = "it still has the taint " + taint.Key
-			}
-		}
-		if reason == "" {
-			delete(why, node.Metadata.Name)
-		} else {
-			why[node.Metadata.Name] = reason
-		}
-	}
-	for _, name := range wanted {
-		if reason, waiting := why[name]; waiting {
-			return fmt.Errorf("node %s is not ready: %s", name, reason)
-		}
-	}
-	return nil
 }

@@ -220,8 +220,8 @@ func TestHierarchiesOfBothVersionsAreTold(t *testing.T) {
 }
 
 func TestNodeIsReadyWhenItSaysSoAndTakesPods(t *testing.T) {
-	node := func(taint, ready string) string {
-		return `{"items": [{"metadata": {"name": "node-1"}, "spec": {"taints": [` + taint + `]},
+	node := func(spec, ready string) string {
+		return `{"items": [{"metadata": {"name": "node-1"}, "spec": {` + spec + `},
 			"status": {"conditions": [{"type": "DiskPressure", "status": "False"}, {"type": "Ready", "status": "` + ready + `"}]}}]}`
 	}
 	for name, test := range map[string]struct {
@@ -229,9 +229,9 @@ func TestNodeIsReadyWhenItSaysSoAndTakesPods(t *testing.T) {
 		ready bool
 	}{
 		"ready":          {node("", "True"), true},
-		"cordoned":       {node(`{"key": "node.kubernetes.io/unschedulable"}`, "True"), true},
+		"cordoned":       {node(`"unschedulable": true`, "True"), false},
 		"not ready":      {node("", "False"), false},
-		"still tainted":  {node(`{"key": "node.kubernetes.io/not-ready"}`, "True"), false},
+		"still tainted":  {node(`"taints": [{"key": "node.kubernetes.io/not-ready"}]`, "True"), false},
 		"not registered": {`{"items": []}`, false},
 	} {
 		if err := readyAmong([]byte(test.list), []string{"node-1"}); (err == nil) != test.ready {

@@ -276,6 +276,15 @@ func TestUpMendsAClusterWhosePartHangs(t *testing.T) {
 	s.down()
 }
 
+func TestUpLetsACordonedNodeTakePodsAgain(t *testing.T) {
+	s := newSoak(t)
+	s.up()
+	s.cluster("kubectl", "cordon", "node-1")
+	s.up()
+	s.podRuns()
+	s.down()
+}
+
 func TestDownLeavesNothingAfterAPartWasKilled(t *testing.T) {
 	names := partNames(Full)
 	if testing.Short() {

@@ -192,15 +192,7 @@ func (c *Cluster) finishingSteps(init Process) []step {
 	manifests := step{manifestsStep, []string{"apiserver"}, func(ctx context.Context) (string, error) {
 		return "", c.apply(ctx, string(c.Mode)+".yaml")
 	}}
-	nodes := step{"nodes", []string{"controller-manager", manifestsStep}, func(ctx context.Context) (string, error) {
-		if err := until(ctx, startLimit, c.nodesReady); err != nil {
-			return "", err
-		}
-		if c.Mode == Scale {
-			return fmt.Sprintf("%d fake nodes are ready", c.Nodes), nil
-		}
-		return c.NodeName() + " is ready", nil
-	}}
+	nodes := step{"nodes", []string{"controller-manager", manifestsStep}, c.openNodes}
 	if c.Mode == Scale {
 		return []step{account, manifests, nodes}
 	}
