@@ -126,6 +126,9 @@ func (t *toolchain) key() (string, error) {
 	return fmt.Sprintf("%x", hash.Sum(nil))[:16], nil
 }
 
+// repository is the folder of the whole project.
+func (t *toolchain) repository() string { return filepath.Join(t.source, "..", "..", "..") }
+
 func (t *toolchain) path(name string) string { return filepath.Join(t.dir, name) }
 
 func (t *toolchain) missing(names []string) []program {

@@ -38,16 +38,18 @@ func checkPrivileges() error {
 }
 
 // checkNeeds looks for all that a start needs, installs what it can, and
-// names everything that is missing at once.
-func checkNeeds(log *progress, wanted request, building bool) error {
-	problems := []error{checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE")}
-	if building {
-		problems = append(problems,
-			checkGo(),
-			checkDisk(os.Getenv("CACHEDSERVICE_CACHE"), 8*gigabyte, "CACHEDSERVICE_CACHE"))
+// names everything that is missing at once. A new cluster is nil.
+func checkNeeds(log *progress, mode Mode, tools *toolchain, c *Cluster) error {
+	problems := []error{
+		checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE"),
+		tools.checkNeeds(neededBy(mode)),
 	}
-	if wanted.mode == Full {
+	if c != nil {
+		problems = append(problems, c.checkPorts())
+	}
+	if mode == Full {
 		problems = append(problems,
+			checkImageCompilers(tools.repository()),
 			checkPackages(log),
 			checkKernel(),
 			checkStateFileSystem(),
@@ -59,11 +61,12 @@ func checkNeeds(log *progress, wanted request, building bool) error {
 	return nil
 }
 
-func checkGo() error {
-	if _, err := exec.LookPath("go"); err != nil {
-		return errors.New("no go is on the PATH: install Go 1.26 or newer, see https://go.dev/doc/install")
+// checkNeeds looks for what those of the programs need that are not built yet.
+func (t *toolchain) checkNeeds(names []string) error {
+	if len(t.missing(names)) == 0 {
+		return nil
 	}
-	return nil
+	return errors.Join(t.checkGo(), checkDisk(t.dir, 8*gigabyte, "CACHEDSERVICE_CACHE"))
 }
 
 func checkDisk(dir string, needed uint64, variable string) error {

@@ -56,10 +56,10 @@ func up(wanted request) error {
 	if err != nil {
 		return err
 	}
-	needed := neededBy(wanted.mode)
-	if err := checkNeeds(log, wanted, len(tools.missing(needed)) > 0); err != nil {
+	if err := checkNeeds(log, wanted.mode, tools, c); err != nil {
 		return err
 	}
+	needed := neededBy(wanted.mode)
 	if err := tools.build(log, needed...); err != nil {
 		return err
 	}
