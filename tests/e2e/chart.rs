@@ -1,20 +1,23 @@
 //! The chart on a real cluster.
 
-use std::time::Duration;
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::apps::v1::Deployment,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
-use serde_json::json;
+use kube::Api;
 
 use crate::{
     demo, sandbox,
-    support::{CHART, OPERATOR, OPERATOR_NAMESPACE, until},
+    support::{CHART, Cluster, OPERATOR, OPERATOR_NAMESPACE, until},
 };
 
 const CRD: &str = "cachedservices.cachedservice.dev";
@@ -22,6 +25,7 @@ const CRD: &str = "cachedservices.cachedservice.dev";
 #[tokio::test]
 async fn an_upgrade_renews_the_crd_and_an_uninstall_keeps_it_and_what_runs() {
     let sandbox = sandbox().await;
+    let _put_back = PutBack(sandbox.cluster);
     sandbox.apply("shop", demo()).await;
     sandbox.until_ready("shop").await;
     let crds: Api<CustomResourceDefinition> = Api::all(sandbox.client.clone());
@@ -31,13 +35,9 @@ async fn an_upgrade_renews_the_crd_and_an_uninstall_keeps_it_and_what_runs() {
     };
     let all = columns().await;
 
-    // The CRD of an older chart: one column less.
-    let remove = json!([{ "op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0" }]);
-    let patch: Patch<()> = Patch::Json(serde_json::from_value(remove).unwrap());
-    let helms = PatchParams { field_manager: Some("helm".to_owned()), ..PatchParams::default() };
-    crds.patch(CRD, &helms, &patch).await.unwrap();
+    sandbox.cluster.helm(&["upgrade", OPERATOR, &older_chart()]);
     assert_eq!(columns().await, all - 1);
-    sandbox.cluster.helm(&["upgrade", OPERATOR, CHART, "--force-conflicts", "--server-side=true"]);
+    sandbox.cluster.helm(&["upgrade", OPERATOR, CHART]);
     assert_eq!(columns().await, all);
 
     sandbox.cluster.helm(&["uninstall", OPERATOR, "--wait"]);
@@ -54,4 +54,32 @@ async fn an_upgrade_renews_the_crd_and_an_uninstall_keeps_it_and_what_runs() {
     })
     .await;
     sandbox.until_ready("shop").await;
+}
+
+/// A copy of the chart whose CRD lacks a column, below the target directory.
+fn older_chart() -> String {
+    const COLUMN: &str = "    - jsonPath: .metadata.creationTimestamp\n      name: Age\n      type: date\n";
+    let chart = Path::new(env!("CARGO_TARGET_TMPDIR")).join("older-chart");
+    // What an earlier run left.
+    let _ = fs::remove_dir_all(&chart);
+    let copied = Command::new("cp").arg("-r").args([Path::new(CHART), &chart]).status().unwrap();
+    assert!(copied.success());
+    let path = chart.join(format!("files/{CRD}.yaml"));
+    let crd = fs::read_to_string(&path).unwrap();
+    assert!(crd.contains(COLUMN));
+    fs::write(&path, crd.replace(COLUMN, "")).unwrap();
+    chart.to_str().unwrap().to_owned()
+}
+
+/// Installs the operator again where the test ends half-way: the others need it.
+struct PutBack(&'static Cluster);
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // A second panic would end the whole process, and hide the first.
+            let install = || self.0.helm(&["upgrade", "--install", OPERATOR, CHART, "--force-conflicts"]);
+            let _ = catch_unwind(AssertUnwindSafe(install));
+        }
+    }
 }
