@@ -61,7 +61,8 @@ func kubernetesFlags() []string {
 		version + "gitMinor=" + number[1]}
 }
 
-// neededBy names the programs that a mode runs. Helm goes with every mode.
+// neededBy names the programs that a mode runs. Helm goes with a node, where
+// charts are installed.
 func neededBy(mode Mode) []string {
 	switch mode {
 	case ControlPlane:
@@ -148,14 +149,19 @@ func (t *toolchain) build(log *progress, names ...string) error {
 	if len(t.missing(names)) == 0 {
 		return nil
 	}
+	if err := t.checkNeeds(names); err != nil {
+		return err
+	}
 	release, err := lock(t.dir+".lock", "building")
 	if err != nil {
 		return err
 	}
 	defer release()
-	for _, p := range t.missing(names) {
-		log.step("building %s (%s the first time)", p.name, p.cold)
-		if err := t.buildOne(p); err != nil {
+	missing := t.missing(names)
+	for i, p := range missing {
+		log.step("building %s, %d of %d (%s the first time)", p.name, i+1, len(missing), p.cold)
+		err := log.during("still building "+p.name, func() error { return t.buildOne(p) })
+		if err != nil {
 			return fmt.Errorf("build %s: %w", p.name, err)
 		}
 		log.step("built %s", p.name)

@@ -28,7 +28,9 @@ const usage = `usage: cluster COMMAND
   kill PART [--signal SIG]   send a signal to a part; KILL if not said
   restart PART               kill a part, start it, wait until it is healthy
   bin PROGRAM                the path of a built program; builds it if need be
-  build [PROGRAM…]           build these, or all, and start nothing
+  build [--mode MODE] [PROGRAM…]
+                             build what a mode runs, or these, or else all, ahead
+                             of time; start nothing
 
 Each of those on a cluster takes --name NAME before its own arguments; without it,
 the cluster is the one in CLUSTER_NAME, else the one named full. A cluster that up
@@ -150,7 +152,7 @@ func upCommand(arguments []string) error {
 	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes}
 	switch {
 	case !wanted.mode.known():
-		return fmt.Errorf("there is no mode %q; use %s, %s or %s", *mode, Full, ControlPlane, Scale)
+		return unknownMode(wanted.mode)
 	case wanted.mode != Scale && wanted.nodes != 0:
 		return fmt.Errorf("--nodes counts fake nodes, which only --mode %s has", Scale)
 	case wanted.nodes < 0 || wanted.nodes > 1000:
@@ -166,6 +168,10 @@ func upCommand(arguments []string) error {
 		return fmt.Errorf("%q cannot be the name of a cluster", wanted.name)
 	}
 	return up(wanted)
+}
+
+func unknownMode(mode Mode) error {
+	return fmt.Errorf("there is no mode %q; use %s, %s or %s", mode, Full, ControlPlane, Scale)
 }
 
 func downCommand(arguments []string) error {
@@ -184,22 +190,51 @@ func downCommand(arguments []string) error {
 	return down(orUsual(*name))
 }
 
-func buildCommand(names []string) error {
+func buildCommand(arguments []string) error {
+	flags := flag.NewFlagSet("build", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	mode := flags.String("mode", "", "")
+	if err := flags.Parse(arguments); err != nil {
+		return fmt.Errorf("%w; %w", err, errUsage)
+	}
+	names, err := programsToBuild(Mode(*mode), flags.Args())
+	if err != nil {
+		return err
+	}
 	tools, err := newToolchain()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, known := find(name); !known {
-			return fmt.Errorf("%q is no program that this builds", name)
-		}
+	log := newProgress(os.Stdout)
+	if err := tools.build(log, names...); err != nil {
+		return err
 	}
-	if len(names) == 0 {
+	log.step("built, in %s: %s", tools.dir, strings.Join(names, " "))
+	return nil
+}
+
+// programsToBuild are those named, and those that the mode runs; all when
+// neither is said.
+func programsToBuild(mode Mode, named []string) ([]string, error) {
+	if mode == "" && len(named) == 0 {
+		var all []string
 		for _, p := range programs {
-			names = append(names, p.name)
+			all = append(all, p.name)
+		}
+		return all, nil
+	}
+	for _, name := range named {
+		if _, known := find(name); !known {
+			return nil, fmt.Errorf("%q is no program that this builds", name)
 		}
 	}
-	return tools.build(newProgress(os.Stderr), names...)
+	if mode == "" {
+		return named, nil
+	}
+	if !mode.known() {
+		return nil, unknownMode(mode)
+	}
+	return append(neededBy(mode), named...), nil
 }
 
 func binCommand(arguments []string) error {
@@ -215,15 +250,18 @@ func binCommand(arguments []string) error {
 	return nil
 }
 
+// builtProgram gives the path of a program, which is built if need be; of
+// that it tells on standard error, as the output is the caller's.
 func builtProgram(name string) (string, error) {
-	if err := buildCommand([]string{name}); err != nil {
+	names, err := programsToBuild("", []string{name})
+	if err != nil {
 		return "", err
 	}
 	tools, err := newToolchain()
 	if err != nil {
 		return "", err
 	}
-	return tools.path(name), nil
+	return tools.path(name), tools.build(newProgress(os.Stderr), names...)
 }
 
 func helmCommand(name string, arguments []string) error {

@@ -54,3 +54,27 @@ func TestHelmIsNotRunWhenTheUsualClusterCannotBeRead(t *testing.T) {
 		t.Error("it runs without the cluster that is there")
 	}
 }
+
+func TestEverythingIsBuiltThatAModeRunsOrThatIsNamed(t *testing.T) {
+	for _, test := range []struct {
+		mode        Mode
+		named, want string
+	}{
+		{"", "helm ctr", "helm ctr"},
+		{ControlPlane, "", "kubernetes"},
+		{Scale, "helm", "kubernetes kwok helm"},
+	} {
+		names, err := programsToBuild(test.mode, strings.Fields(test.named))
+		if err != nil || strings.Join(names, " ") != test.want {
+			t.Errorf("mode %q, %q: got %q, %v; want %s", test.mode, test.named, names, err, test.want)
+		}
+	}
+	if names, err := programsToBuild("", nil); err != nil || len(names) != len(programs) {
+		t.Errorf("nothing is said: got %q, %v; want all", names, err)
+	}
+	for mode, named := range map[Mode]string{"huge": "", "": "vim"} {
+		if names, err := programsToBuild(mode, strings.Fields(named)); err == nil {
+			t.Errorf("mode %q, %q: got %q", mode, named, names)
+		}
+	}
+}

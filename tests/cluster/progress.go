@@ -21,3 +21,23 @@ func (p *progress) step(format string, arguments ...any) {
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, "[%5.1fs] %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, arguments...))
 }
+
+// during repeats a line each minute while something long goes on: whoever
+// watches, a person or a runner that ends what is silent, sees that it does.
+func (p *progress) during(line string, work func() error) error {
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Minute):
+				p.step("%s", line)
+			}
+		}
+	})
+	defer telling.Wait()
+	defer close(done)
+	return work()
+}
