@@ -131,7 +131,31 @@ func (c *Cluster) endByLog(name string) error {
 	return nil
 }
 
+// soakPrefix begins the names of the folders below that of all clusters where
+// soak tests keep theirs. The dot keeps such a folder from being a cluster.
+const soakPrefix = "soak."
+
+// downAll takes away every cluster, and those that soak tests left which were
+// cut short.
 func downAll() error {
+	root := stateRoot()
+	entries, err := os.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var failed []error
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), soakPrefix) {
+			failed = append(failed, downAllIn(filepath.Join(root, entry.Name())))
+		}
+	}
+	return errors.Join(append(failed, downAllIn(root))...)
+}
+
+func downAllIn(root string) error {
+	if err := os.Setenv("CACHEDSERVICE_STATE", root); err != nil {
+		return err
+	}
 	names, err := clusterNames()
 	if err != nil {
 		return err
@@ -140,5 +164,7 @@ func downAll() error {
 	for _, name := range names {
 		failed = append(failed, down(name))
 	}
+	// There may have been none in it.
+	_ = os.Remove(root)
 	return errors.Join(failed...)
 }

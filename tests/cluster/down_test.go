@@ -98,3 +98,30 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+func TestDownOfAllFindsWhatASoakTestLeft(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a cluster is taken away by root")
+	}
+	c := newTestCluster(t, ControlPlane)
+	root := stateRoot()
+	t.Setenv("CACHEDSERVICE_STATE", filepath.Join(root, soakPrefix+"123"))
+	left := &Cluster{Name: "soak", Mode: ControlPlane, Dir: filepath.Join(stateRoot(), "soak")}
+	if err := errors.Join(c.save(), left.save()); err != nil {
+		t.Fatal(err)
+	}
+	init := startLogged(t, left)
+	if err := left.record("init", init); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CACHEDSERVICE_STATE", root)
+	if err := downAll(); err != nil {
+		t.Fatal(err)
+	}
+	if init.alive() {
+		t.Error("its first process is left")
+	}
+	if _, err := os.Stat(root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder of all clusters is left")
+	}
+}

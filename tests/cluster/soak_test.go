@@ -42,17 +42,23 @@ func newSoak(t *testing.T) *soak {
 	if os.Geteuid() != 0 {
 		t.Skip("a cluster is started by root")
 	}
-	state, err := os.MkdirTemp("/var/tmp", "cachedservice-soak-")
+	if err := makeStateRoot(); err != nil {
+		t.Fatal(err)
+	}
+	// Below that of all clusters: `cluster down --all` finds it there, should
+	// this test be killed before its end.
+	state, err := os.MkdirTemp(stateRoot(), soakPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("CACHEDSERVICE_STATE", filepath.Join(state, "clusters"))
+	t.Setenv("CACHEDSERVICE_STATE", state)
 	t.Setenv("CLUSTER_NAME", soakName)
 	s := &soak{T: t, state: state, links: map[string]bool{}}
 	s.before = s.observe()
 	t.Cleanup(func() {
 		s.cluster("down", "--all")
 		_ = os.RemoveAll(state)
+		_ = os.Remove(filepath.Dir(state))
 	})
 	return s
 }
