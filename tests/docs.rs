@@ -67,18 +67,22 @@ fn the_table_of_conditions_holds_every_type() {
 
 /// Words in the sources of the reasons that look like one and are none: what
 /// others report and the operator reads, the classes of errors, the name of a type.
-const NO_REASONS: [&str; 15] = [
+const NO_REASONS: [&str; 19] = [
     "AbleToScale",
     "Bug",
     "Denied",
+    "Deployment",
+    "DeploymentPaused",
     "False",
     "Foreign",
+    "HorizontalPodAutoscaler",
     "Invalid",
     "NewReplicaSetAvailable",
     "Progressing",
     "ReplicaFailure",
     "ScalingActive",
     "ScalingLimited",
+    "StatefulSet",
     "Target",
     "TooManyReplicas",
     "Transient",
@@ -102,7 +106,7 @@ fn the_tables_of_reasons_hold_every_reason_that_a_condition_can_have() {
 
 /// Words in the source of the events that are no reason of one: the actions,
 /// which kubectl does not show, and the status of a condition.
-const NO_EVENTS: [&str; 6] = ["Apply", "Create", "Delete", "Observe", "Read", "True"];
+const NO_EVENTS: [&str; 7] = ["Apply", "CachedService", "Create", "Delete", "Observe", "Read", "True"];
 
 #[test]
 fn the_table_of_events_holds_every_event() {

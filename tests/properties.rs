@@ -300,7 +300,7 @@ fn applied(seen: &Seen) -> Applied {
     fn object<K>(sighting: &Sighting<K>) -> Option<Arc<K>> {
         match sighting {
             Sighting::Ours(object) => Some(object.clone()),
-            Sighting::Absent | Sighting::Foreign { .. } => None,
+            Sighting::Absent | Sighting::Leaving | Sighting::Foreign { .. } => None,
         }
     }
     Applied {

@@ -65,7 +65,7 @@ pub struct CachedServiceStatus {
     pub replicas_range: Option<String>,
 
     /// Average CPU of the application containers and its target, both in
-    /// percent of the CPU request, rounded to 5, such as `35%/70%`.
+    /// percent of the CPU request, right to 4 points, such as `35%/70%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
 

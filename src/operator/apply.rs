@@ -22,6 +22,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+    runtime::reflector::ObjectRef,
 };
 use serde::Serialize;
 
@@ -29,13 +30,17 @@ use super::{
     children::{Children, children},
     context::Context,
     error::ChildError,
+    external::ExternalState,
     observe::{Look, Seen},
     ownership::is_intact,
     plan::{Plan, RedisPlan},
     seen::{SeenDeployment, Sighting},
     watched::{Child, Watched},
 };
-use crate::{api::names::FIELD_MANAGER, telemetry::ChildAct};
+use crate::{
+    api::{CachedService, names::FIELD_MANAGER},
+    telemetry::ChildAct,
+};
 use desired::Desired;
 
 /// Applies the children of a plan.
@@ -54,6 +59,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
     let mut writer = Writer {
         context,
+        service: ObjectRef::new(&identity.name).within(&identity.namespace),
         namespace: &identity.namespace,
         uid: &identity.uid,
         look: seen.look,
@@ -62,11 +68,13 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let watches = &context.watches;
 
     // What pods start with goes only after the last pod that started with it.
-    let app_has_left = has_rolled_out(seen, &deployment, name);
+    let app_has_left = || has_rolled_out(seen, &deployment, name) && has_its_redis(plan, seen);
     let redis_has_left =
-        stateful_set.as_ref().is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &redis_name));
-    let slot = |wanted: bool, unused: bool| if wanted || unused { Slot::InUse } else { Slot::NotYetUnused };
-    let redis_slot = |wanted: bool| slot(wanted, app_has_left);
+        || stateful_set.as_ref().is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &redis_name));
+    let slot = |wanted: bool, is_unused: &dyn Fn() -> bool| {
+        if wanted || is_unused() { Slot::InUse } else { Slot::NotYetUnused }
+    };
+    let redis_slot = |wanted: bool| slot(wanted, &app_has_left);
 
     let redis_secret = writer
         .ensure(
@@ -74,7 +82,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
             &seen.redis_secret,
             &redis_name,
             redis_secret.as_ref(),
-            slot(redis_secret.is_some(), app_has_left && redis_has_left),
+            slot(redis_secret.is_some(), &|| app_has_left() && redis_has_left()),
         )
         .await;
     let redis_config = writer
@@ -120,8 +128,11 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         None => (Some(writer.ensure_absent(&watches.autoscalers, &seen.autoscaler, name).await), None),
         Some(autoscaler) => (None, Some(autoscaler)),
     };
-    let secret_failure = failed(&redis_secret);
-    let deployment = writer.ensure_application(plan, seen, deployment, secret_failure).await;
+    let still_scaled = removed.as_ref().and_then(failed);
+    let deployment = match waits("Deployment", name, &[failed(&redis_secret)]) {
+        Some(waiting) => Err(waiting),
+        None => writer.ensure_application(plan, seen, deployment, still_scaled).await,
+    };
     let autoscaler = match (removed, autoscaler) {
         (Some(removed), _) => removed,
         (None, wanted) => {
@@ -149,6 +160,16 @@ fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
         && status.observed_generation >= live.metadata.generation
         && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
         && status.updated_replicas == status.available_replicas
+        // Those that drain still serve. Reported from Kubernetes 1.35 on.
+        && status.terminating_replicas.unwrap_or_default() == 0
+}
+
+/// Whether the Redis that takes the place of another has ever answered.
+fn has_its_redis(plan: &Plan, seen: &Seen) -> bool {
+    match plan.redis {
+        RedisPlan::Standalone(_) => true,
+        RedisPlan::External { .. } => matches!(seen.external, Some(ExternalState::Answered { .. })),
+    }
 }
 
 /// Whether Redis's pod is of the template that is wanted now.
@@ -189,6 +210,7 @@ enum Slot {
 /// Writes the children of one CachedService and keeps account of it.
 struct Writer<'a> {
     context: &'a Context,
+    service: ObjectRef<CachedService>,
     namespace: &'a str,
     uid: &'a str,
     look: Look,
@@ -202,11 +224,15 @@ impl Writer<'_> {
         plan: &Plan,
         seen: &Seen,
         wanted: Deployment,
-        secret_failure: Option<&ChildError>,
+        still_scaled: Option<&ChildError>,
     ) -> Outcome<SeenDeployment> {
         let name = &plan.identity.name;
-        if let Some(waiting) = waits("Deployment", name, &[secret_failure]) {
-            return Err(waiting);
+        if let Some(failure) = still_scaled {
+            return Err(ChildError::Waiting {
+                kind: "Deployment",
+                name: name.clone(),
+                what: format!("its autoscaler to be gone, which would change the number of pods ({failure})"),
+            });
         }
         match &plan.redis {
             // Without its URL a rollout could only fail: what runs goes on as it is.
@@ -250,6 +276,7 @@ impl Writer<'_> {
     ) -> Result<Arc<K>, ChildError> {
         match sighting {
             Sighting::Foreign { owner } => Err(desired.foreign(owner)),
+            Sighting::Leaving => Err(desired.leaving()),
             Sighting::Ours(live) if is_intact(live.meta(), &desired.digest, &desired.value) => {
                 Ok(live.clone())
             }
@@ -268,19 +295,20 @@ impl Writer<'_> {
         }
     }
 
-    /// Creates. At a name at which nothing was seen because nobody looked, only if it is free.
+    /// Creates, only if the name is free.
     async fn create<K: Child>(
         &mut self,
         watched: &Watched<K>,
         desired: &Desired,
     ) -> Result<Arc<K>, ChildError> {
+        let desired = desired.for_free_name();
+        let created = self.write(watched, &desired, FIELD_MANAGER, false, Act::Created).await;
         match self.look {
-            Look::Names => self.write(watched, desired, FIELD_MANAGER, false, Act::Created).await,
+            // Nobody has looked at the name yet: what stands there may be ours.
             Look::Watches => {
-                let desired = desired.for_free_name();
-                let created = self.write(watched, &desired, FIELD_MANAGER, false, Act::Created).await;
                 created.map_err(|error| if error.is_conflict() { desired.taken() } else { error })
             }
+            Look::Names => created,
         }
     }
 
@@ -306,6 +334,10 @@ impl Writer<'_> {
         force: bool,
         act: Act,
     ) -> Result<Arc<K>, ChildError> {
+        let restores = matches!(act, Act::Created | Act::Corrected);
+        if restores && self.context.is_contested(&self.service, desired.kind, &desired.name) {
+            return Err(desired.contested());
+        }
         let parameters = PatchParams {
             force,
             field_manager: Some(manager.to_owned()),
@@ -317,6 +349,9 @@ impl Writer<'_> {
             .patch(&desired.name, &parameters, &Patch::Apply(&desired.value))
             .await
             .map_err(|source| desired.refused("apply", source))?;
+        if restores {
+            self.context.restored(&self.service, desired.kind, &desired.name);
+        }
         let counted = if act == Act::Created { ChildAct::Create } else { ChildAct::Configure };
         self.context.metrics.child_written(desired.kind, counted);
         self.changes.push(Change { act, kind: desired.kind, name: desired.name.clone() });
@@ -326,7 +361,7 @@ impl Writer<'_> {
     /// Removes the object at `name` if it is ours.
     async fn ensure_absent<K: Child>(
         &mut self,
-        _watched: &Watched<K>,
+        watched: &Watched<K>,
         sighting: &Sighting<K>,
         name: &str,
     ) -> Outcome<K> {
@@ -340,6 +375,7 @@ impl Writer<'_> {
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         match self.api::<K>().delete(name, &parameters).await {
             Ok(_) => {
+                watched.deleted(live);
                 self.context.metrics.child_written(kind, ChildAct::Delete);
                 self.changes.push(Change { act: Act::Deleted, kind, name: name.to_owned() });
                 Ok(None)

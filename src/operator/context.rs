@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    apply::Change, external::Externals, plan::Defaults, triggers::Triggers, watched::PROVISIONAL,
-    watches::Watches,
+    apply::Change, error::RESTORED_AT_MOST, external::Externals, plan::Defaults, triggers::Triggers,
+    watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -46,16 +46,45 @@ pub struct Context {
 /// What is remembered of a CachedService between two reconciles.
 #[derive(Default)]
 pub struct Memory {
-    /// Failures in a row.
-    pub failures: u32,
+    /// Whether the last reconcile failed, otherwise than by waiting.
+    pub failed: bool,
+    /// Failures in a row that may pass by themselves.
+    pub transient_failures: u32,
+    /// What was set back within the last minute: kind, name and when.
+    pub restored: Vec<(&'static str, String, Instant)>,
     /// What was changed and not yet told as Events.
     pub changes: Vec<Change>,
     /// When its figures were last written.
     pub figures_written: Option<Instant>,
-    /// A status that the watch has not shown yet.
-    pub status: Option<(Instant, Arc<CachedService>)>,
+    /// The status that was written last.
+    pub written: Option<Written>,
     /// The status that was sent last.
     pub told: Option<CachedServiceStatus>,
+}
+
+/// A status that the API server has taken.
+pub struct Written {
+    /// When.
+    pub at: Instant,
+    /// Of which CachedService.
+    pub uid: Option<String>,
+    /// Its version since.
+    pub version: Option<u64>,
+    /// What was written.
+    pub status: CachedServiceStatus,
+}
+
+impl Written {
+    /// From the answer of the API server.
+    #[must_use]
+    pub fn now(answer: CachedService) -> Self {
+        Self {
+            at: Instant::now(),
+            uid: answer.uid(),
+            version: version(&answer),
+            status: answer.status.unwrap_or_default(),
+        }
+    }
 }
 
 impl Context {
@@ -64,13 +93,13 @@ impl Context {
         let memory = self.memory.lock();
         let written = memory
             .get(&ObjectRef::from_obj(service))
-            .and_then(|memory| memory.status.as_ref())
-            .filter(|(since, written)| {
-                since.elapsed() < PROVISIONAL
-                    && written.uid() == service.uid()
-                    && version(written) > version(service)
+            .and_then(|memory| memory.written.as_ref())
+            .filter(|written| {
+                written.at.elapsed() < PROVISIONAL
+                    && written.uid == service.uid()
+                    && written.version > version(service)
             })
-            .and_then(|(_, written)| written.status.clone());
+            .map(|written| written.status.clone());
         written.or_else(|| service.status.clone()).unwrap_or_default()
     }
 
@@ -81,6 +110,21 @@ impl Context {
         change: impl FnOnce(&mut Memory) -> T,
     ) -> T {
         change(self.memory.lock().entry(service.clone()).or_default())
+    }
+
+    /// Whether a child is changed or deleted by somebody as often as it is set back.
+    pub fn is_contested(&self, service: &ObjectRef<CachedService>, kind: &str, name: &str) -> bool {
+        self.remember(service, |memory| {
+            memory.restored.retain(|(_, _, at)| at.elapsed() < CONTEST);
+            let times = memory.restored.iter().filter(|restored| restored.0 == kind && restored.1 == name);
+            times.count() >= RESTORED_AT_MOST
+        })
+    }
+
+    /// A child was created, or set back to what it should be.
+    pub fn restored(&self, service: &ObjectRef<CachedService>, kind: &'static str, name: &str) {
+        let now = Instant::now();
+        self.remember(service, |memory| memory.restored.push((kind, name.to_owned(), now)));
     }
 
     /// Whether a CachedService changed in nothing but its status, and that to what was sent last.
@@ -113,6 +157,9 @@ fn is_same_but_for_status(before: &CachedService, now: &CachedService) -> bool {
 fn version(service: &CachedService) -> Option<u64> {
     service.resource_version().and_then(|text| text.parse().ok())
 }
+
+/// Over how long it is counted how often an object was set back.
+const CONTEST: Duration = Duration::from_mins(1);
 
 /// Figures are written at most this often.
 pub const FIGURES_PERIOD: Duration = Duration::from_mins(1);

@@ -7,6 +7,9 @@ use rand::RngExt;
 
 use super::plan::Invalid;
 
+/// How often within a minute an object that somebody else changes or deletes is set back.
+pub const RESTORED_AT_MOST: usize = 10;
+
 /// Kinds of failure; each has its own way to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -59,6 +62,9 @@ pub enum Error {
     /// The spec cannot be turned into children.
     #[error(transparent)]
     Spec(#[from] Invalid),
+    /// The reconcile panicked; the log has the place.
+    #[error("the reconcile panicked; please report it with the lines before this one in the log")]
+    Panic,
 }
 
 impl Error {
@@ -69,6 +75,7 @@ impl Error {
             Self::Read { source, .. } | Self::Publish(source) => class_of(source),
             Self::Children(failures) => failures.iter().map(ChildError::class).max().unwrap_or(Class::Bug),
             Self::Spec(_) => Class::Invalid,
+            Self::Panic => Class::Bug,
         }
     }
 }
@@ -91,6 +98,16 @@ pub enum ChildError {
     /// The name is taken by something that no watch of ours shows.
     #[error("{kind} {name} exists already")]
     Taken {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Somebody undoes it as often as it is done.
+    #[error(
+        "{kind} {name} was set back {RESTORED_AT_MOST} times within a minute and is changed or deleted again; find out who does it (kubectl get {kind} {name} -o yaml --show-managed-fields) and end that"
+    )]
+    Contested {
         /// Kind of the object.
         kind: &'static str,
         /// Its name.
@@ -137,6 +154,7 @@ impl ChildError {
         match self {
             Self::Foreign { .. } => Class::Foreign,
             Self::Taken { .. } => Class::Transient,
+            Self::Contested { .. } => Class::Denied,
             Self::Refused { source, .. } => class_of(source),
             Self::Serialise { .. } => Class::Bug,
             Self::Waiting { .. } => Class::Waiting,
@@ -148,7 +166,11 @@ impl ChildError {
     pub fn source_error(&self) -> Option<&kube::Error> {
         match self {
             Self::Refused { source, .. } => Some(source),
-            Self::Foreign { .. } | Self::Taken { .. } | Self::Serialise { .. } | Self::Waiting { .. } => None,
+            Self::Foreign { .. }
+            | Self::Taken { .. }
+            | Self::Contested { .. }
+            | Self::Serialise { .. }
+            | Self::Waiting { .. } => None,
         }
     }
 
@@ -164,14 +186,21 @@ impl ChildError {
         match self {
             Self::Foreign { .. } => "NameTaken",
             Self::Taken { .. } => "Retrying",
-            Self::Refused { source, .. } => match class_of(source) {
-                Class::Denied if is_forbidden(source) => "Forbidden",
-                Class::Denied => "Refused",
-                _ => "Retrying",
-            },
+            Self::Contested { .. } => "Contested",
+            Self::Refused { source, .. } => reason_of(source),
             Self::Serialise { .. } => "OperatorBug",
             Self::Waiting { .. } => "Waiting",
         }
+    }
+}
+
+/// A stable reason for what the API server answered, or did not.
+#[must_use]
+pub fn reason_of(error: &kube::Error) -> &'static str {
+    match class_of(error) {
+        Class::Denied if is_forbidden(error) => "Forbidden",
+        Class::Denied => "Refused",
+        _ => "Retrying",
     }
 }
 
@@ -210,13 +239,15 @@ fn server_words(status: &Status) -> String {
     }
 }
 
-/// How long to wait before the next try, by class and the number of failures in
-/// a row. `Waiting` and `Invalid` are ended by a watch, not by time.
+/// How long to wait before the next try, by class and the number of transient failures
+/// in a row. `Waiting` is ended by a watch, and looked after in case the watches do not
+/// show what it waits for; `Invalid` by a change of the spec.
 #[must_use]
 pub fn retry_after(class: Class, failures: u32) -> Option<Duration> {
     const SLOW: Duration = Duration::from_secs(15);
     let base = match class {
-        Class::Waiting | Class::Invalid => return None,
+        Class::Invalid => return None,
+        Class::Waiting => Duration::from_mins(1),
         Class::Transient => {
             let doubled = Duration::from_millis(200).saturating_mul(1 << failures.saturating_sub(1).min(10));
             doubled.min(Duration::from_mins(1))

@@ -1,9 +1,12 @@
 //! Redises that the operator does not run: it follows the Secret with the URL
 //! and asks Redis once whether it answers. One small task for each.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
-use futures::StreamExt;
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
@@ -86,12 +89,13 @@ impl Externals {
     pub async fn state(&self, service: &ObjectRef<CachedService>, url: &SecretKeyRef) -> ExternalState {
         let mut state = {
             let mut followed = self.followed.lock();
-            let fits = followed.get(service).is_some_and(|known| known.url == *url);
-            if !fits {
-                followed.insert(service.clone(), self.follow(service.clone(), url.clone()));
+            if let Some(known) = followed.get(service).filter(|known| known.url == *url) {
+                return known.state.borrow().clone();
             }
-            let Some(known) = followed.get(service) else { return ExternalState::Unknown };
-            known.state.clone()
+            let known = self.follow(service.clone(), url.clone());
+            let state = known.state.clone();
+            followed.insert(service.clone(), known);
+            state
         };
         // The first read takes milliseconds; without it pods would be rolled for nothing.
         let known = time::timeout(PATIENCE, state.wait_for(|state| *state != ExternalState::Unknown)).await;
@@ -121,18 +125,27 @@ impl Externals {
                 triggers.send(service.clone());
             }
         };
-        let task = tokio::spawn(follow_secret(secrets, url.clone(), namespace, Arc::new(tell)));
+        let task = tokio::spawn(follow_secret(secrets, url.clone(), namespace, Box::new(tell)));
         Followed { url, state, task }
     }
 }
 
-type Tell = Arc<dyn Fn(ExternalState) + Send + Sync>;
+type Tell = Box<dyn Fn(ExternalState) + Send + Sync>;
 
 async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: String, tell: Tell) {
     let mut changes = std::pin::pin!(watcher::watch_object(secrets, &url.name).default_backoff());
-    let mut check: Option<JoinHandle<()>> = None;
+    // Of one task: what asks for an earlier URL, or for nobody any more, must not go on.
+    let mut asking: BoxFuture<'_, ()> = future::pending().boxed();
     let mut revision = None;
-    while let Some(change) = changes.next().await {
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = &mut asking => {
+                asking = future::pending().boxed();
+                continue;
+            }
+        };
+        let Some(change) = change else { return };
         let secret = match change {
             Ok(secret) => secret,
             Err(error) => {
@@ -153,16 +166,16 @@ async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: Strin
             continue;
         }
         revision = present;
-        if let Some(check) = check.take() {
-            check.abort();
-        }
-        match target {
-            Err((reason, message)) => tell(ExternalState::NoUrl { reason, message }),
+        asking = match target {
+            Err((reason, message)) => {
+                tell(ExternalState::NoUrl { reason, message });
+                future::pending().boxed()
+            }
             Ok(target) => {
                 tell(ExternalState::Connecting { revision: target.revision.clone() });
-                check = Some(tokio::spawn(ask_until_answered(target, tell.clone())));
+                ask_until_answered(target, &tell).boxed()
             }
-        }
+        };
     }
 }
 
@@ -247,7 +260,7 @@ impl fmt::Debug for Target {
     }
 }
 
-async fn ask_until_answered(target: Target, tell: Tell) {
+async fn ask_until_answered(target: Target, tell: &Tell) {
     let mut pause = Duration::from_millis(500);
     let Target { client, endpoint, revision } = target;
     while let Err(error) = ask(&client).await {

@@ -10,7 +10,7 @@ use super::{
     context::Context,
     error::Error,
     external::ExternalState,
-    ownership::{is_controlled_by, owner_in_words},
+    ownership::{is_controlled_by, is_of_predecessor, owner_in_words},
     plan::Credentials,
     seen::{
         SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
@@ -75,7 +75,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let name = service.name_any();
     let redis_name = redis_name(&name);
     let watches = &context.watches;
-    let sight = Sight { client: &context.client, namespace: &namespace, uid: &uid, look };
+    let sight = Sight { client: &context.client, namespace: &namespace, service: &name, uid: &uid, look };
 
     // What is not wanted is looked for only among what we made.
     let redis_wanted = service.spec.redis.mode == RedisMode::Standalone;
@@ -136,6 +136,8 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
 struct Sight<'a> {
     client: &'a Client,
     namespace: &'a str,
+    /// The name of the CachedService, and its identity.
+    service: &'a str,
     uid: &'a str,
     look: Look,
 }
@@ -164,6 +166,7 @@ impl Sight<'_> {
         let sighting = match object {
             None => Sighting::Absent,
             Some(object) if is_controlled_by(object.meta(), self.uid) => Sighting::Ours(object),
+            Some(object) if is_of_predecessor(object.meta(), self.service, self.uid) => Sighting::Leaving,
             Some(object) => Sighting::Foreign { owner: owner_in_words(object.meta()) },
         };
         Ok(Looked { sighting, provisional })

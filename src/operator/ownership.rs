@@ -3,29 +3,37 @@
 //! Sources: Kubernetes documentation, "Server-Side Apply" (managed fields) and
 //! "Owners and Dependents".
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use kube::Resource;
 use serde_json::{Map, Value};
 
-use crate::api::names::{APPLIED_ANNOTATION, FIELD_MANAGER};
+use crate::api::{
+    CachedService,
+    names::{APPLIED_ANNOTATION, FIELD_MANAGER},
+};
 
 /// Whether the CachedService with this `uid` controls the object.
 #[must_use]
 pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
-    controller(meta).is_some_and(|(_, owner_uid)| owner_uid == uid)
+    controlling(meta).is_some_and(|owner| owner.uid == uid)
+}
+
+/// Whether an earlier CachedService of this `name` controls the object: it goes as the garbage
+/// collector gets to it.
+#[must_use]
+pub fn is_of_predecessor(meta: &ObjectMeta, name: &str, uid: &str) -> bool {
+    controlling(meta)
+        .is_some_and(|owner| owner.kind == CachedService::kind(&()) && owner.name == name && owner.uid != uid)
 }
 
 /// Who controls the object, in words.
 #[must_use]
 pub fn owner_in_words(meta: &ObjectMeta) -> String {
-    controller(meta).map_or_else(|| "nobody".to_owned(), |(name, _)| name)
+    controlling(meta).map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name))
 }
 
-fn controller(meta: &ObjectMeta) -> Option<(String, &str)> {
-    meta.owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
-        .map(|owner| (format!("{} {}", owner.kind, owner.name), owner.uid.as_str()))
+fn controlling(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether what we applied last is what we would apply now (`digest`), and all
@@ -126,7 +134,7 @@ fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, OwnerReference};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
     use serde_json::json;
 
     use super::*;
@@ -217,5 +225,23 @@ mod tests {
         };
         assert!(is_controlled_by(&meta, "b"));
         assert!(!is_controlled_by(&meta, "a"));
+    }
+
+    #[test]
+    fn what_an_earlier_cached_service_of_the_name_left_is_told_from_what_is_anothers() {
+        let meta = |kind: &str, name: &str, uid: &str| ObjectMeta {
+            owner_references: Some(vec![OwnerReference {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                uid: uid.to_owned(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        };
+        assert!(is_of_predecessor(&meta("CachedService", "shop", "old"), "shop", "new"));
+        assert!(!is_of_predecessor(&meta("CachedService", "shop", "new"), "shop", "new"), "ours");
+        assert!(!is_of_predecessor(&meta("CachedService", "other", "old"), "shop", "new"));
+        assert!(!is_of_predecessor(&meta("Deployment", "shop", "old"), "shop", "new"));
     }
 }

@@ -189,6 +189,7 @@ fn replicas(spec: &CachedServiceSpec, seen: &Seen) -> Replicas {
     let wanted_by_autoscaler = seen
         .autoscaler
         .ours()
+        .filter(|autoscaler| autoscaler.metadata.deletion_timestamp.is_none())
         .map(|autoscaler| autoscaler.status.desired_replicas)
         .filter(|desired| *desired > 0);
     let present = seen.deployment.ours().and_then(|deployment| deployment.spec.replicas);

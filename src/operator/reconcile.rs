@@ -1,7 +1,8 @@
 //! One reconcile of one CachedService. Read this page first.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use super::{
     error::{Class, Error, retry_after},
     observe::{Look, Seen, observe},
     plan::{Invalid, Plan, plan},
-    status::{publish, status},
+    status::{blind, publish, status},
     watched::PROVISIONAL,
 };
 use crate::api::CachedService;
@@ -23,7 +24,9 @@ use crate::api::CachedService;
 pub async fn turn(reference: ObjectRef<CachedService>, context: &Context) {
     let span = tracing::info_span!("reconcile", namespace = reference.namespace, name = reference.name);
     let again = async {
-        match reconcile(&reference, context).await {
+        // One that panics is not to take the others with it.
+        let result = AssertUnwindSafe(reconcile(&reference, context)).catch_unwind().await;
+        match result.unwrap_or(Err(Error::Panic)) {
             Ok(again) => again,
             Err(error) => on_error(&reference, &error, context),
         }
@@ -54,23 +57,34 @@ async fn reconcile(
     let result = Box::pin(steps(&service, context)).await;
     let class = result.as_ref().err().map(|error| error.class().as_str());
     context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
-    let failed = result.as_ref().is_err_and(|error| error.class() != Class::Waiting);
+    let class = result.as_ref().err().map(Error::class);
     context.remember(reference, |memory| {
-        memory.failures = if failed { memory.failures.saturating_add(1) } else { 0 };
+        memory.failed = class.is_some_and(|class| class != Class::Waiting);
+        let transient = class == Some(Class::Transient);
+        memory.transient_failures = if transient { memory.transient_failures.saturating_add(1) } else { 0 };
     });
     result
 }
 
 async fn steps(service: &CachedService, context: &Context) -> Result<Option<Duration>, Error> {
     let reference = ObjectRef::from_obj(service);
-    let attempts = context.remember(&reference, |memory| memory.failures);
-    let look = if attempts == 0 { Look::Watches } else { Look::Names };
-    let (seen, plan, applied) = match converge(service, context, look).await? {
+    let (failed, attempts) =
+        context.remember(&reference, |memory| (memory.failed, memory.transient_failures));
+    let mut converged = converge(service, context, if failed { Look::Names } else { Look::Watches }).await;
+    if let Ok((_, _, Some(applied))) = &converged
+        && applied.found_a_name_taken()
+    {
         // What stands there may be ours without its label: look, and do it again.
-        (_, _, Some(applied)) if applied.found_a_name_taken() => {
-            converge(service, context, Look::Names).await?
+        converged = converge(service, context, Look::Names).await;
+    }
+    let (seen, plan, applied) = match converged {
+        Ok(converged) => converged,
+        Err(unread) => {
+            let before = context.latest_status(service);
+            let status = blind(service, &before, &unread, attempts, Timestamp::now());
+            publish(context, service, &before, status, &[]).await?;
+            return Err(unread);
         }
-        result => result,
     };
     if applied.as_ref().is_some_and(Applied::is_creation) {
         // A second pass hands the replicas over and tells what has become of it, in milliseconds.
@@ -95,7 +109,13 @@ async fn converge(
     // Boxed: the futures of all children together are large, and most reconciles do not need them.
     let applied = Box::pin(apply(context, valid, &seen)).await;
     let changes = applied.changes.iter().cloned();
-    context.remember(&ObjectRef::from_obj(service), |memory| memory.changes.extend(changes));
+    context.remember(&ObjectRef::from_obj(service), |memory| {
+        for change in changes {
+            if !memory.changes.contains(&change) {
+                memory.changes.push(change);
+            }
+        }
+    });
     Ok((seen, plan, Some(applied)))
 }
 
@@ -123,9 +143,9 @@ fn on_error(reference: &ObjectRef<CachedService>, error: &Error, context: &Conte
     }
     if class == Class::Waiting {
         tracing::debug!(%error, "waiting");
-        return None;
+        return retry_after(class, 0);
     }
-    let failures = context.remember(reference, |memory| memory.failures);
+    let failures = context.remember(reference, |memory| memory.transient_failures);
     let retry = retry_after(class, failures);
     tracing::warn!(class = class.as_str(), failures, ?retry, %error, "reconcile failed");
     retry
@@ -137,6 +157,6 @@ fn is_not_leader(error: &Error) -> bool {
         Error::Children(failures) => {
             failures.iter().any(|failure| failure.source_error().is_some_and(is_fenced))
         }
-        Error::Spec(_) => false,
+        Error::Spec(_) | Error::Panic => false,
     }
 }

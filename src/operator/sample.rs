@@ -114,7 +114,7 @@ pub(super) fn applied(seen: &Seen) -> Applied {
     fn object<K>(sighting: &Sighting<K>) -> Option<std::sync::Arc<K>> {
         match sighting {
             Sighting::Ours(object) => Some(object.clone()),
-            Sighting::Absent | Sighting::Foreign { .. } => None,
+            Sighting::Absent | Sighting::Leaving | Sighting::Foreign { .. } => None,
         }
     }
     Applied {

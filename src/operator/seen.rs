@@ -157,6 +157,8 @@ pub enum Sighting<K> {
     Absent,
     /// An object that this CachedService controls.
     Ours(std::sync::Arc<K>),
+    /// An object of an earlier CachedService of the same name, which is being cleared away.
+    Leaving,
     /// An object that somebody else made; it is left alone.
     Foreign {
         /// Who controls it, in words.
@@ -170,7 +172,7 @@ impl<K> Sighting<K> {
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(object) => Some(object),
-            Self::Absent | Self::Foreign { .. } => None,
+            Self::Absent | Self::Leaving | Self::Foreign { .. } => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::{
     apply::Applied,
-    error::{ChildError, Class},
+    error::{ChildError, Class, Error, reason_of},
     observe::Seen,
     plan::{Invalid, Plan, Replicas},
     seen::SeenDeployment,
@@ -52,24 +52,35 @@ pub fn status(
     let refused = refusal(plan, applied, patience);
     let ready = ready(refused.as_ref(), patience, &redis, &application);
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
-    let degraded = degraded(refused.as_ref(), &redis, &application);
+    let shortage = deployment.and_then(|deployment| application::shortage(seen, deployment));
+    let degraded = degraded(refused.as_ref(), &redis, &application, shortage);
 
-    let conditions = [
+    let at =
+        |(type_, verdict), generation| Condition { type_, verdict }.at(generation, &before.conditions, now);
+    let whole = [
         (condition_type::READY, ready),
         (condition_type::PROGRESSING, progressing),
         (condition_type::DEGRADED, degraded),
+    ]
+    .map(|condition| at(condition, generation));
+    let parts = [
         (condition_type::APPLICATION_READY, application),
         (condition_type::REDIS_READY, redis.verdict),
         (condition_type::AUTOSCALING_READY, autoscaling),
     ]
-    .map(|(type_, verdict)| Condition { type_, verdict }.at(generation, &before.conditions, now));
+    .map(|condition| {
+        // Of a spec that was not applied, what runs says nothing.
+        let is_about =
+            if plan.is_ok() { generation } else { generation_of(before, condition.0).or(generation) };
+        at(condition, is_about)
+    });
 
     let counts = deployment.map(|deployment| deployment.status.clone()).unwrap_or_default();
     let desired = deployment.and_then(|deployment| deployment.spec.replicas).unwrap_or_default();
     let ready_pods = counts.ready_replicas.unwrap_or_default();
     CachedServiceStatus {
         observed_generation: generation,
-        conditions: conditions.into(),
+        conditions: whole.into_iter().chain(parts).collect(),
         replicas: counts.replicas.unwrap_or_default(),
         desired_replicas: desired,
         ready_replicas: ready_pods,
@@ -83,6 +94,44 @@ pub fn status(
         address: plan.as_ref().ok().map_or_else(|| before.address.clone(), |plan| Some(address(plan))),
         redis: Some(redis.status),
     }
+}
+
+/// The status where the cluster could not be read: what was known stays, and the failure is told.
+#[must_use]
+pub fn blind(
+    service: &CachedService,
+    before: &CachedServiceStatus,
+    failure: &Error,
+    attempts: u32,
+    now: Timestamp,
+) -> CachedServiceStatus {
+    let generation = service.metadata.generation;
+    let reason = match failure {
+        Error::Read { source, .. } => reason_of(source),
+        _ => "Retrying",
+    };
+    let message = failure.to_string();
+    let passing = failure.class() == Class::Transient && attempts < Patience::END;
+    let mut news = vec![if passing {
+        (condition_type::PROGRESSING, Verdict::yes(reason, message.clone()))
+    } else {
+        (condition_type::PROGRESSING, Verdict::no(reason, message.clone()))
+    }];
+    if !passing {
+        news.push((condition_type::DEGRADED, Verdict::yes(reason, message.clone())));
+        if !was_ready(before, generation) {
+            news.push((condition_type::READY, Verdict::no(reason, message)));
+        }
+    }
+    let mut status = before.clone();
+    for (type_, verdict) in news {
+        let condition = Condition { type_, verdict }.at(generation, &before.conditions, now);
+        match status.conditions.iter_mut().find(|known| known.type_ == type_) {
+            Some(known) => *known = condition,
+            None => status.conditions.push(condition),
+        }
+    }
+    status
 }
 
 fn deployment<'a>(seen: &'a Seen, applied: Option<&'a Applied>) -> Option<&'a SeenDeployment> {
@@ -169,6 +218,11 @@ fn was_ready(before: &CachedServiceStatus, generation: Option<i64>) -> bool {
     })
 }
 
+/// The generation that a condition is about.
+fn generation_of(status: &CachedServiceStatus, type_: &str) -> Option<i64> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)?.observed_generation
+}
+
 fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Patience) -> Option<Refusal> {
     if let Err(invalid) = plan {
         return Some(Refusal {
@@ -235,7 +289,12 @@ fn progressing(refused: Option<&Refusal>, redis: &Verdict, application: &Verdict
     }
 }
 
-fn degraded(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdict) -> Verdict {
+fn degraded(
+    refused: Option<&Refusal>,
+    redis: &redis::Redis,
+    application: &Verdict,
+    shortage: Option<Verdict>,
+) -> Verdict {
     if let Some(refused) = refused.filter(|refused| !refused.passing) {
         return Verdict::yes(refused.reason, refused.message.clone());
     }
@@ -244,5 +303,5 @@ fn degraded(refused: Option<&Refusal>, redis: &redis::Redis, application: &Verdi
             return Verdict::yes(part.reason, part.message.clone());
         }
     }
-    Verdict::no("AllWell", "nothing is wrong".to_owned())
+    shortage.unwrap_or_else(|| Verdict::no("AllWell", "nothing is wrong".to_owned()))
 }

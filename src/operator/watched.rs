@@ -48,8 +48,11 @@ pub struct Watched<K: Child> {
     recent: Mutex<HashMap<ObjectRef<K>, Recent<K>>>,
 }
 
+/// What was written a moment ago.
 struct Recent<K> {
     object: Arc<K>,
+    /// The object was deleted; another of the name is another.
+    deleted: bool,
     since: Instant,
 }
 
@@ -87,6 +90,14 @@ impl<K: Child> Watched<K> {
         let recent = self.recent.lock();
         let recent = recent.get(&key).filter(|recent| recent.since.elapsed() < PROVISIONAL);
         match (stored, recent) {
+            (Some(stored), Some(recent)) if recent.deleted => {
+                if stored.uid() == recent.object.uid() {
+                    Found::Unknown
+                } else {
+                    Found::Known(stored)
+                }
+            }
+            (None, Some(recent)) if recent.deleted => Found::Unknown,
             (Some(stored), Some(recent)) if is_newer(&*recent.object, &*stored) => {
                 Found::Known(recent.object.clone())
             }
@@ -103,9 +114,19 @@ impl<K: Child> Watched<K> {
         let mut recent = self.recent.lock();
         // The watch may be quicker than the answer, and nothing would end the entry then.
         if self.store.get(&key).is_none_or(|stored| is_newer(&*object, &*stored)) {
-            recent.insert(key, Recent { object: object.clone(), since: Instant::now() });
+            recent.insert(key, Recent { object: object.clone(), deleted: false, since: Instant::now() });
         }
         object
+    }
+
+    /// Takes note that the API server has deleted an object.
+    pub fn deleted(&self, object: &Arc<K>) {
+        let key = ObjectRef::from_obj(&**object);
+        let mut recent = self.recent.lock();
+        // The watch may be quicker than the answer, and nothing would end the entry then.
+        if self.store.get(&key).is_some() {
+            recent.insert(key, Recent { object: object.clone(), deleted: true, since: Instant::now() });
+        }
     }
 
     /// Forgets what the watch has caught up with. The store has taken the event in before.
@@ -114,7 +135,11 @@ impl<K: Child> Watched<K> {
         match event {
             watcher::Event::Apply(object) => {
                 let key = ObjectRef::from_obj(object);
-                if recent.get(&key).is_some_and(|recent| !is_newer(&*recent.object, object)) {
+                let is_over = |recent: &Recent<K>| match recent.deleted {
+                    true => recent.object.uid() != object.uid(),
+                    false => !is_newer(&*recent.object, object),
+                };
+                if recent.get(&key).is_some_and(is_over) {
                     recent.remove(&key);
                 }
             }
@@ -128,7 +153,10 @@ impl<K: Child> Watched<K> {
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
             watcher::Event::InitDone => recent.retain(|key, recent| {
                 recent.since.elapsed() < PROVISIONAL
-                    && self.store.get(key).is_none_or(|stored| is_newer(&*recent.object, &*stored))
+                    && self.store.get(key).map_or(!recent.deleted, |stored| match recent.deleted {
+                        true => recent.object.uid() == stored.uid(),
+                        false => is_newer(&*recent.object, &*stored),
+                    })
             }),
         }
     }
@@ -217,6 +245,21 @@ mod tests {
         let (watched, mut writer) = Watched::new();
         show(&watched, &mut writer, &watcher::Event::Apply(object("10", "u")));
         watched.wrote(object("10", "u"));
+        assert!(watched.recent.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_we_deleted_is_gone_before_the_watch_shows_it() {
+        let (watched, mut writer) = Watched::new();
+        show(&watched, &mut writer, &watcher::Event::Apply(object("5", "u")));
+        watched.deleted(&Arc::new(object("5", "u")));
+        assert!(matches!(watched.find("n", "a"), Found::Unknown));
+        // The last change before the deletion may still be on its way.
+        show(&watched, &mut writer, &watcher::Event::Apply(object("6", "u")));
+        assert!(matches!(watched.find("n", "a"), Found::Unknown));
+        show(&watched, &mut writer, &watcher::Event::Delete(object("7", "u")));
+        show(&watched, &mut writer, &watcher::Event::Apply(object("8", "new")));
+        assert_eq!(version(watched.find("n", "a")).as_deref(), Some("8"));
         assert!(watched.recent.lock().is_empty());
     }
 

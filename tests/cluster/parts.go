@@ -137,6 +137,8 @@ func (c *Cluster) controllerManager() part {
 		"--leader-elect=false",
 		"--kube-api-qps=500",
 		"--kube-api-burst=1000",
+		// It makes this folder, by default one of the machine's.
+		"--flex-volume-plugin-dir=" + c.path("volume-plugins"),
 		// Scaling is to be seen in seconds, not in minutes.
 		"--horizontal-pod-autoscaler-sync-period=5s",
 		"--horizontal-pod-autoscaler-cpu-initialization-period=20s",

@@ -148,3 +148,29 @@ fn something(kind: ChildKind) -> Value {
         _ => json!({ "data": {} }),
     }
 }
+
+#[tokio::test]
+async fn what_an_earlier_cached_service_of_the_name_left_is_waited_for() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+    let first = uid(&sandbox.child(DEPLOYMENT, "shop").await);
+    // It stands in the way until somebody lets it go.
+    let held = json!({ "metadata": { "finalizers": ["example.com/held"] } });
+    sandbox.patch(DEPLOYMENT, "shop", held).await;
+    sandbox.delete("shop").await;
+    sandbox.apply("shop", json!({ "image": "example.com/shop:2" })).await;
+
+    let limit = Duration::from_secs(60);
+    let waiting = sandbox.until_condition(limit, "shop", "ApplicationReady", "False", "Waiting").await;
+    assert!(waiting.message.contains("an earlier CachedService of this name"), "{}", waiting.message);
+    let told = sandbox.everything_told("shop").await;
+    assert!(!told.contains("NameTaken"), "{told}");
+    let release = json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": ["example.com/held"] } });
+    sandbox.patch(DEPLOYMENT, "shop", release).await;
+    sandbox.until_condition(limit, "shop", "Ready", "True", "Serving").await;
+    assert_ne!(uid(&sandbox.child(DEPLOYMENT, "shop").await), first);
+}

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     ResourceExt,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -21,6 +21,8 @@ use crate::{
     support::{
         Kubelet, Sandbox,
         child::{AUTOSCALER, CHILDREN, ChildKind, REDIS_SECRET, uid},
+        condition,
+        redis::{Redis, free_port},
         until,
     },
 };
@@ -96,10 +98,54 @@ async fn redis_goes_only_after_the_application_has_left_it() {
     }
     drop(kubelet);
 
+    // All pods are new ones, but one of the old is held on its way out, and theirs does not answer.
+    let held = hold_an_old_pod(&sandbox).await;
     let _kubelet = sandbox.kubelet();
+    until_told(&sandbox, "Unreachable").await;
+    let all_there = async || {
+        for kind in &redis {
+            assert!(sandbox.find(*kind, "shop").await.is_some(), "{kind:?} went while it was in use");
+        }
+    };
+    all_there().await;
+    let theirs = Redis::start(free_port(), "hunter2");
+    let url = format!("redis://default:hunter2@127.0.0.1:{}/0", theirs.port);
+    let secret = Patch::Merge(json!({ "stringData": { "url": url } }));
+    sandbox.api::<Secret>().patch("theirs", &PatchParams::default(), &secret).await.unwrap();
+    until_told(&sandbox, "External").await;
+    all_there().await;
+
+    let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    sandbox.api::<Pod>().patch(&held, &PatchParams::default(), &release).await.unwrap();
     for kind in &redis {
         until_gone(&sandbox, *kind).await;
     }
+}
+
+/// Keeps a pod from going away once it is deleted.
+async fn hold_an_old_pod(sandbox: &Sandbox) -> String {
+    let pods = sandbox.api::<Pod>();
+    let of_app = ListParams::default().labels("app.kubernetes.io/component=app");
+    let pod = pods.list(&of_app).await.unwrap().items.into_iter().find(|pod| {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        !serde_json::to_string(&containers.collect::<Vec<_>>()).unwrap().contains("theirs")
+    });
+    let name = pod.expect("an old pod").name_any();
+    let hold = Patch::Merge(json!({ "metadata": { "finalizers": ["example.com/held"] } }));
+    pods.patch(&name, &PatchParams::default(), &hold).await.unwrap();
+    name
+}
+
+/// Waits until the status tells this of Redis and counts only pods of the newest template.
+async fn until_told(sandbox: &Sandbox, reason: &str) {
+    until(Duration::from_secs(30), async || {
+        let service = sandbox.service("shop").await;
+        let redis = condition(&service, "RedisReady").ok_or("no status")?;
+        let status = service.status.unwrap_or_default();
+        let rolled_out = status.updated_replicas == 2 && status.replicas == 2;
+        if redis.reason == reason && rolled_out { Ok(()) } else { Err(format!("{redis:?} {status:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

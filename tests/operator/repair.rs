@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use cachedservice::api::names::NAME_LABEL;
+use futures::StreamExt;
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
+    core::DynamicObject,
+    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
 
@@ -184,4 +187,48 @@ async fn a_child_whose_owner_was_taken_off_is_left_alone() {
     services.delete("shop", &DeleteParams::default()).await.unwrap();
     sandbox.until_condition(limit, "shop", "Degraded", "False", "AllWell").await;
     assert_ne!(uid(&sandbox.child(SERVICE, "shop").await), uid(&orphan));
+}
+
+#[tokio::test]
+async fn who_changes_a_child_again_and_again_is_told_of_and_not_outrun() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let mark = sandbox.audit_mark().await;
+    let rival = tokio::spawn(change_whenever_it_is_right(sandbox.children(SERVICE)));
+    let told =
+        sandbox.until_condition(Duration::from_secs(20), "shop", "Degraded", "True", "Contested").await;
+    assert!(told.message.starts_with("Service shop was set back 10 times within a minute"), "{told:?}");
+    // It stays so for some renewals of the lease.
+    sandbox.until_renewed(mark, &installation.user, 8).await;
+    let writes = sandbox.writes_since(mark, &installation.user).await;
+    let corrections = writes.iter().filter(|write| write.uri.contains("/services/shop?")).count();
+    // The creation was the first.
+    assert_eq!(corrections, 9, "{writes:#?}");
+
+    rival.abort();
+    sandbox.until_condition(Duration::from_secs(90), "shop", "Degraded", "False", "AllWell").await;
+    let service = sandbox.child(SERVICE, "shop").await;
+    assert_ne!(service.labels().get("app.kubernetes.io/managed-by").map(String::as_str), Some("rival"));
+}
+
+/// Sets a label of ours to something else each time that it is right.
+async fn change_whenever_it_is_right(services: Api<DynamicObject>) {
+    let parameters = PatchParams { field_manager: Some("rival".to_owned()), ..PatchParams::default() };
+    let change =
+        Patch::Merge(json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "rival" } } }));
+    let mut events =
+        std::pin::pin!(watcher::watcher(services.clone(), watcher::Config::default()).applied_objects());
+    while let Some(event) = events.next().await {
+        let Ok(service) = event else { continue };
+        let is_right =
+            service.labels().get("app.kubernetes.io/managed-by").map(String::as_str) != Some("rival");
+        if is_right && service.name_any() == "shop" {
+            services.patch("shop", &parameters, &change).await.unwrap();
+        }
+    }
 }

@@ -40,19 +40,10 @@ fn spec() -> Value {
 async fn a_right_that_is_missing_is_told_and_healed_by_granting_it() {
     let sandbox = sandbox().await;
     let installation = sandbox.install().await;
-    let roles = sandbox.api::<Role>();
-    let full = roles.get("cachedservice-operator").await.unwrap();
-    let mut less = full.clone();
-    for rule in less.rules.iter_mut().flatten() {
-        if rule.resources.iter().flatten().any(|resource| resource == "horizontalpodautoscalers") {
-            rule.verbs.retain(|verb| verb != "create");
-        }
-    }
     let _operator = installation.start("only");
     let _kubelet = sandbox.kubelet();
     bystander(&sandbox).await;
-    less.metadata.managed_fields = None;
-    roles.replace("cachedservice-operator", &PostParams::default(), &less).await.unwrap();
+    let full = without(&sandbox, "horizontalpodautoscalers", "create").await;
 
     sandbox.apply("shop", spec()).await;
     let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Forbidden").await;
@@ -64,9 +55,79 @@ async fn a_right_that_is_missing_is_told_and_healed_by_granting_it() {
     sandbox.until_condition(SOON, "shop", "Ready", "False", "Forbidden").await;
     assert_goes_on(&sandbox).await;
 
-    let rules = Patch::Merge(json!({ "rules": full.rules }));
-    roles.patch("cachedservice-operator", &PatchParams::default(), &rules).await.unwrap();
+    grant(&sandbox, &full).await;
     healed(&sandbox).await;
+}
+
+#[tokio::test]
+async fn what_the_operator_may_not_read_is_told_and_healed_by_granting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let full = without(&sandbox, "services", "get").await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    bystander(&sandbox).await;
+    // Of nobody, and without our label: the operator has to look at it to know.
+    let in_the_way = json!({
+        "metadata": { "name": "shop" }, "spec": { "ports": [{ "port": 1 }], "clusterIP": "None" },
+    });
+    let services = sandbox.api::<Service>();
+    services.create(&PostParams::default(), &serde_json::from_value(in_the_way).unwrap()).await.unwrap();
+
+    sandbox.apply("shop", spec()).await;
+    let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Forbidden").await;
+    let words = r#"read Service shop: services "shop" is forbidden: User "#;
+    assert!(degraded.message.contains(words), "{}", degraded.message);
+    assert_goes_on(&sandbox).await;
+
+    services.delete("shop", &DeleteParams::default()).await.unwrap();
+    grant(&sandbox, &full).await;
+    healed(&sandbox).await;
+}
+
+#[tokio::test]
+async fn while_the_autoscaler_cannot_be_taken_away_the_number_stays_its_own() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let full = without(&sandbox, "horizontalpodautoscalers", "delete").await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", spec()).await;
+    sandbox.until_ready("shop").await;
+
+    let mut fixed = spec();
+    fixed["autoscaling"] = json!({ "enabled": false });
+    fixed["replicas"] = json!(5);
+    sandbox.apply("shop", fixed).await;
+    sandbox.until_condition(SOON, "shop", "AutoscalingReady", "False", "Forbidden").await;
+    sandbox.until_condition(SOON, "shop", "ApplicationReady", "False", "Waiting").await;
+    let deployment = sandbox.child(DEPLOYMENT, "shop").await;
+    assert_eq!(deployment.data["spec"]["replicas"], 2);
+
+    grant(&sandbox, &full).await;
+    healed(&sandbox).await;
+    assert_eq!(sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["replicas"], 5);
+}
+
+/// Takes a verb on a kind away from the operator; returns the Role as it was.
+async fn without(sandbox: &Sandbox, resource: &str, verb: &str) -> Role {
+    let roles = sandbox.api::<Role>();
+    let full = roles.get("cachedservice-operator").await.unwrap();
+    let mut less = full.clone();
+    for rule in less.rules.iter_mut().flatten() {
+        if rule.resources.iter().flatten().any(|present| present == resource) {
+            rule.verbs.retain(|present| present != verb);
+        }
+    }
+    less.metadata.managed_fields = None;
+    roles.replace("cachedservice-operator", &PostParams::default(), &less).await.unwrap();
+    full
+}
+
+async fn grant(sandbox: &Sandbox, role: &Role) {
+    let rules = Patch::Merge(json!({ "rules": role.rules }));
+    let roles = sandbox.api::<Role>();
+    roles.patch("cachedservice-operator", &PatchParams::default(), &rules).await.unwrap();
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use crate::{
     operator::{digest::digest, error::ChildError},
 };
 
-/// A child as it goes to the API server.
-#[derive(Clone, Debug)]
+/// A child as it goes to the API server. Without `Debug`, as it may hold a password.
+#[derive(Clone)]
 pub(super) struct Desired {
     pub(super) kind: &'static str,
     pub(super) name: String,
@@ -61,6 +61,19 @@ impl Desired {
 
     pub(super) fn foreign(&self, owner: &str) -> ChildError {
         ChildError::Foreign { kind: self.kind, name: self.name.clone(), owner: owner.to_owned() }
+    }
+
+    pub(super) fn leaving(&self) -> ChildError {
+        ChildError::Waiting {
+            kind: self.kind,
+            name: self.name.clone(),
+            what: "the garbage collector, which clears away that of an earlier CachedService of this name"
+                .to_owned(),
+        }
+    }
+
+    pub(super) fn contested(&self) -> ChildError {
+        ChildError::Contested { kind: self.kind, name: self.name.clone() }
     }
 
     pub(super) fn taken(&self) -> ChildError {

@@ -84,10 +84,13 @@ impl Writer<'_> {
             scale.value["metadata"]["resourceVersion"] = json!(live.metadata.resource_version);
         }
         self.write(watched, &scale, SCALE_FIELD_MANAGER, force, Act::Configured).await?;
+        // Nobody is to read of the steps: they are part of the creation, or of one change.
+        self.changes.truncate(written);
         let without_replicas = desired.for_live(&live.metadata);
         let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, Act::Configured).await?;
-        // Nobody is to read of the steps: they are part of the creation, or of one change.
-        self.changes.truncate(if creation_goes_on { written } else { written + 1 });
+        if creation_goes_on {
+            self.changes.truncate(written);
+        }
         tracing::info!(
             deployment = desired.name,
             replicas,

@@ -13,6 +13,7 @@ use crate::{
         observe::Seen,
         plan::{Invalid, Plan, Replicas},
         seen::SeenDeployment,
+        trouble::Trouble,
     },
 };
 
@@ -49,12 +50,7 @@ pub(super) fn verdict(
         );
     }
     let updated = updated_available(status);
-    // A pod of an earlier template may be what was mended just now.
-    let is_present = |template: Option<&str>| template.is_none() || template == deployment.template();
-    let trouble = seen
-        .troubles
-        .iter()
-        .find(|trouble| trouble.component == APP && is_present(trouble.template.as_deref()));
+    let trouble = trouble(seen, deployment);
     let progress = condition(status, "Progressing");
     if let Some(stalled) =
         progress.filter(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded"))
@@ -73,16 +69,14 @@ pub(super) fn verdict(
         );
     }
     let count = format!("{updated} of {least} updated pods available");
-    if let Some(failure) =
-        condition(status, "ReplicaFailure").filter(|condition| condition.status.as_deref() == Some("True"))
-    {
-        let words = failure.message.clone().unwrap_or_default();
-        return Verdict::no("FailedCreate", format!("{count}; {words}"));
+    if let Some((reason, words)) = hindrance(seen, deployment) {
+        return Verdict::no(reason, format!("{count}; {words}"));
     }
-    if let Some(trouble) = trouble {
+    if progress.is_some_and(|condition| condition.reason.as_deref() == Some("DeploymentPaused")) {
+        let name = deployment.metadata.name.clone().unwrap_or_default();
         return Verdict::no(
-            known_reason(&trouble.reason).unwrap_or("PodsNotRunning"),
-            format!("{count}; {}", trouble.message),
+            "Paused",
+            format!("{count}; somebody paused the Deployment: kubectl rollout resume deployment {name}"),
         );
     }
     if wanted < least {
@@ -101,6 +95,31 @@ pub(super) fn verdict(
         );
     }
     Verdict::not_yet("RollingOut", count)
+}
+
+/// What keeps pods from running that are wanted beyond those the service needs to be ready.
+pub(super) fn shortage(seen: &Seen, deployment: &SeenDeployment) -> Option<Verdict> {
+    let wanted = deployment.spec.replicas.unwrap_or(1);
+    let available = deployment.status.available_replicas.unwrap_or_default();
+    let (reason, words) = hindrance(seen, deployment).filter(|_| available < wanted)?;
+    Some(Verdict::yes(reason, format!("{available} of {wanted} pods available; {words}")))
+}
+
+/// What keeps pods of the present template from running, and why in the words of Kubernetes.
+fn hindrance(seen: &Seen, deployment: &SeenDeployment) -> Option<(&'static str, String)> {
+    let refused = condition(&deployment.status, "ReplicaFailure")
+        .filter(|condition| condition.status.as_deref() == Some("True"));
+    if let Some(refused) = refused {
+        return Some(("FailedCreate", refused.message.clone().unwrap_or_default()));
+    }
+    let trouble = trouble(seen, deployment)?;
+    Some((known_reason(&trouble.reason).unwrap_or("PodsNotRunning"), trouble.message.clone()))
+}
+
+fn trouble<'a>(seen: &'a Seen, deployment: &SeenDeployment) -> Option<&'a Trouble> {
+    // A pod of an earlier template may be what was mended just now.
+    let is_present = |template: Option<&str>| template.is_none() || template == deployment.template();
+    seen.troubles.iter().find(|trouble| trouble.component == APP && is_present(trouble.template.as_deref()))
 }
 
 fn at_zero(plan: &Result<Plan, Invalid>, deployment: &SeenDeployment) -> Verdict {

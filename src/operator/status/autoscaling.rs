@@ -63,7 +63,9 @@ pub(super) fn cpu(plan: &Result<Plan, Invalid>, seen: &Seen, applied: Option<&Ap
     let Replicas::Autoscaled { autoscaling, .. } = &plan.as_ref().ok()?.replicas else { return None };
     let target = autoscaling.target_cpu_utilization;
     let utilization = autoscaler(seen, applied).and_then(|autoscaler| utilization(&autoscaler.status));
-    Some(utilization.map_or_else(|| format!("?/{target}%"), |cpu| format!("{}%/{target}%", rounded(cpu))))
+    let before = seen.status.cpu.as_deref();
+    let figure = utilization.map_or_else(|| "?".to_owned(), |cpu| format!("{}%", steadied(cpu, before)));
+    Some(format!("{figure}/{target}%"))
 }
 
 fn autoscaler<'a>(seen: &'a Seen, applied: Option<&'a Applied>) -> Option<&'a SeenAutoscaler> {
@@ -83,9 +85,12 @@ fn utilization(status: &HorizontalPodAutoscalerStatus) -> Option<i32> {
         .and_then(|metric| metric.current.average_utilization)
 }
 
-/// To 5 points: a figure that trembles is not worth a write.
-fn rounded(percent: i32) -> i32 {
-    percent.max(0).saturating_add(2) / 5 * 5
+/// To 5 points, and what was told `before` as long as it is not more than 4 points off: a
+/// figure that trembles is not worth a write, not even on the edge between two of them.
+fn steadied(percent: i32, before: Option<&str>) -> i32 {
+    let told = before.and_then(|figure| figure.split_once('%')?.0.parse::<i32>().ok());
+    told.filter(|told| percent.abs_diff(*told) <= 4)
+        .unwrap_or_else(|| percent.max(0).saturating_add(2) / 5 * 5)
 }
 
 fn condition<'a>(

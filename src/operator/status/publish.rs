@@ -1,6 +1,6 @@
 //! The one write of the status, and the Events that go with it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kube::{
     Api, Resource, ResourceExt,
@@ -17,7 +17,7 @@ use crate::{
     api::{CachedService, CachedServiceStatus, condition_type, names::STATUS_FIELD_MANAGER},
     operator::{
         apply::{Act, Change},
-        context::{Context, FIGURES_PERIOD},
+        context::{Context, FIGURES_PERIOD, Written},
         error::Error,
     },
 };
@@ -70,13 +70,10 @@ async fn write(
     // Before it is sent: the watch may show it before the answer is here.
     context.remember(&reference, |memory| memory.told = Some(status.clone()));
     match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(mut written) => {
-            // Only its status is read again; the rest can be large.
-            written.metadata.managed_fields = None;
-            written.metadata.annotations = None;
+        Ok(answer) => {
             context.remember(&reference, |memory| {
                 memory.figures_written = Some(Instant::now());
-                memory.status = Some((Instant::now(), Arc::new(written)));
+                memory.written = Some(Written::now(answer));
             });
             Ok(None)
         }

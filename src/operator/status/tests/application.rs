@@ -125,7 +125,38 @@ fn a_reason_that_is_not_known_gets_a_general_one() {
 
 #[test]
 fn a_pod_too_many_in_trouble_does_not_take_ready_away() {
-    Situation::all_well().trouble("app", "CrashLoopBackOff", "words").shows(TYPE, "True Available");
+    let situation = Situation::all_well().trouble("app", "CrashLoopBackOff", "words");
+    situation.shows(TYPE, "True Available");
+    // As many as are wanted are available.
+    situation.shows(condition_type::DEGRADED, "False AllWell");
+}
+
+#[test]
+fn pods_that_the_autoscaler_wants_and_cannot_get_are_a_degradation_of_a_service_that_is_ready() {
+    let mut status = pods(2);
+    status["conditions"].as_array_mut().unwrap().push(json!({
+        "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "pods \"shop-9\" is forbidden: exceeded quota: small",
+    }));
+    let situation = Situation::all_well().deployment(8, &status);
+    situation.shows(condition_type::READY, "True Serving");
+    let message = situation.shows(condition_type::DEGRADED, "True FailedCreate");
+    assert_eq!(message, "2 of 8 pods available; pods \"shop-9\" is forbidden: exceeded quota: small");
+
+    let full =
+        Situation::all_well().deployment(8, &pods(2)).trouble("app", "Unschedulable", "no node has room");
+    full.shows(condition_type::READY, "True Serving");
+    full.shows(condition_type::DEGRADED, "True Unschedulable");
+}
+
+#[test]
+fn a_paused_rollout_says_how_to_resume_it() {
+    let paused = json!({
+        "replicas": 2, "updatedReplicas": 0, "availableReplicas": 2,
+        "conditions": [{ "type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused" }],
+    });
+    let message = Situation::all_well().deployment(2, &paused).shows(TYPE, "False Paused");
+    assert!(message.contains("kubectl rollout resume deployment shop"), "{message}");
 }
 
 #[test]

@@ -103,3 +103,16 @@ fn memory_figures_are_not_taken_for_cpu() {
     both["currentMetrics"].as_array_mut().unwrap().insert(0, memory);
     assert_eq!(Situation::all_well().autoscaler(&both).status().cpu.as_deref(), Some("40%/70%"));
 }
+
+#[test]
+fn a_figure_on_the_edge_between_two_is_not_told_again_and_again() {
+    let told = |cpu, before: Situation| {
+        let situation = Situation::all_well().autoscaler(&following(cpu)).after(before.status());
+        situation.status().cpu.unwrap()
+    };
+    let at = |cpu| Situation::all_well().autoscaler(&following(cpu));
+    assert_eq!(told(3, at(2)), "0%/70%");
+    assert_eq!(told(2, at(3)), "5%/70%");
+    assert_eq!(told(9, at(3)), "5%/70%");
+    assert_eq!(told(10, at(3)), "10%/70%");
+}

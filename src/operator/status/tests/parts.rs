@@ -152,3 +152,38 @@ fn a_bug_is_told() {
     });
     situation.shows(DEGRADED, "True OperatorBug");
 }
+
+#[test]
+fn of_a_spec_that_was_not_applied_the_parts_keep_the_generation_that_they_are_about() {
+    let before = Situation::all_well().status();
+    let status = Situation::all_well()
+        .spec(json!({ "progressDeadline": "soon" }))
+        .after(before)
+        .status_in_generation(4);
+    let about = |type_| condition(&status, type_).observed_generation;
+    assert_eq!(about(READY), Some(4));
+    assert_eq!(about(condition_type::APPLICATION_READY), Some(3));
+    assert_eq!(about(condition_type::REDIS_READY), Some(3));
+    assert_eq!(about(condition_type::AUTOSCALING_READY), Some(3));
+}
+
+#[test]
+fn what_could_not_be_read_is_told_and_takes_nothing_away() {
+    let before = Situation::all_well().status();
+    let look = |code: u16, attempts| {
+        let answer =
+            kube::core::Status { code, message: "words".to_owned(), ..kube::core::Status::default() };
+        let source = kube::Error::Api(Box::new(answer));
+        let failure = Error::Read { what: "Service shop".to_owned(), source };
+        let status = blind(&service(json!({})), &before, &failure, attempts, time("2026-01-01T00:00:00Z"));
+        let shown = |type_| {
+            let condition = condition(&status, type_);
+            format!("{} {}", condition.status, condition.reason)
+        };
+        assert_eq!(status.replicas, before.replicas);
+        [shown(READY), shown(DEGRADED), shown(PROGRESSING)]
+    };
+    assert_eq!(look(403, 0), ["True Serving", "True Forbidden", "False Forbidden"]);
+    assert_eq!(look(503, 0), ["True Serving", "False AllWell", "True Retrying"]);
+    assert_eq!(look(503, 3), ["True Serving", "True Retrying", "False Retrying"]);
+}
