@@ -145,7 +145,7 @@ func downAll() error {
 	}
 	var failed []error
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), soakPrefix) {
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), soakPrefix) {
 			failed = append(failed, downAllIn(filepath.Join(root, entry.Name())))
 		}
 	}

@@ -103,11 +103,14 @@ func TestDownOfAllFindsWhatASoakTestLeft(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a cluster is taken away by root")
 	}
-	c := newTestCluster(t, ControlPlane)
+	t.Setenv("CACHEDSERVICE_STATE", filepath.Join(t.TempDir(), "clusters"))
 	root := stateRoot()
+	// Its lock has a name as the folder of a soak test.
+	own := &Cluster{Name: "soak", Mode: ControlPlane, Dir: filepath.Join(root, "soak")}
+	write(t, lockPath(own.Name), "")
 	t.Setenv("CACHEDSERVICE_STATE", filepath.Join(root, soakPrefix+"123"))
 	left := &Cluster{Name: "soak", Mode: ControlPlane, Dir: filepath.Join(stateRoot(), "soak")}
-	if err := errors.Join(c.save(), left.save()); err != nil {
+	if err := errors.Join(own.save(), left.save()); err != nil {
 		t.Fatal(err)
 	}
 	init := startLogged(t, left)
