@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -163,7 +165,7 @@ func newCluster(name string, mode Mode) (*Cluster, error) {
 		taken = slices.AppendSeq(taken, maps.Values(other.Ports))
 	}
 	c.Address = "127.0.0.1"
-	c.Ports, err = freePorts(c.Address, names, taken)
+	c.Ports, err = freePorts(c.Address, names, taken, c.Dir)
 	return c, err
 }
 
@@ -204,10 +206,17 @@ func slotTaken(others []*Cluster, slot int) bool {
 // freePorts finds a port for each name. They lie below the range from which
 // the kernel numbers outgoing connections: a client that retries a port in
 // that range while its server restarts may be given the very port it calls,
-// connect to itself, and keep the server out.
-func freePorts(address string, names []string, taken []int) (map[string]int, error) {
+// connect to itself, and keep the server out. The search begins at a place that
+// follows from the cluster's folder: those in other folders choose at the same
+// time, or have parts that are down, and their ports look free.
+func freePorts(address string, names []string, taken []int, folder string) (map[string]int, error) {
+	const first, count = 21000, 9000
+	hash := fnv.New32a()
+	_, _ = io.WriteString(hash, folder)
+	begin := int(hash.Sum32() % count)
 	ports := map[string]int{}
-	for port := 21000; port < 30000 && len(ports) < len(names); port++ {
+	for i := 0; i < count && len(ports) < len(names); i++ {
+		port := first + (begin+i)%count
 		if slices.Contains(taken, port) {
 			continue
 		}
@@ -219,7 +228,7 @@ func freePorts(address string, names []string, taken []int) (map[string]int, err
 		ports[names[len(ports)]] = port
 	}
 	if len(ports) < len(names) {
-		return nil, fmt.Errorf("no %d free ports between 21000 and 30000 on %s", len(names), address)
+		return nil, fmt.Errorf("no %d free ports between %d and %d on %s: stop what listens there", len(names), first, first+count, address)
 	}
 	return ports, nil
 }

@@ -51,7 +51,7 @@ func TestNoTwoNetworksShareAnAddress(t *testing.T) {
 }
 
 func TestPortsOfOtherClustersAndPortsInUseAreNotChosen(t *testing.T) {
-	first, err := freePorts("127.0.0.1", []string{"a", "b"}, nil)
+	first, err := freePorts("127.0.0.1", []string{"a", "b"}, nil, "folder")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +60,31 @@ func TestPortsOfOtherClustersAndPortsInUseAreNotChosen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	second, err := freePorts("127.0.0.1", []string{"a"}, []int{first["b"]})
+	second, err := freePorts("127.0.0.1", []string{"a"}, []int{first["b"]}, "folder")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if second["a"] == first["a"] || second["a"] == first["b"] {
 		t.Errorf("chose %d, while %d is in use and %d belongs to another", second["a"], first["a"], first["b"])
+	}
+}
+
+// Of a cluster that is kept in another folder, nothing tells which ports it
+// has while its parts are down.
+func TestClustersOfDifferentFoldersChooseDifferentPorts(t *testing.T) {
+	ports := map[int]string{}
+	for _, folder := range []string{"one", "two"} {
+		t.Setenv("CACHEDSERVICE_STATE", filepath.Join("/nowhere", folder))
+		c, err := newCluster("test", Scale)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, port := range c.Ports {
+			if other := ports[port]; other != "" {
+				t.Errorf("%s chose %d for %s, which is %s", folder, port, name, other)
+			}
+			ports[port] = name + " of " + folder
+		}
 	}
 }
 
