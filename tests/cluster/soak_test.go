@@ -33,9 +33,9 @@ var seed = flag.Uint64("seed", 1, "picks the moments at which `up` is killed")
 // soak is a folder of clusters of its own, beside those in use.
 type soak struct {
 	*testing.T
-	state  string
-	links  map[string]bool // cables that its clusters had, and cgroups of that name
-	before machine
+	state    string
+	networks map[network]bool // those that its clusters had
+	before   machine
 }
 
 func newSoak(t *testing.T) *soak {
@@ -53,7 +53,7 @@ func newSoak(t *testing.T) *soak {
 	}
 	t.Setenv("CACHEDSERVICE_STATE", state)
 	t.Setenv("CLUSTER_NAME", soakName)
-	s := &soak{T: t, state: state, links: map[string]bool{}}
+	s := &soak{T: t, state: state, networks: map[network]bool{}}
 	s.before = s.observe()
 	t.Cleanup(func() {
 		s.cluster("down", "--all")
@@ -93,7 +93,7 @@ func (s *soak) down() {
 	s.Helper()
 	// `up` may have been killed before there was any.
 	if c, err := load(soakName); err == nil && c.Mode == Full {
-		s.links[c.Net().link] = true
+		s.networks[c.Net()] = true
 	}
 	began := time.Now()
 	s.cluster("down")
@@ -121,8 +121,9 @@ type machine map[string]string
 func (s *soak) observe() machine {
 	s.Helper()
 	ours := []string{s.state}
-	for link := range s.links {
-		ours = append(ours, "/"+link)
+	networks := s.ownNetworks()
+	for _, n := range networks {
+		ours = append(ours, n.cgroup())
 	}
 	read := func(path string) string {
 		data, _ := os.ReadFile(path)
@@ -156,9 +157,9 @@ func (s *soak) observe() machine {
 	seen["mounts"] = strings.Join(mounts, "\n")
 	seen["cgroups"] = strings.Join(cgroups, "\n")
 	seen["cables"] = ""
-	for link := range s.links {
-		if _, err := net.InterfaceByName(link); err == nil {
-			seen["cables"] += link + " "
+	for _, n := range networks {
+		if n.connected() {
+			seen["cables"] += n.link + " "
 		}
 	}
 	seen["firewall rules"] = firewallRules()
@@ -174,6 +175,18 @@ func (s *soak) observe() machine {
 		seen["folder "+dir] = fmt.Sprint(err == nil)
 	}
 	return seen
+}
+
+// ownNetworks leaves out those that another cluster, which is none of this
+// test's, has taken since.
+func (s *soak) ownNetworks() []network {
+	var own []network
+	for n := range s.networks {
+		if owner := n.owner(); owner == "" || strings.HasPrefix(owner, s.state+"/") {
+			own = append(own, n)
+		}
+	}
+	return own
 }
 
 func contains(text string, any []string) bool {
