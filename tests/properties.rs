@@ -3,12 +3,12 @@
 
 mod pure;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use cachedservice::{
     api::{
         CachedService, Resources,
-        names::{APP_CONTAINER, APP_PORT_NAME, NAME_LABEL},
+        names::{APP_CONTAINER, APP_PORT_NAME, NAME_LABEL, TEMPLATE_ANNOTATION},
     },
     operator::{
         apply::Applied,
@@ -16,7 +16,7 @@ use cachedservice::{
         external::ExternalState,
         observe::Seen,
         plan::{Plan, RedisPlan, Replicas, plan},
-        seen::{SeenAutoscaler, SeenDeployment, SeenStatefulSet, Sighting},
+        seen::Sighting,
         status::status,
         trouble::Trouble,
     },
@@ -61,7 +61,10 @@ fn sightings() -> impl Strategy<Value = Seen> {
     let deployment = (vec(count(), 5), word(), 0..4_i64, ".*").prop_map(|(counts, word, generation, text)| {
         let reasons = ["ProgressDeadlineExceeded", "NewReplicaSetAvailable", "ReplicaSetUpdated", &text];
         json!({
-            "spec": { "replicas": counts[0] },
+            "spec": {
+                "replicas": counts[0],
+                "template": { "metadata": { "annotations": { TEMPLATE_ANNOTATION: "a" } } },
+            },
             "status": {
                 "observedGeneration": generation, "replicas": counts[1], "updatedReplicas": counts[2],
                 "readyReplicas": counts[3], "availableReplicas": counts[4],
@@ -90,37 +93,57 @@ fn sightings() -> impl Strategy<Value = Seen> {
     let external = prop_oneof![
         Just(None),
         Just(Some(ExternalState::Unknown)),
+        ("[a-f]{16}", ".*", ".{0,3000}").prop_map(|(revision, endpoint, message)| {
+            Some(ExternalState::Unreachable { revision, endpoint, message })
+        }),
         ".*".prop_map(|message| Some(ExternalState::NoUrl { reason: "SecretMissing", message })),
         "[a-f]{16}".prop_map(|revision| Some(ExternalState::Connecting { revision })),
         ("[a-f]{16}", ".*")
             .prop_map(|(revision, endpoint)| Some(ExternalState::Answered { revision, endpoint })),
     ];
     let troubles = vec(
-        (select(vec!["app", "redis", "other"]), ".*", ".{0,3000}").prop_map(
-            |(component, reason, message)| Trouble {
+        (select(vec!["app", "redis", "other"]), proptest::option::of("[ab]"), ".*", ".{0,3000}").prop_map(
+            |(component, template, reason, message)| Trouble {
                 component: component.to_owned(),
-                template: None,
+                template,
                 reason,
                 message,
             },
         ),
         0..3,
     );
-    let some = |strategy| proptest::option::weighted(0.8, strategy);
-    (some(deployment.boxed()), some(set.boxed()), some(autoscaler.boxed()), external, troubles).prop_map(
-        |(deployment, set, autoscaler, external, troubles)| Seen {
-            deployment: deployment
-                .map_or(Sighting::Absent, |fields| object::<SeenDeployment>("Deployment", &fields)),
-            stateful_set: set
-                .map_or(Sighting::Absent, |fields| object::<SeenStatefulSet>("StatefulSet", &fields)),
-            autoscaler: autoscaler.map_or(Sighting::Absent, |fields| {
-                object::<SeenAutoscaler>("HorizontalPodAutoscaler", &fields)
-            }),
+    let refusal = proptest::option::of(".{0,3000}");
+    (
+        at_a_name("Deployment", deployment),
+        at_a_name("StatefulSet", set),
+        at_a_name("HorizontalPodAutoscaler", autoscaler),
+        external,
+        troubles,
+        refusal,
+    )
+        .prop_map(|(deployment, stateful_set, autoscaler, external, troubles, redis_refusal)| Seen {
+            deployment,
+            stateful_set,
+            autoscaler,
             external,
             troubles,
+            redis_refusal,
             ..pure::nothing()
-        },
-    )
+        })
+}
+
+/// What stands at the name of a child: mostly ours, with these fields.
+fn at_a_name<K: DeserializeOwned + Clone + Debug + 'static>(
+    kind: &'static str,
+    fields: impl Strategy<Value = Value> + 'static,
+) -> BoxedStrategy<Sighting<K>> {
+    prop_oneof![
+        7 => fields.prop_map(move |fields| object::<K>(kind, &fields)),
+        1 => Just(Sighting::Absent),
+        1 => Just(Sighting::Leaving),
+        1 => ".*".prop_map(|owner| Sighting::Foreign { owner }),
+    ]
+    .boxed()
 }
 
 proptest! {
@@ -162,15 +185,26 @@ proptest! {
     }
 
     #[test]
-    fn every_situation_has_a_status(service in services(), seen in sightings(), attempts in 0..9_u32) {
-        let plan = plan(&service, &seen, &pure::defaults());
-        let applied = plan.is_ok().then(|| applied(&seen));
+    fn every_situation_has_a_status(
+        earlier in (services(), sightings()), service in services(), seen in sightings(), attempts in 0..9_u32,
+    ) {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let status = status(&service, &seen, &plan, applied.as_ref(), attempts, now);
+        let told = |service: &CachedService, seen: &Seen| {
+            let plan = plan(service, seen, &pure::defaults());
+            let applied = plan.is_ok().then(|| applied(seen));
+            (status(service, seen, &plan, applied.as_ref(), attempts, now), plan)
+        };
+        let (mut before, mut seen) = (earlier.0, seen);
+        before.metadata.generation = Some(2);
+        seen.status = told(&before, &earlier.1).0;
+        let (status, plan) = told(&service, &seen);
         prop_assert_eq!(status.observed_generation, Some(3));
         prop_assert_eq!(status.conditions.len(), 6);
         for condition in &status.conditions {
-            prop_assert_eq!(condition.observed_generation, Some(3));
+            // Of a spec that was not applied, a part tells of an earlier one.
+            let is_part = condition.type_.ends_with("Ready") && condition.type_ != "Ready";
+            let is_about = if plan.is_err() && is_part { Some(2) } else { Some(3) };
+            prop_assert_eq!(condition.observed_generation, is_about, "{:?}", condition);
             prop_assert!(["True", "False"].contains(&condition.status.as_str()));
             prop_assert!(condition.reason.chars().all(|c| c.is_ascii_alphanumeric()), "{:?}", condition);
             prop_assert!(!condition.reason.is_empty() && condition.message.len() < 1100, "{:?}", condition);

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::{demo, sandbox, support::Sandbox};
+use crate::{
+    demo, sandbox,
+    support::{Sandbox, until},
+};
 
+/// From the first report until it stands in the status.
+const SOON: Duration = Duration::from_secs(5);
+/// Until it is reported; not the operator's matter.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -17,7 +23,8 @@ async fn an_image_that_does_not_exist_is_told_and_mended() {
     broken["image"] = json!("localhost:1/no-such-image:1");
     sandbox.apply("shop", broken).await;
     sandbox.apply("other", demo()).await;
-    let told = sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "ImagePullFailed").await;
+    until_reported(&sandbox, "ErrImagePull").await;
+    let told = sandbox.until_condition(SOON, "shop", "Ready", "False", "ImagePullFailed").await;
     assert!(told.message.contains("localhost:1/no-such-image:1"), "{}", told.message);
     sandbox.until_ready("other").await;
     sandbox.apply("shop", demo()).await;
@@ -30,7 +37,8 @@ async fn a_redis_image_that_does_not_exist_is_told_and_mended() {
     let mut broken = demo();
     broken["redis"] = json!({ "image": "localhost:1/no-such-redis:1" });
     sandbox.apply("shop", broken).await;
-    sandbox.until_condition(TOLD_WITHIN, "shop", "RedisReady", "False", "ImagePullFailed").await;
+    until_reported(&sandbox, "ErrImagePull").await;
+    sandbox.until_condition(SOON, "shop", "RedisReady", "False", "ImagePullFailed").await;
     // A StatefulSet does not replace a pod that never got ready, unless it may.
     sandbox.apply("shop", demo()).await;
     sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
@@ -42,8 +50,8 @@ async fn a_missing_secret_is_told_and_mended() {
     let mut spec = demo();
     spec["envFrom"] = json!([{ "secretRef": { "name": "payment-keys" } }]);
     sandbox.apply("shop", spec).await;
-    let told =
-        sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "CreateContainerConfigError").await;
+    until_reported(&sandbox, "CreateContainerConfigError").await;
+    let told = sandbox.until_condition(SOON, "shop", "Ready", "False", "CreateContainerConfigError").await;
     assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
     let secret = Secret {
         metadata: ObjectMeta { name: Some("payment-keys".to_owned()), ..ObjectMeta::default() },
@@ -79,6 +87,16 @@ async fn a_redis_that_dies_degrades_and_does_not_take_ready_away() {
     assert!(degraded.message.contains("unschedulable"), "{}", degraded.message);
     assert_eq!(ready.status, "True");
     sandbox.until_condition(Duration::from_secs(60), "shop", "RedisReady", "True", "Available").await;
+}
+
+/// Waits until the kubelet has reported of a pod that its container waits for this reason.
+async fn until_reported(sandbox: &Sandbox, reason: &str) {
+    until(TOLD_WITHIN, async || {
+        let pods = sandbox.api::<Pod>().list(&ListParams::default()).await.unwrap();
+        let pods = serde_json::to_string(&pods.items).unwrap();
+        if pods.contains(reason) { Ok(()) } else { Err(format!("no container waits for {reason}")) }
+    })
+    .await;
 }
 
 /// The node takes no new pods until this is dropped.

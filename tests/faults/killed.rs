@@ -1,5 +1,9 @@
 //! SIGKILL at any moment.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{ResourceExt, api::ListParams};
 use rand::RngExt;
 use serde_json::{Value, json};
 
@@ -29,6 +33,7 @@ async fn killed_in_the_middle_of_its_writes_again_and_again_it_converges() {
     let installation = sandbox.install().await;
     let _kubelet = sandbox.kubelet();
     let history = ReplicaHistory::start(&sandbox).await;
+    let mut passwords = BTreeMap::new();
     // No election: the next one would wait for the end of the lease.
     let start = |identity: &str| installation.start_with(identity, &["--leader-elect=false"]);
     for round in 0..ROUNDS {
@@ -41,6 +46,12 @@ async fn killed_in_the_middle_of_its_writes_again_and_again_it_converges() {
         let writes = rand::rng().random_range(1..20);
         sandbox.until_written(mark, &installation.user, writes).await;
         operator.kill();
+        // What was generated once stays, wherever the operator died.
+        for secret in sandbox.api::<Secret>().list(&ListParams::default()).await.unwrap() {
+            let password = secret.data.clone().unwrap_or_default().remove("password");
+            let known = passwords.entry(secret.name_any()).or_insert(password.clone());
+            assert_eq!(*known, password, "{} has another password", secret.name_any());
+        }
         println!("round {round}: killed after {writes} writes");
     }
 

@@ -29,5 +29,6 @@ async fn with_ten_services_the_operator_stays_within_thirty_megabytes() {
     };
     let (resident, peak) = (of("VmRSS:"), of("VmHWM:"));
     println!("{resident} kB resident, {peak} kB at most, with {} CachedServices", names.len());
-    assert!(resident <= LIMIT, "{resident} kB resident");
+    // What it took at most counts too: it was resident.
+    assert!(resident <= LIMIT && peak <= LIMIT, "{resident} kB resident, {peak} kB at most");
 }
