@@ -12,6 +12,7 @@ mod memory;
 mod passing;
 mod password;
 mod pruning;
+mod readiness;
 mod repair;
 mod replicas;
 mod truth;
