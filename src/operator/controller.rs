@@ -7,15 +7,13 @@ use futures::{StreamExt, stream};
 use kube::{
     Client,
     core::error_boundary::DeserializeGuard,
-    runtime::{
-        events::{Recorder, Reporter},
-        reflector, watcher,
-    },
+    runtime::{reflector, watcher},
 };
 use tokio::{task::JoinSet, time};
 
 use super::{
     context::Context,
+    events::Events,
     external::Externals,
     plan::Defaults,
     reconcile::turn,
@@ -57,11 +55,9 @@ pub async fn run(
     let (services, writer) = reflector::store();
     let triggers = Triggers::new(services.clone(), metrics.clone());
     let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &mut tasks));
-    let reporter =
-        Reporter { controller: "cachedservice-operator".to_owned(), instance: Some(settings.identity) };
     let context = Arc::new(Context {
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), &settings.identity),
         watches: watches.clone(),
         defaults: settings.defaults,
         services: services.clone(),

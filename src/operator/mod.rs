@@ -16,6 +16,7 @@ pub mod context;
 pub mod controller;
 pub mod digest;
 pub mod error;
+pub mod events;
 pub mod external;
 pub mod lease;
 pub mod observe;

@@ -9,13 +9,16 @@ use kube::{
     core::error_boundary::{DeserializeGuard, InvalidObject},
     runtime::{
         WatchStreamExt,
-        events::EventType,
         reflector::{self, ObjectRef},
         watcher,
     },
 };
 
-use super::{context::Context, readable::readable, status::event};
+use super::{
+    context::Context,
+    events::{EventType, News},
+    readable::readable,
+};
 use crate::api::CachedService;
 
 /// Keeps the store as the API server shows it and orders reconciles of what changed.
@@ -95,8 +98,6 @@ async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
     let note = format!(
         "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
     );
-    let event = event(EventType::Warning, "Unreadable", "Read", &note);
-    if let Err(error) = context.recorder.publish(&event, &object).await {
-        tracing::warn!(reason = event.reason, %error, "cannot write an Event");
-    }
+    let news = News { type_: EventType::Warning, reason: "Unreadable", action: "Read", note };
+    context.events.tell(&object, &news).await;
 }

@@ -10,7 +10,6 @@ mod redis;
 #[cfg(test)]
 mod tests;
 
-pub(super) use publish::event;
 pub use publish::publish;
 
 use jiff::Timestamp;
