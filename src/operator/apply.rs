@@ -21,7 +21,8 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+    api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+    core::DynamicObject,
 };
 use serde::Serialize;
 
@@ -284,17 +285,29 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts our ports in the place of all others, after an apply was `refused` for two of one name.
+    /// Puts our ports in the place of those of the same names, after an apply was `refused`
+    /// for two of one name.
     async fn replace_ports<K: Child>(
         &mut self,
         bound: &Desired,
         refused: ChildError,
     ) -> Result<(), ChildError> {
-        let Some(patch) = ports::replacement(&bound.value) else { return Err(refused) };
+        let (client, kind) = (Client::clone(&self.context.client), ApiResource::erase::<K>(&()));
+        // Whole: what is kept of a child holds no ports.
+        let api = Api::<DynamicObject>::namespaced_with(client, self.namespace, &kind);
+        let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
+        let Some(correction) = ports::correction(&bound.value, &live) else { return Err(refused) };
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let replaced = self.api::<K>().patch(&bound.name, &parameters, &Patch::Strategic(patch)).await;
-        replaced.map(drop).map_err(|source| bound.refused("patch", source))
+        let patch = async |patch| {
+            let patched = api.patch(&bound.name, &parameters, &Patch::Merge(patch)).await;
+            patched.map_err(|source| bound.refused("patch", source))
+        };
+        let corrected = patch(correction).await?;
+        if let Some(disowning) = ports::disowning(&corrected.metadata) {
+            patch(disowning).await?;
+        }
+        Ok(())
     }
 
     /// Applies. With `force`, fields of other managers are taken over: only in what is ours.

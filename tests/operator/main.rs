@@ -12,6 +12,7 @@ mod idle;
 mod memory;
 mod passing;
 mod password;
+mod ports;
 mod pruning;
 mod readiness;
 mod repair;
