@@ -26,6 +26,7 @@ pub struct Reading {
 /// An object that was readable before leaves the store when it is so no more,
 /// with a change as with a new list: what was wanted of it once would be set
 /// back otherwise. Without it nothing of its children is changed or deleted.
+#[must_use]
 pub fn readable(event: Event<DeserializeGuard<CachedService>>, known: &Store<CachedService>) -> Reading {
     let (read, unreadable) = match event {
         Event::Init => (Some(Event::Init), None),

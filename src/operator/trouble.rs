@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::{ResourceExt, runtime::watcher};
 use parking_lot::Mutex;
@@ -34,8 +35,8 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     let status = &pod.status;
     let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
     let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let words =
-        containers.find_map(|container| waiting(container).or_else(|| crashing(container).filter(|_| !over)));
+    let words = containers
+        .find_map(|container| waiting(container).or_else(|| crashing(container, pod).filter(|_| !over)));
     if let Some((reason, words)) = words {
         return Some(Trouble { component, template, reason, message: format!("pod {name}, {words}") });
     }
@@ -57,7 +58,7 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
         let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
         let words = status.message.clone().unwrap_or_default();
         let message = format!("pod {name}: {reason} {words}").trim_end().to_owned();
-        Trouble { component, template, message, reason }
+        Trouble { component, template, reason, message }
     })
 }
 
@@ -86,7 +87,10 @@ fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
 
 /// A container that ends again and again also runs in between, and waits for nothing then:
 /// that is no recovery.
-fn crashing(container: &ContainerStatus) -> Option<(String, String)> {
+fn crashing(container: &ContainerStatus, pod: &SeenPod) -> Option<(String, String)> {
+    if ran_well(container, pod) {
+        return None;
+    }
     let state = container.state.as_ref()?;
     let last = container.last_state.as_ref();
     let ended = state.terminated.as_ref().or_else(|| last?.terminated.as_ref())?;
@@ -99,6 +103,17 @@ fn crashing(container: &ContainerStatus) -> Option<(String, String)> {
         );
         ("CrashLoopBackOff".to_owned(), words)
     })
+}
+
+/// Whether a container had been up for long when its pod ceased to be ready: a probe fails now,
+/// and its ends of long ago are no loop. The kubelet too forgets them after ten minutes
+/// (Kubernetes documentation, "Pod Lifecycle", restart policy).
+fn ran_well(container: &ContainerStatus, pod: &SeenPod) -> bool {
+    const LONG: SignedDuration = SignedDuration::from_mins(10);
+    let started = container.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.as_ref());
+    let ready = pod.status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    let turned = ready.and_then(|condition| condition.last_transition_time.as_ref());
+    started.zip(turned).is_some_and(|(started, turned)| turned.0.duration_since(started.0) > LONG)
 }
 
 type ServiceKey = (String, String);
@@ -268,6 +283,21 @@ mod tests {
         }
         assert_eq!(trouble(&after_a_crash(2, true, &running)), None, "ready again");
         assert_eq!(trouble(&after_a_crash(1, false, &running)), None, "once is no loop");
+    }
+
+    #[test]
+    fn a_container_that_ran_well_for_long_before_it_failed_its_probe_is_in_no_loop() {
+        let not_ready_since = |time: &str| {
+            let mut pod =
+                after_a_crash(2, false, &json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }));
+            let ready = json!([{ "type": "Ready", "status": "False", "lastTransitionTime": time }]);
+            pod.status.conditions = serde_json::from_value(ready).unwrap();
+            pod
+        };
+        assert_eq!(trouble(&not_ready_since("2026-01-01T00:10:01Z")), None);
+        for soon in ["2026-01-01T00:09:59Z", "2025-12-31T23:00:00Z"] {
+            assert_eq!(trouble(&not_ready_since(soon)).unwrap().reason, "CrashLoopBackOff", "{soon}");
+        }
     }
 
     #[test]
