@@ -1,14 +1,18 @@
 //! What keeps pods from running, in the words of scheduler, kubelet and API server.
 
-use std::collections::{BTreeMap, HashMap};
+mod pods;
+mod refusals;
+mod reports;
+
+pub use pods::{Troubles, VolumeFailure};
+pub use refusals::Refusals;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ContainerStatus;
-use kube::{ResourceExt, runtime::watcher};
-use parking_lot::Mutex;
+use kube::ResourceExt;
 
-use super::seen::{SeenEvent, SeenPod};
-use crate::api::names::{COMPONENT_LABEL, NAME_LABEL, TEMPLATE_ANNOTATION};
+use super::seen::SeenPod;
+use crate::api::names::{COMPONENT_LABEL, TEMPLATE_ANNOTATION};
 
 /// What keeps one pod from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,117 +120,24 @@ fn ran_well(container: &ContainerStatus, pod: &SeenPod) -> bool {
     started.zip(turned).is_some_and(|(started, turned)| turned.0.duration_since(started.0) > LONG)
 }
 
-type ServiceKey = (String, String);
-
-/// The troubles of all pods, by CachedService; healthy pods cost nothing.
-#[derive(Default)]
-pub struct Troubles {
-    present: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
-    listing: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
-}
-
-impl Troubles {
-    /// The troubles of the pods of the CachedService `name` in `namespace`.
-    pub fn of(&self, namespace: &str, name: &str) -> Vec<Trouble> {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.present.lock().get(&key).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
-    }
-
-    /// Takes in an event of the pods' watch and names the CachedServices whose troubles changed.
-    pub fn observe(&self, event: &watcher::Event<SeenPod>) -> Vec<ServiceKey> {
-        match event {
-            watcher::Event::Apply(pod) => {
-                update(&mut self.present.lock(), pod, trouble(pod).as_ref()).into_iter().collect()
-            }
-            watcher::Event::Delete(pod) => update(&mut self.present.lock(), pod, None).into_iter().collect(),
-            watcher::Event::Init => {
-                self.listing.lock().clear();
-                Vec::new()
-            }
-            watcher::Event::InitApply(pod) => {
-                update(&mut self.listing.lock(), pod, trouble(pod).as_ref());
-                Vec::new()
-            }
-            watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut *self.listing.lock());
-                let mut present = self.present.lock();
-                let changed = present
-                    .keys()
-                    .chain(listed.keys())
-                    .filter(|key| present.get(*key) != listed.get(*key))
-                    .cloned()
-                    .collect();
-                *present = listed;
-                changed
-            }
-        }
-    }
-}
-
-fn update(
-    all: &mut HashMap<ServiceKey, BTreeMap<String, Trouble>>,
-    pod: &SeenPod,
-    trouble: Option<&Trouble>,
-) -> Option<ServiceKey> {
-    let key = (pod.namespace()?, pod.labels().get(NAME_LABEL)?.clone());
-    let name = pod.name_any();
-    let pods = all.entry(key.clone()).or_default();
-    let before = match trouble {
-        Some(trouble) => pods.insert(name, trouble.clone()),
-        None => pods.remove(&name),
-    };
-    if pods.is_empty() {
-        all.remove(&key);
-    }
-    (before.as_ref() != trouble).then_some(key)
-}
-
-/// Why the pods of StatefulSets were refused, by the StatefulSet's identity. A
-/// Deployment says so in its status; a StatefulSet only in Events.
-#[derive(Default)]
-pub struct Refusals(Mutex<HashMap<String, Refusal>>);
-
-struct Refusal {
-    event: String,
-    message: String,
-    at: i64,
-}
-
-impl Refusals {
-    /// The newest refusal of a pod of the StatefulSet with this `uid`.
-    pub fn of(&self, uid: &str) -> Option<String> {
-        self.0.lock().get(uid).map(|refusal| refusal.message.clone())
-    }
-
-    /// Takes in an event of the Events' watch.
-    pub fn observe(&self, event: &watcher::Event<SeenEvent>) {
-        match event {
-            watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
-                let Some(uid) = seen.involved_object.uid.clone() else { return };
-                let at = at(seen);
-                let mut all = self.0.lock();
-                if all.get(&uid).is_none_or(|known| known.at <= at) {
-                    all.insert(uid, Refusal { event: seen.name_any(), message: seen.message.clone(), at });
-                }
-            }
-            // Events expire after an hour; so does what they say.
-            watcher::Event::Delete(seen) => {
-                let uid = seen.involved_object.uid.as_deref().unwrap_or_default();
-                let mut all = self.0.lock();
-                if all.get(uid).is_some_and(|known| known.event == seen.name_any()) {
-                    all.remove(uid);
-                }
-            }
-            watcher::Event::Init => self.0.lock().clear(),
-            watcher::Event::InitDone => {}
-        }
-    }
-}
-
-fn at(event: &SeenEvent) -> i64 {
-    let last = event.last_timestamp.as_ref().map(|time| time.0);
-    let newer_form = event.event_time.as_ref().map(|time| time.0);
-    last.or(newer_form).map(jiff::Timestamp::as_second).unwrap_or_default()
+/// Whether a pod is on its way to its first container: until then volumes may be what it waits for. PURE.
+///
+/// With the sandbox all volumes are mounted; the kubelet says so from Kubernetes 1.29 on.
+fn is_on_its_way(pod: &SeenPod) -> bool {
+    let status = &pod.status;
+    let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    let has_sandbox = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "PodReadyToStartContainers" && condition.status == "True");
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    pod.metadata.deletion_timestamp.is_none()
+        && !over
+        && !has_sandbox
+        && containers.all(|container| {
+            container.state.as_ref().is_none_or(|state| state.running.is_none() && state.terminated.is_none())
+        })
 }
 
 #[cfg(test)]
@@ -234,16 +145,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::names::NAME_LABEL;
 
-    fn pod(status: &serde_json::Value) -> SeenPod {
+    pub(super) fn pod(status: &serde_json::Value) -> SeenPod {
         serde_json::from_value(json!({
-            "metadata": { "name": "shop-1", "namespace": "n", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: "app" } },
+            "metadata": { "name": "shop-1", "namespace": "n", "uid": "0-1", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: "app" } },
             "status": status,
         }))
         .unwrap()
     }
 
-    fn waiting(reason: &str, message: &str) -> SeenPod {
+    pub(super) fn waiting(reason: &str, message: &str) -> SeenPod {
         pod(&json!({ "containerStatuses": [{
             "name": "app", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": reason, "message": message } },
@@ -319,26 +231,5 @@ mod tests {
             { "type": "PodScheduled", "status": "False", "message": "0/1 nodes are available" },
         ] }));
         assert!(trouble(&pod).unwrap().message.contains("0/1 nodes are available"));
-    }
-
-    #[test]
-    fn troubles_name_who_is_concerned_only_when_they_change() {
-        let troubles = Troubles::default();
-        let broken = watcher::Event::Apply(waiting("ErrImagePull", "m"));
-        assert_eq!(troubles.observe(&broken), [("n".to_owned(), "shop".to_owned())]);
-        assert!(troubles.observe(&broken).is_empty());
-        assert_eq!(troubles.of("n", "shop").len(), 1);
-        assert_eq!(troubles.observe(&watcher::Event::Delete(waiting("ErrImagePull", "m"))).len(), 1);
-        assert!(troubles.of("n", "shop").is_empty());
-    }
-
-    #[test]
-    fn a_new_list_replaces_what_was_known() {
-        let troubles = Troubles::default();
-        troubles.observe(&watcher::Event::Apply(waiting("ErrImagePull", "m")));
-        troubles.observe(&watcher::Event::Init);
-        assert_eq!(troubles.of("n", "shop").len(), 1);
-        assert_eq!(troubles.observe(&watcher::Event::InitDone).len(), 1);
-        assert!(troubles.of("n", "shop").is_empty());
     }
 }

@@ -8,11 +8,14 @@ use kube::{
     api::ObjectMeta,
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, store::Writer},
+        reflector::{
+            ObjectRef,
+            store::{Writer, WriterDropped},
+        },
         watcher,
     },
 };
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     ownership::is_our_entry,
@@ -21,8 +24,8 @@ use super::{
         SeenService, SeenStatefulSet,
     },
     triggers::Triggers,
-    trouble::{Refusals, Troubles},
-    watched::{Child, Watched},
+    trouble::{Refusals, Troubles, VolumeFailure},
+    watched::{Child, Found, Watched},
 };
 use crate::api::{
     CachedService,
@@ -71,23 +74,26 @@ pub struct Watches {
     pub refusals: Arc<Refusals>,
 }
 
+type FirstList = watch::Receiver<bool>;
+
 impl Watches {
     /// Starts the watches; they end with `tasks`.
     pub fn start(client: &Client, scope: &Scope, triggers: &Triggers, tasks: &mut JoinSet<()>) -> Self {
         let ours = || watcher::Config::default().labels(NAME_LABEL);
+        let events_about = |kind: &str, reason: &str| {
+            let fields = format!("reason={reason},involvedObject.kind={kind}");
+            watcher(scope.api::<SeenEvent>(client), watcher::Config::default().fields(&fields))
+        };
         let mut start = Start { triggers, tasks };
         let refusals = Arc::<Refusals>::default();
         let troubles = Arc::<Troubles>::default();
         let stateful_sets = start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()));
-        start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
-        start.refusals(
-            watcher(
-                scope.api::<SeenEvent>(client),
-                watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet"),
-            ),
-            refusals.clone(),
-            stateful_sets.clone(),
-        );
+        let pods = start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
+        start.refusals(events_about("StatefulSet", "FailedCreate"), refusals.clone(), stateful_sets.clone());
+        for failure in VolumeFailure::ALL {
+            let events = events_about("Pod", failure.reason());
+            start.volume_failures(events, failure, pods.clone(), troubles.clone());
+        }
         Self {
             deployments: start.children(watcher(scope.api::<SeenDeployment>(client), ours())),
             autoscalers: start.children(watcher(scope.api::<SeenAutoscaler>(client), ours())),
@@ -105,7 +111,7 @@ impl Watches {
     ///
     /// # Errors
     /// When a watch has ended.
-    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
         let Self {
             deployments,
             stateful_sets,
@@ -150,13 +156,13 @@ impl Start<'_> {
         &mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenPod>>> + Send + 'static,
         troubles: Arc<Troubles>,
-    ) {
+    ) -> FirstList {
         let triggers = self.triggers.clone();
-        self.tasks.spawn(follow(events.default_backoff(), "Pod", move |event| {
-            for (namespace, name) in troubles.observe(&event) {
-                triggers.send(ObjectRef::new(&name).within(&namespace));
-            }
+        let (listed, first_list) = watch::channel(false);
+        self.tasks.spawn(follow_lists(events.default_backoff(), "Pod", listed, move |event| {
+            order_all(&triggers, troubles.observe(&event));
         }));
+        first_list
     }
 
     fn refusals(
@@ -167,7 +173,6 @@ impl Start<'_> {
     ) {
         let triggers = self.triggers.clone();
         self.tasks.spawn(follow(events.default_backoff(), "Event", move |event| {
-            use super::watched::Found;
             refusals.observe(&event);
             let (watcher::Event::Apply(seen) | watcher::Event::InitApply(seen)) = event else { return };
             let name = seen.involved_object.name.clone().unwrap_or_default();
@@ -178,6 +183,32 @@ impl Start<'_> {
                 triggers.send(service);
             }
         }));
+    }
+
+    /// The Events of volumes are those of all pods: listed when it is known which are ours.
+    fn volume_failures(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<SeenEvent>>> + Send + 'static,
+        failure: VolumeFailure,
+        mut pods: FirstList,
+        troubles: Arc<Troubles>,
+    ) {
+        let triggers = self.triggers.clone();
+        self.tasks.spawn(async move {
+            if pods.wait_for(|complete| *complete).await.is_err() {
+                return;
+            }
+            follow(events.default_backoff(), "Event", move |event| {
+                order_all(&triggers, troubles.observe_failure(failure, &event));
+            })
+            .await;
+        });
+    }
+}
+
+fn order_all(triggers: &Triggers, services: Vec<(String, String)>) {
+    for (namespace, name) in services {
+        triggers.send(ObjectRef::new(&name).within(&namespace));
     }
 }
 
@@ -207,6 +238,23 @@ async fn follow_children<K: Child>(
             watcher::Event::InitDone if listed_before => triggers.send_all(),
             watcher::Event::InitDone => listed_before = true,
             watcher::Event::Init => {}
+        }
+    })
+    .await;
+}
+
+/// Follows a watch that fills no store, and tells when its first list is complete.
+async fn follow_lists<K>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    kind: &str,
+    listed: watch::Sender<bool>,
+    mut handle: impl FnMut(watcher::Event<K>) + Send,
+) {
+    follow(events, kind, move |event| {
+        let is_complete = matches!(event, watcher::Event::InitDone);
+        handle(event);
+        if is_complete {
+            listed.send_replace(true);
         }
     })
     .await;

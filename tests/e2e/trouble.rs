@@ -45,12 +45,26 @@ async fn a_missing_secret_is_told_and_mended() {
     let told =
         sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "CreateContainerConfigError").await;
     assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
-    let secret = Secret {
-        metadata: ObjectMeta { name: Some("payment-keys".to_owned()), ..ObjectMeta::default() },
-        ..Secret::default()
-    };
-    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+    create_secret(&sandbox, "payment-keys").await;
     sandbox.until_condition(Duration::from_secs(90), "shop", "Ready", "True", "Serving").await;
+}
+
+#[tokio::test]
+async fn a_volume_from_a_missing_secret_is_told_and_mended() {
+    let sandbox = sandbox().await;
+    let mut spec = demo();
+    spec["template"] = json!({ "spec": {
+        "volumes": [{ "name": "keys", "secret": { "secretName": "payment-keys" } }],
+        "containers": [{ "name": "app", "volumeMounts": [{ "name": "keys", "mountPath": "/keys" }] }],
+    } });
+    sandbox.apply("shop", spec).await;
+    let told = sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "FailedMount").await;
+    assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
+    sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "True", "FailedMount").await;
+    create_secret(&sandbox, "payment-keys").await;
+    // The kubelet waits longer after each try, two minutes in the end.
+    sandbox.until_condition(Duration::from_secs(150), "shop", "Ready", "True", "Serving").await;
+    sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "False", "AllWell").await;
 }
 
 #[tokio::test]
@@ -79,6 +93,14 @@ async fn a_redis_that_dies_degrades_and_does_not_take_ready_away() {
     assert!(degraded.message.contains("unschedulable"), "{}", degraded.message);
     assert_eq!(ready.status, "True");
     sandbox.until_condition(Duration::from_secs(60), "shop", "RedisReady", "True", "Available").await;
+}
+
+async fn create_secret(sandbox: &Sandbox, name: &str) {
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        ..Secret::default()
+    };
+    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
 }
 
 /// The node takes no new pods until this is dropped.

@@ -18,6 +18,7 @@ mod readiness;
 mod repair;
 mod replicas;
 mod truth;
+mod volumes;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {
