@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use kube::{
     Client,
     core::error_boundary::DeserializeGuard,
-    runtime::{reflector, watcher},
+    runtime::{
+        reflector::{self, Store},
+        watcher,
+    },
 };
 use tokio::{task::JoinSet, time};
 
@@ -19,7 +22,7 @@ use super::{
     reconcile::turn,
     services,
     triggers::Triggers,
-    watches::{Scope, Watches},
+    watches::{Scope, WatchEnded, Watches},
 };
 use crate::{
     api::CachedService,
@@ -74,7 +77,7 @@ pub async fn run(
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
         // A reconcile before this would take everything for absent.
-        ready = async { tokio::try_join!(watches.wait_until_ready(), services.wait_until_ready()) } => {
+        ready = first_lists(&watches, &services) => {
             if ready.is_err() {
                 tracing::error!("a watch ended before its first list");
                 return;
@@ -100,6 +103,11 @@ pub async fn run(
         }
     }
     tasks.shutdown().await;
+}
+
+async fn first_lists(watches: &Watches, services: &Store<CachedService>) -> Result<(), WatchEnded> {
+    watches.wait_until_ready().await?;
+    Ok(services.wait_until_ready().await?)
 }
 
 async fn beat(health: &Health) -> Infallible {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ObjectMeta,
@@ -15,7 +15,10 @@ use kube::{
         watcher,
     },
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch::{self, error::RecvError},
+    task::JoinSet,
+};
 
 use super::{
     ownership::is_our_entry,
@@ -72,9 +75,28 @@ pub struct Watches {
     pub troubles: Arc<Troubles>,
     /// Why pods of StatefulSets were refused.
     pub refusals: Arc<Refusals>,
+    /// Whether the first list is complete, of what has no store that tells.
+    first_lists: Vec<FirstList>,
 }
 
 type FirstList = watch::Receiver<bool>;
+
+/// A watch has ended, which none does in order.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch has ended")]
+pub struct WatchEnded;
+
+impl From<WriterDropped> for WatchEnded {
+    fn from(_: WriterDropped) -> Self {
+        Self
+    }
+}
+
+impl From<RecvError> for WatchEnded {
+    fn from(_: RecvError) -> Self {
+        Self
+    }
+}
 
 impl Watches {
     /// Starts the watches; they end with `tasks`.
@@ -87,13 +109,24 @@ impl Watches {
         let mut start = Start { triggers, tasks };
         let refusals = Arc::<Refusals>::default();
         let troubles = Arc::<Troubles>::default();
-        let stateful_sets = start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()));
+        let stateful_sets = {
+            let refusals = refusals.clone();
+            start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()).inspect_ok(move |event| {
+                if let Some(uid) = uid_of_set_with_pod(event) {
+                    refusals.forget(uid);
+                }
+            }))
+        };
         let pods = start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
-        start.refusals(events_about("StatefulSet", "FailedCreate"), refusals.clone(), stateful_sets.clone());
-        for failure in VolumeFailure::ALL {
+        let refused = start.refusals(
+            events_about("StatefulSet", "FailedCreate"),
+            refusals.clone(),
+            stateful_sets.clone(),
+        );
+        let volumes = VolumeFailure::ALL.map(|failure| {
             let events = events_about("Pod", failure.reason());
-            start.volume_failures(events, failure, pods.clone(), troubles.clone());
-        }
+            start.volume_failures(events, failure, pods.clone(), troubles.clone())
+        });
         Self {
             deployments: start.children(watcher(scope.api::<SeenDeployment>(client), ours())),
             autoscalers: start.children(watcher(scope.api::<SeenAutoscaler>(client), ours())),
@@ -104,14 +137,16 @@ impl Watches {
             stateful_sets,
             troubles,
             refusals,
+            first_lists: [pods, refused].into_iter().chain(volumes).collect(),
         }
     }
 
-    /// Waits until every store holds its first list: before that, what is there would look absent.
+    /// Waits until every first list is complete: before that, what is there would look absent, and
+    /// what is wrong would look mended.
     ///
     /// # Errors
     /// When a watch has ended.
-    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+    pub async fn wait_until_ready(&self) -> Result<(), WatchEnded> {
         let Self {
             deployments,
             stateful_sets,
@@ -122,6 +157,7 @@ impl Watches {
             secrets,
             troubles: _,
             refusals: _,
+            first_lists,
         } = self;
         tokio::try_join!(
             deployments.wait_until_ready(),
@@ -131,9 +167,18 @@ impl Watches {
             disruption_budgets.wait_until_ready(),
             config_maps.wait_until_ready(),
             secrets.wait_until_ready(),
-        )
-        .map(|_| ())
+        )?;
+        for mut list in first_lists.iter().cloned() {
+            list.wait_for(|complete| *complete).await?;
+        }
+        Ok(())
     }
+}
+
+/// A StatefulSet that has a pod, so that none of it is refused any longer.
+fn uid_of_set_with_pod(event: &watcher::Event<SeenStatefulSet>) -> Option<&str> {
+    let (watcher::Event::Apply(set) | watcher::Event::InitApply(set)) = event else { return None };
+    set.metadata.uid.as_deref().filter(|_| set.status.replicas >= 1)
 }
 
 struct Start<'a> {
@@ -170,19 +215,27 @@ impl Start<'_> {
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenEvent>>> + Send + 'static,
         refusals: Arc<Refusals>,
         stateful_sets: Arc<Watched<SeenStatefulSet>>,
-    ) {
+    ) -> FirstList {
         let triggers = self.triggers.clone();
-        self.tasks.spawn(follow(events.default_backoff(), "Event", move |event| {
-            refusals.observe(&event);
-            let (watcher::Event::Apply(seen) | watcher::Event::InitApply(seen)) = event else { return };
-            let name = seen.involved_object.name.clone().unwrap_or_default();
-            let namespace = seen.namespace().unwrap_or_default();
-            if let Found::Known(set) | Found::Provisional(set) = stateful_sets.find(&namespace, &name)
-                && let Some(service) = service_of(&*set)
-            {
+        let (listed, first_list) = watch::channel(false);
+        self.tasks.spawn(follow_lists(events.default_backoff(), "Event", listed, move |event| {
+            let set = match &event {
+                watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
+                    let name = seen.involved_object.name.clone().unwrap_or_default();
+                    stateful_sets.find(&seen.namespace().unwrap_or_default(), &name)
+                }
+                _ => Found::Unknown,
+            };
+            let (Found::Known(set) | Found::Provisional(set)) = set else { return refusals.observe(&event) };
+            // A list holds what was said within the last hour.
+            if set.status.replicas < 1 || !matches!(event, watcher::Event::InitApply(_)) {
+                refusals.observe(&event);
+            }
+            if let Some(service) = service_of(&*set) {
                 triggers.send(service);
             }
         }));
+        first_list
     }
 
     /// The Events of volumes are those of all pods: listed when it is known which are ours.
@@ -192,17 +245,19 @@ impl Start<'_> {
         failure: VolumeFailure,
         mut pods: FirstList,
         troubles: Arc<Troubles>,
-    ) {
+    ) -> FirstList {
         let triggers = self.triggers.clone();
+        let (listed, first_list) = watch::channel(false);
         self.tasks.spawn(async move {
             if pods.wait_for(|complete| *complete).await.is_err() {
                 return;
             }
-            follow(events.default_backoff(), "Event", move |event| {
+            follow_lists(events.default_backoff(), "Event", listed, move |event| {
                 order_all(&triggers, troubles.observe_failure(failure, &event));
             })
             .await;
         });
+        first_list
     }
 }
 
@@ -305,6 +360,7 @@ fn trim(meta: &mut ObjectMeta) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use serde_json::json;
 
     use super::*;
 
@@ -321,5 +377,17 @@ mod tests {
             ..OwnerReference::default()
         }]);
         assert_eq!(service_of(&object).unwrap().name, "owner");
+    }
+
+    #[test]
+    fn a_set_counts_as_with_a_pod_once_its_status_says_so() {
+        let set = |replicas: i32| -> SeenStatefulSet {
+            let set = json!({ "metadata": { "uid": "u" }, "status": { "replicas": replicas } });
+            serde_json::from_value(set).unwrap()
+        };
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Apply(set(0))), None);
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Apply(set(1))), Some("u"));
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::InitApply(set(1))), Some("u"));
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Delete(set(1))), None);
     }
 }

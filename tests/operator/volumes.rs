@@ -45,11 +45,43 @@ async fn a_volume_that_cannot_be_mounted_is_told_in_the_kubelets_words_until_the
     report(&sandbox, &pod, "FailedAttachVolume", words).await;
     let told = until_told(&sandbox, "FailedAttachVolume").await;
     assert!(told.message.contains(words), "{}", told.message);
+    let events = sandbox.events("shop").await;
+    assert!(!events.iter().any(|(reason, _)| reason == "Recovered"), "{events:?}");
 
     drop(creating);
     let _kubelet = sandbox.kubelet();
     sandbox.until_ready("shop").await;
     sandbox.until_condition(SOON, "shop", "Degraded", "False", "AllWell").await;
+}
+
+#[tokio::test]
+async fn an_operator_that_starts_knows_what_is_wrong_before_it_says_that_nothing_is() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let mut operator = installation.start("first");
+    let _kubelet = Kubelet::reporting(&sandbox, |pod| {
+        Some(if is_app(pod) {
+            kubelet::waiting("app", "ErrImagePull", "no such image")
+        } else {
+            kubelet::ready(pod)
+        })
+    });
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_condition(SOON, "shop", "Degraded", "True", "ImagePullFailed").await;
+    assert!(operator.terminate().await.success(), "{}", operator.log());
+
+    let faults = crate::support::Faults::none();
+    faults.refuse(2, http::Method::GET, "/pods", 500, "not now");
+    let operator = installation.start_in_process(&faults).await;
+    until(Duration::from_secs(20), async || {
+        let metrics = operator.metrics.encode().unwrap();
+        let reconciled = metrics.contains(r#"cachedservice_reconcile_duration_seconds_count{result="ok"}"#);
+        let left = faults.refusals_left();
+        if reconciled && left == 0 { Ok(()) } else { Err(format!("{left} refusals left, {metrics}")) }
+    })
+    .await;
+    let events = sandbox.events("shop").await;
+    assert!(!events.iter().any(|(reason, _)| reason == "Recovered"), "{events:?}");
 }
 
 /// A kubelet that cannot start the application's containers yet.

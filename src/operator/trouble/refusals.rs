@@ -22,6 +22,11 @@ impl Refusals {
         // Those of foreign StatefulSets are as few.
         self.0.lock().observe(event, |_| true);
     }
+
+    /// The StatefulSet with this `uid` has a pod: what was said before is over.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().forget(uid);
+    }
 }
 
 #[cfg(test)]
@@ -54,5 +59,18 @@ mod tests {
         refusals.observe(&watcher::Event::Init);
         refusals.observe(&watcher::Event::InitDone);
         assert_eq!(refusals.of("0-1"), None);
+    }
+
+    #[test]
+    fn a_set_that_has_had_a_pod_was_refused_no_longer() {
+        let refusals = Refusals::default();
+        refusals.observe(&watcher::Event::Apply(refusal("quota")));
+        refusals.forget("0-1");
+        assert_eq!(refusals.of("0-1"), None);
+        refusals.observe(&watcher::Event::Init);
+        refusals.observe(&watcher::Event::InitApply(refusal("quota")));
+        refusals.forget("0-1");
+        refusals.observe(&watcher::Event::InitDone);
+        assert_eq!(refusals.of("0-1"), None, "within a list too");
     }
 }
