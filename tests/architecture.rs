@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -17,6 +17,7 @@ const PURE: [&str; 9] = [
     "operator/trouble",
     "operator/readable",
     "operator/apply/desired",
+    "operator/apply/ports",
     "api/",
 ];
 /// The one file among them that writes.

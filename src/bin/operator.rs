@@ -1,7 +1,9 @@
 //! The operator's command line: parse, wire, run.
 
 use std::{
+    convert::Infallible,
     error::Error,
+    future::pending,
     io::{self, Write},
     net::SocketAddr,
     time::Duration,
@@ -12,7 +14,7 @@ use cachedservice::{
     operator::{
         client::connect,
         controller::{self, Settings},
-        lease::{Election, Leadership, LeaseConfig},
+        lease::{Election, Leadership, LeaseConfig, Outlook},
         plan::Defaults,
         watches::Scope,
     },
@@ -160,13 +162,14 @@ async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
     let drained = until(drained).shared();
     let admin =
         tokio::spawn(serve_admin(listener, admin_router(metrics.clone(), health.clone()), drained.clone()));
+    let outlook = election.as_ref().map(Election::outlook);
     let electing = election.map(|election| tokio::spawn(election.run(client.clone(), drained.clone())));
 
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "started");
-    health.set_readiness(Readiness::StandingBy);
     let leads = tokio::select! {
         () = leadership.wait_until_leader() => true,
         () = stopping.clone() => false,
+        never = follow(outlook, &health) => match never {},
     };
     if leads {
         metrics.set_leader(true);
@@ -201,6 +204,21 @@ async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
 async fn until(mut flag: watch::Receiver<bool>) {
     // The sender lives as long as the process.
     let _ = flag.wait_for(|set| *set).await;
+}
+
+/// Keeps `/readyz` at what the election says of the Lease.
+async fn follow(outlook: Option<watch::Receiver<Outlook>>, health: &Health) -> Infallible {
+    let Some(mut outlook) = outlook else { return pending().await };
+    loop {
+        health.set_readiness(match outlook.borrow_and_update().clone() {
+            Outlook::Unknown => Readiness::Starting,
+            Outlook::StandingBy => Readiness::StandingBy,
+            Outlook::OutOfReach { lease, cause } => Readiness::LeaseOutOfReach { lease, cause },
+        });
+        if outlook.changed().await.is_err() {
+            return pending().await;
+        }
+    }
 }
 
 fn random_identity() -> String {

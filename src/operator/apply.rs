@@ -21,7 +21,8 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+    api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
+    core::DynamicObject,
     runtime::reflector::ObjectRef,
 };
 use serde::Serialize;
@@ -67,61 +68,27 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     };
     let watches = &context.watches;
 
-    // What pods start with goes only after the last pod that started with it.
-    let app_has_left = || has_rolled_out(seen, &deployment, name) && has_its_redis(plan, seen);
-    let redis_has_left =
-        || stateful_set.as_ref().is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &redis_name));
-    let slot = |wanted: bool, is_unused: &dyn Fn() -> bool| {
-        if wanted || is_unused() { Slot::InUse } else { Slot::NotYetUnused }
-    };
-    let redis_slot = |wanted: bool| slot(wanted, &app_has_left);
-
+    let kept = Kept::of(plan, seen, &deployment, stateful_set.as_ref());
     let redis_secret = writer
-        .ensure(
-            &watches.secrets,
-            &seen.redis_secret,
-            &redis_name,
-            redis_secret.as_ref(),
-            slot(redis_secret.is_some(), &|| app_has_left() && redis_has_left()),
-        )
+        .ensure(&watches.secrets, &seen.redis_secret, &redis_name, redis_secret.as_ref(), kept.secret)
         .await;
     let redis_config = writer
-        .ensure(
-            &watches.config_maps,
-            &seen.redis_config,
-            &redis_name,
-            redis_config.as_ref(),
-            redis_slot(redis_config.is_some()),
-        )
+        .ensure(&watches.config_maps, &seen.redis_config, &redis_name, redis_config.as_ref(), kept.redis)
         .await;
     let redis_service = writer
-        .ensure(
-            &watches.services,
-            &seen.redis_service,
-            &redis_name,
-            redis_service.as_ref(),
-            redis_slot(redis_service.is_some()),
-        )
+        .ensure(&watches.services, &seen.redis_service, &redis_name, redis_service.as_ref(), kept.redis)
         .await;
     let set_waits = waits("StatefulSet", &redis_name, &[failed(&redis_secret), failed(&redis_config)]);
     let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
         Err(waiting)
     } else {
-        let slot = redis_slot(stateful_set.is_some());
-        writer
-            .ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, stateful_set.as_ref(), slot)
-            .await
+        let wanted = stateful_set.as_ref();
+        writer.ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, wanted, kept.redis).await
     };
-    let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), Slot::InUse).await;
-    let disruption_budget = writer
-        .ensure(
-            &watches.disruption_budgets,
-            &seen.disruption_budget,
-            name,
-            Some(&disruption_budget),
-            Slot::InUse,
-        )
-        .await;
+    let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
+    let budget = Some(&disruption_budget);
+    let disruption_budget =
+        writer.ensure(&watches.disruption_budgets, &seen.disruption_budget, name, budget, false).await;
 
     // An autoscaler that shall go must not fight the number that replaces it.
     let (removed, autoscaler) = match autoscaler {
@@ -136,7 +103,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let autoscaler = match (removed, autoscaler) {
         (Some(removed), _) => removed,
         (None, wanted) => {
-            writer.ensure(&watches.autoscalers, &seen.autoscaler, name, wanted.as_ref(), Slot::InUse).await
+            writer.ensure(&watches.autoscalers, &seen.autoscaler, name, wanted.as_ref(), false).await
         }
     };
     Applied {
@@ -149,6 +116,34 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         deployment,
         autoscaler,
         changes: writer.changes,
+    }
+}
+
+/// What is not wanted any more and stays, because pods started with it.
+struct Kept {
+    /// Redis: until the last pod of the application has left it.
+    redis: bool,
+    /// The Secret: until Redis has left it too.
+    secret: bool,
+}
+
+impl Kept {
+    fn of(plan: &Plan, seen: &Seen, deployment: &Deployment, stateful_set: Option<&StatefulSet>) -> Self {
+        let name = &plan.identity.name;
+        let redis_is_there = [
+            seen.stateful_set.ours().is_some(),
+            seen.redis_service.ours().is_some(),
+            seen.redis_config.ours().is_some(),
+            seen.redis_secret.ours().is_some(),
+        ];
+        // Mostly there is nothing to take away, and nothing to find out.
+        if !redis_is_there.contains(&true) || (stateful_set.is_some() && plan.redis.has_credentials()) {
+            return Self { redis: false, secret: false };
+        }
+        let app_has_left = has_rolled_out(seen, deployment, name) && has_its_redis(plan, seen);
+        let redis_has_left =
+            stateful_set.is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &plan.identity.redis_name()));
+        Self { redis: !app_has_left, secret: !(app_has_left && redis_has_left) }
     }
 }
 
@@ -199,14 +194,6 @@ fn waits(kind: &'static str, name: &str, needed: &[Option<&ChildError>]) -> Opti
     })
 }
 
-/// Whether a child that is not wanted may go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Slot {
-    InUse,
-    /// Something still uses it.
-    NotYetUnused,
-}
-
 /// Writes the children of one CachedService and keeps account of it.
 struct Writer<'a> {
     context: &'a Context,
@@ -249,18 +236,18 @@ impl Writer<'_> {
         }
     }
 
-    /// Makes the object at `name` what is wanted.
+    /// Makes the object at `name` what is wanted. One that is not wanted goes, unless it is `kept`.
     async fn ensure<K: Child, D: Resource<DynamicType = ()> + Serialize>(
         &mut self,
         watched: &Watched<K>,
         sighting: &Sighting<K>,
         name: &str,
         wanted: Option<&D>,
-        slot: Slot,
+        kept: bool,
     ) -> Outcome<K> {
         let Some(wanted) = wanted else {
-            return match (slot, sighting) {
-                (Slot::NotYetUnused, Sighting::Ours(object)) => Ok(Some(object.clone())),
+            return match sighting {
+                Sighting::Ours(object) if kept => Ok(Some(object.clone())),
                 _ => self.ensure_absent(watched, sighting, name).await,
             };
         };
@@ -312,17 +299,29 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts our ports in the place of all others, after an apply was `refused` for two of one name.
+    /// Puts our ports in the place of those of the same names, after an apply was `refused`
+    /// for two of one name.
     async fn replace_ports<K: Child>(
         &mut self,
         bound: &Desired,
         refused: ChildError,
     ) -> Result<(), ChildError> {
-        let Some(patch) = ports::replacement(&bound.value) else { return Err(refused) };
+        let (client, kind) = (Client::clone(&self.context.client), ApiResource::erase::<K>(&()));
+        // Whole: what is kept of a child holds no ports.
+        let api = Api::<DynamicObject>::namespaced_with(client, self.namespace, &kind);
+        let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
+        let Some(correction) = ports::correction(&bound.value, &live) else { return Err(refused) };
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let replaced = self.api::<K>().patch(&bound.name, &parameters, &Patch::Strategic(patch)).await;
-        replaced.map(drop).map_err(|source| bound.refused("patch", source))
+        let patch = async |patch| {
+            let patched = api.patch(&bound.name, &parameters, &Patch::Merge(patch)).await;
+            patched.map_err(|source| bound.refused("patch", source))
+        };
+        let corrected = patch(correction).await?;
+        if let Some(disowning) = ports::disowning(&corrected.metadata) {
+            patch(disowning).await?;
+        }
+        Ok(())
     }
 
     /// Applies. With `force`, fields of other managers are taken over: only in what is ours.

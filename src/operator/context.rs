@@ -4,17 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::{
     Client, ResourceExt,
-    runtime::{
-        events::Recorder,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    apply::Change, error::RESTORED_AT_MOST, external::Externals, plan::Defaults, triggers::Triggers,
-    watched::PROVISIONAL, watches::Watches,
+    apply::Change, error::RESTORED_AT_MOST, events::Events, external::Externals, plan::Defaults,
+    triggers::Triggers, watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -36,7 +33,7 @@ pub struct Context {
     /// What the installation sets.
     pub defaults: Defaults,
     /// Kubernetes Events.
-    pub recorder: Recorder,
+    pub events: Events,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// What is remembered of each CachedService between two reconciles.

@@ -8,20 +8,21 @@ use kube::{
     Client,
     core::error_boundary::DeserializeGuard,
     runtime::{
-        events::{Recorder, Reporter},
-        reflector, watcher,
+        reflector::{self, Store},
+        watcher,
     },
 };
 use tokio::{task::JoinSet, time};
 
 use super::{
     context::Context,
+    events::Events,
     external::Externals,
     plan::Defaults,
     reconcile::turn,
     services,
     triggers::Triggers,
-    watches::{Scope, Watches},
+    watches::{Scope, WatchEnded, Watches},
 };
 use crate::{
     api::CachedService,
@@ -56,12 +57,10 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let (services, writer) = reflector::store();
     let triggers = Triggers::new(services.clone(), metrics.clone());
-    let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &mut tasks));
-    let reporter =
-        Reporter { controller: "cachedservice-operator".to_owned(), instance: Some(settings.identity) };
+    let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &metrics, &mut tasks));
     let context = Arc::new(Context {
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), &settings.identity),
         watches: watches.clone(),
         defaults: settings.defaults,
         services: services.clone(),
@@ -78,7 +77,7 @@ pub async fn run(
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
     tokio::select! {
         // A reconcile before this would take everything for absent.
-        ready = async { tokio::try_join!(watches.wait_until_ready(), services.wait_until_ready()) } => {
+        ready = first_lists(&watches, &services) => {
             if ready.is_err() {
                 tracing::error!("a watch ended before its first list");
                 return;
@@ -104,6 +103,11 @@ pub async fn run(
         }
     }
     tasks.shutdown().await;
+}
+
+async fn first_lists(watches: &Watches, services: &Store<CachedService>) -> Result<(), WatchEnded> {
+    watches.wait_until_ready().await?;
+    Ok(services.wait_until_ready().await?)
 }
 
 async fn beat(health: &Health) -> Infallible {

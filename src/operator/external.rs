@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo};
 use tokio::{sync::watch, task::JoinHandle, time};
 
-use super::{digest::digest, error::in_words, triggers::Triggers};
+use super::{digest::digest, interruptions::cause, triggers::Triggers};
 use crate::api::{CachedService, SecretKeyRef};
 
 /// How long Redis may take to accept a connection and to answer.
@@ -176,17 +176,6 @@ async fn follow_secret(secrets: Api<Secret>, url: SecretKeyRef, namespace: Strin
                 ask_until_answered(target, &tell).boxed()
             }
         };
-    }
-}
-
-/// What the API server said, or why it said nothing.
-fn cause(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => in_words(error),
-        watcher::Error::WatchError(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -24,6 +24,7 @@
 mod config;
 mod decide;
 mod leadership;
+mod outlook;
 #[cfg(test)]
 mod tests;
 
@@ -32,13 +33,17 @@ use std::{pin::pin, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Client, api::PostParams};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{error, info, warn};
 
 pub use config::{LeaseConfig, LeaseConfigError};
 use decide::{Decision, Observed, acquired, decide, released, renewed};
 use leadership::Grant;
 pub use leadership::Leadership;
+use outlook::Lookout;
+pub use outlook::Outlook;
+
+use super::error::in_words;
 
 /// A candidate for one Lease. Runs until it is told to stop, and stands again
 /// after a loss.
@@ -46,6 +51,7 @@ pub use leadership::Leadership;
 pub struct Election {
     config: LeaseConfig,
     grant: Grant,
+    lookout: Lookout,
     seen: Option<Observed>,
     /// The Lease as our last successful write left it: renewed without reading
     /// it first.
@@ -63,7 +69,15 @@ impl Election {
     pub fn new(config: LeaseConfig) -> Result<(Self, Leadership), LeaseConfigError> {
         config.validate()?;
         let (grant, leadership) = Grant::new();
-        Ok((Self { config, grant, seen: None, held: None, other_leader: None }, leadership))
+        let lease = format!("{}/{}", config.namespace, config.name);
+        let lookout = Lookout::new(lease, config.duration);
+        Ok((Self { config, grant, lookout, seen: None, held: None, other_leader: None }, leadership))
+    }
+
+    /// Tells, from now on, what is known of the Lease while another leads.
+    #[must_use]
+    pub fn outlook(&self) -> watch::Receiver<Outlook> {
+        self.lookout.subscribe()
     }
 
     /// Acquires and renews the Lease until `shutdown` completes, then gives it
@@ -165,21 +179,31 @@ impl Election {
             info!(%holder, "standing by, another leads");
         }
         self.other_leader = Some(holder);
+        self.lookout.stands_by(Instant::now());
     }
 
-    fn report(&self, attempt: Result<kube::Result<()>, tokio::time::error::Elapsed>) {
+    fn report(&mut self, attempt: Result<kube::Result<()>, tokio::time::error::Elapsed>) {
         let LeaseConfig { namespace, name, renew_deadline, .. } = &self.config;
         let lease = format_args!("{namespace}/{name}");
+        let now = Instant::now();
         match attempt {
-            Ok(Ok(())) => {}
-            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => warn!(
-                %lease,
-                error = %status.message,
-                "the lease is out of reach: grant this service account get, create and update on leases \
-                 (coordination.k8s.io) in this namespace"
-            ),
-            Ok(Err(error)) => warn!(%lease, %error, "the lease is out of reach, trying again"),
-            Err(_) => warn!(%lease, waited = ?self.patience(), "the API server is silent, trying again"),
+            Ok(Ok(())) => self.lookout.heard(now),
+            Ok(Err(error)) => {
+                let mut cause = in_words(&error);
+                if matches!(&error, kube::Error::Api(status) if status.is_forbidden()) {
+                    cause.push_str(
+                        "; grant this service account get, create and update on leases (coordination.k8s.io) \
+                         in this namespace",
+                    );
+                }
+                warn!(%lease, error = %cause, "the lease is out of reach, trying again");
+                self.lookout.out_of_reach(cause, now);
+            }
+            Err(_) => {
+                let waited = self.patience();
+                warn!(%lease, ?waited, "the API server is silent, trying again");
+                self.lookout.out_of_reach(format!("the API server is silent, for {waited:?} each time"), now);
+            }
         }
         if self.grant.ran_out() && self.grant.revoke() {
             error!(

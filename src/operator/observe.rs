@@ -59,6 +59,8 @@ pub struct Seen {
     pub troubles: Vec<Trouble>,
     /// Why Redis's pod was refused, if it was.
     pub redis_refusal: Option<String>,
+    /// Which watches fail, in words: what they showed last may be old.
+    pub interrupted: Option<String>,
     /// The newest status known.
     pub status: CachedServiceStatus,
     /// Some of this was written a moment ago and not yet shown by a watch.
@@ -113,6 +115,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         external,
         troubles: watches.troubles.of(&namespace, &name),
         redis_refusal: refusal,
+        interrupted: watches.interruptions.in_words(),
         status: context.latest_status(service),
         provisional: redis_secret.provisional
             || redis_config.provisional

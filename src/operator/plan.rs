@@ -118,6 +118,14 @@ pub enum RedisPlan {
     },
 }
 
+impl RedisPlan {
+    /// Whether the operator keeps a password for it.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        matches!(self, Self::Standalone(redis) if redis.credentials.is_some())
+    }
+}
+
 /// A Redis of one pod.
 #[derive(Clone, Debug)]
 pub struct StandaloneRedis {

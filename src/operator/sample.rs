@@ -44,6 +44,7 @@ pub(super) fn nothing() -> Seen {
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,
+        interrupted: None,
         status: CachedServiceStatus::default(),
         provisional: false,
         look: Look::Watches,

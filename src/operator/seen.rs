@@ -122,14 +122,14 @@ pub struct SeenPod {
     pub status: PodStatus,
 }
 
-/// An Event of a StatefulSet whose pod was refused.
+/// An Event: of a StatefulSet whose pod was refused, or of a pod that misses a volume.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = "Event")]
 #[serde(rename_all = "camelCase")]
 pub struct SeenEvent {
     /// Name and namespace.
     pub metadata: ObjectMeta,
-    /// The StatefulSet.
+    /// What it is about.
     #[serde(default)]
     pub involved_object: Involved,
     /// The server's words.

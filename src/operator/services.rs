@@ -2,28 +2,48 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource,
     core::error_boundary::{DeserializeGuard, InvalidObject},
     runtime::{
         WatchStreamExt,
-        events::EventType,
         reflector::{self, ObjectRef},
         watcher,
     },
 };
+use tokio::sync::mpsc;
 
-use super::{context::Context, readable::readable, status::event};
+use super::{
+    context::Context,
+    events::{EventType, News},
+    readable::{Reading, readable},
+};
 use crate::api::CachedService;
+
+const KIND: &str = "CachedService";
+/// So many that cannot be read wait to be told of; what comes on top is in the log alone.
+const UNTOLD: usize = 64;
 
 /// Keeps the store as the API server shows it and orders reconciles of what changed.
 pub(super) async fn follow(
-    events: impl futures::Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
-    mut writer: reflector::store::Writer<CachedService>,
+    events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
+    writer: reflector::store::Writer<CachedService>,
     context: Arc<Context>,
     services: reflector::Store<CachedService>,
+) {
+    let (unreadable, untold) = mpsc::channel(UNTOLD);
+    // Beside each other: where Events are taken slowly, the watch goes on.
+    tokio::join!(take_in(events, writer, &context, &services, unreadable), tell_unreadable(&context, untold),);
+}
+
+async fn take_in(
+    events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
+    mut writer: reflector::store::Writer<CachedService>,
+    context: &Context,
+    services: &reflector::Store<CachedService>,
+    untold: mpsc::Sender<Box<InvalidObject>>,
 ) {
     let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
         service.meta_mut().managed_fields = None;
@@ -33,18 +53,25 @@ pub(super) async fn follow(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                tracing::warn!(kind = "CachedService", %error, "watch interrupted; starting it again");
+                tracing::warn!(kind = KIND, %error, "watch interrupted; starting it again");
+                if context.watches.interruptions.failed(KIND, &error) {
+                    context.triggers.send_all();
+                }
                 continue;
             }
         };
-        let event = match readable(event, &services) {
-            Ok(Some(event)) => event,
-            Ok(None) => continue,
-            Err(unreadable) => {
-                tell_unreadable(&context, &unreadable).await;
-                continue;
-            }
-        };
+        if !matches!(event, watcher::Event::Init) && context.watches.interruptions.recovered(KIND) {
+            context.triggers.send_all();
+        }
+        let Reading { event, unreadable } = readable(event, services);
+        if let Some(unreadable) = unreadable {
+            let InvalidObject { error, metadata } = &*unreadable;
+            let (namespace, name) = (&metadata.namespace, &metadata.name);
+            tracing::warn!(namespace, name, error, "cannot read a CachedService; it is left as it is");
+            // Where the queue is full it is told with its next change, or the next list.
+            let _ = untold.try_send(unreadable);
+        }
+        let Some(event) = event else { continue };
         // What the operator itself has just told is no news to it.
         let is_echo = matches!(&event, watcher::Event::Apply(service)
             if services.get(&ObjectRef::from_obj(service)).is_some_and(|before| context.is_echo(&before, service)));
@@ -81,22 +108,21 @@ pub(super) async fn follow(
 }
 
 /// Its status cannot be told without reading it, so an Event has to.
-async fn tell_unreadable(context: &Context, unreadable: &InvalidObject) {
-    let InvalidObject { error, metadata } = unreadable;
-    let object = ObjectReference {
-        api_version: Some(CachedService::api_version(&()).into_owned()),
-        kind: Some(CachedService::kind(&()).into_owned()),
-        name: metadata.name.clone(),
-        namespace: metadata.namespace.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
-    };
-    tracing::warn!(namespace = object.namespace, name = object.name, error, "cannot read a CachedService");
-    let note = format!(
-        "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
-    );
-    let event = event(EventType::Warning, "Unreadable", "Read", &note);
-    if let Err(error) = context.recorder.publish(&event, &object).await {
-        tracing::warn!(reason = event.reason, %error, "cannot write an Event");
+async fn tell_unreadable(context: &Context, mut untold: mpsc::Receiver<Box<InvalidObject>>) {
+    while let Some(unreadable) = untold.recv().await {
+        let InvalidObject { error, metadata } = *unreadable;
+        let object = ObjectReference {
+            api_version: Some(CachedService::api_version(&()).into_owned()),
+            kind: Some(CachedService::kind(&()).into_owned()),
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            ..ObjectReference::default()
+        };
+        let note = format!(
+            "this operator cannot read it and leaves everything as it is; upgrade the operator, or write the spec for its version: {error}"
+        );
+        let news = News { type_: EventType::Warning, reason: "Unreadable", action: "Read", note };
+        context.events.tell(&object, &news).await;
     }
 }

@@ -10,7 +10,6 @@ mod redis;
 #[cfg(test)]
 mod tests;
 
-pub(super) use publish::event;
 pub use publish::publish;
 
 use jiff::Timestamp;
@@ -53,7 +52,8 @@ pub fn status(
     let ready = ready(refused.as_ref(), patience, &redis, &application);
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
     let shortage = deployment.and_then(|deployment| application::shortage(seen, deployment));
-    let degraded = degraded(refused.as_ref(), &redis, &application, shortage);
+    let interrupted = seen.interrupted.clone().map(|words| Verdict::yes("WatchInterrupted", words));
+    let degraded = degraded(refused.as_ref(), &redis, &application, interrupted.or(shortage));
 
     let at =
         |(type_, verdict), generation| Condition { type_, verdict }.at(generation, &before.conditions, now);
@@ -293,7 +293,7 @@ fn degraded(
     refused: Option<&Refusal>,
     redis: &redis::Redis,
     application: &Verdict,
-    shortage: Option<Verdict>,
+    beside: Option<Verdict>,
 ) -> Verdict {
     if let Some(refused) = refused.filter(|refused| !refused.passing) {
         return Verdict::yes(refused.reason, refused.message.clone());
@@ -303,5 +303,5 @@ fn degraded(
             return Verdict::yes(part.reason, part.message.clone());
         }
     }
-    shortage.unwrap_or_else(|| Verdict::no("AllWell", "nothing is wrong".to_owned()))
+    beside.unwrap_or_else(|| Verdict::no("AllWell", "nothing is wrong".to_owned()))
 }

@@ -1,13 +1,18 @@
 //! What keeps pods from running, in the words of scheduler, kubelet and API server.
 
-use std::collections::{BTreeMap, HashMap};
+mod pods;
+mod refusals;
+mod reports;
 
+pub use pods::{Troubles, VolumeFailure};
+pub use refusals::Refusals;
+
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ContainerStatus;
-use kube::{ResourceExt, runtime::watcher};
-use parking_lot::Mutex;
+use kube::ResourceExt;
 
-use super::seen::{SeenEvent, SeenPod};
-use crate::api::names::{COMPONENT_LABEL, NAME_LABEL, TEMPLATE_ANNOTATION};
+use super::seen::SeenPod;
+use crate::api::names::{COMPONENT_LABEL, TEMPLATE_ANNOTATION};
 
 /// What keeps one pod from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +39,8 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
     let status = &pod.status;
     let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
     let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let words =
-        containers.find_map(|container| waiting(container).or_else(|| crashing(container).filter(|_| !over)));
+    let words = containers
+        .find_map(|container| waiting(container).or_else(|| crashing(container, pod).filter(|_| !over)));
     if let Some((reason, words)) = words {
         return Some(Trouble { component, template, reason, message: format!("pod {name}, {words}") });
     }
@@ -57,7 +62,7 @@ pub fn trouble(pod: &SeenPod) -> Option<Trouble> {
         let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
         let words = status.message.clone().unwrap_or_default();
         let message = format!("pod {name}: {reason} {words}").trim_end().to_owned();
-        Trouble { component, template, message, reason }
+        Trouble { component, template, reason, message }
     })
 }
 
@@ -86,7 +91,10 @@ fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
 
 /// A container that ends again and again also runs in between, and waits for nothing then:
 /// that is no recovery.
-fn crashing(container: &ContainerStatus) -> Option<(String, String)> {
+fn crashing(container: &ContainerStatus, pod: &SeenPod) -> Option<(String, String)> {
+    if ran_well(container, pod) {
+        return None;
+    }
     let state = container.state.as_ref()?;
     let last = container.last_state.as_ref();
     let ended = state.terminated.as_ref().or_else(|| last?.terminated.as_ref())?;
@@ -101,117 +109,35 @@ fn crashing(container: &ContainerStatus) -> Option<(String, String)> {
     })
 }
 
-type ServiceKey = (String, String);
-
-/// The troubles of all pods, by CachedService; healthy pods cost nothing.
-#[derive(Default)]
-pub struct Troubles {
-    present: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
-    listing: Mutex<HashMap<ServiceKey, BTreeMap<String, Trouble>>>,
+/// Whether a container had been up for long when its pod ceased to be ready: a probe fails now,
+/// and its ends of long ago are no loop. The kubelet too forgets them after ten minutes
+/// (Kubernetes documentation, "Pod Lifecycle", restart policy).
+fn ran_well(container: &ContainerStatus, pod: &SeenPod) -> bool {
+    const LONG: SignedDuration = SignedDuration::from_mins(10);
+    let started = container.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.as_ref());
+    let ready = pod.status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    let turned = ready.and_then(|condition| condition.last_transition_time.as_ref());
+    started.zip(turned).is_some_and(|(started, turned)| turned.0.duration_since(started.0) > LONG)
 }
 
-impl Troubles {
-    /// The troubles of the pods of the CachedService `name` in `namespace`.
-    pub fn of(&self, namespace: &str, name: &str) -> Vec<Trouble> {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.present.lock().get(&key).map(|pods| pods.values().cloned().collect()).unwrap_or_default()
-    }
-
-    /// Takes in an event of the pods' watch and names the CachedServices whose troubles changed.
-    pub fn observe(&self, event: &watcher::Event<SeenPod>) -> Vec<ServiceKey> {
-        match event {
-            watcher::Event::Apply(pod) => {
-                update(&mut self.present.lock(), pod, trouble(pod).as_ref()).into_iter().collect()
-            }
-            watcher::Event::Delete(pod) => update(&mut self.present.lock(), pod, None).into_iter().collect(),
-            watcher::Event::Init => {
-                self.listing.lock().clear();
-                Vec::new()
-            }
-            watcher::Event::InitApply(pod) => {
-                update(&mut self.listing.lock(), pod, trouble(pod).as_ref());
-                Vec::new()
-            }
-            watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut *self.listing.lock());
-                let mut present = self.present.lock();
-                let changed = present
-                    .keys()
-                    .chain(listed.keys())
-                    .filter(|key| present.get(*key) != listed.get(*key))
-                    .cloned()
-                    .collect();
-                *present = listed;
-                changed
-            }
-        }
-    }
-}
-
-fn update(
-    all: &mut HashMap<ServiceKey, BTreeMap<String, Trouble>>,
-    pod: &SeenPod,
-    trouble: Option<&Trouble>,
-) -> Option<ServiceKey> {
-    let key = (pod.namespace()?, pod.labels().get(NAME_LABEL)?.clone());
-    let name = pod.name_any();
-    let pods = all.entry(key.clone()).or_default();
-    let before = match trouble {
-        Some(trouble) => pods.insert(name, trouble.clone()),
-        None => pods.remove(&name),
-    };
-    if pods.is_empty() {
-        all.remove(&key);
-    }
-    (before.as_ref() != trouble).then_some(key)
-}
-
-/// Why the pods of StatefulSets were refused, by the StatefulSet's identity. A
-/// Deployment says so in its status; a StatefulSet only in Events.
-#[derive(Default)]
-pub struct Refusals(Mutex<HashMap<String, Refusal>>);
-
-struct Refusal {
-    event: String,
-    message: String,
-    at: i64,
-}
-
-impl Refusals {
-    /// The newest refusal of a pod of the StatefulSet with this `uid`.
-    pub fn of(&self, uid: &str) -> Option<String> {
-        self.0.lock().get(uid).map(|refusal| refusal.message.clone())
-    }
-
-    /// Takes in an event of the Events' watch.
-    pub fn observe(&self, event: &watcher::Event<SeenEvent>) {
-        match event {
-            watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
-                let Some(uid) = seen.involved_object.uid.clone() else { return };
-                let at = at(seen);
-                let mut all = self.0.lock();
-                if all.get(&uid).is_none_or(|known| known.at <= at) {
-                    all.insert(uid, Refusal { event: seen.name_any(), message: seen.message.clone(), at });
-                }
-            }
-            // Events expire after an hour; so does what they say.
-            watcher::Event::Delete(seen) => {
-                let uid = seen.involved_object.uid.as_deref().unwrap_or_default();
-                let mut all = self.0.lock();
-                if all.get(uid).is_some_and(|known| known.event == seen.name_any()) {
-                    all.remove(uid);
-                }
-            }
-            watcher::Event::Init => self.0.lock().clear(),
-            watcher::Event::InitDone => {}
-        }
-    }
-}
-
-fn at(event: &SeenEvent) -> i64 {
-    let last = event.last_timestamp.as_ref().map(|time| time.0);
-    let newer_form = event.event_time.as_ref().map(|time| time.0);
-    last.or(newer_form).map(jiff::Timestamp::as_second).unwrap_or_default()
+/// Whether a pod is on its way to its first container: until then volumes may be what it waits for. PURE.
+///
+/// With the sandbox all volumes are mounted; the kubelet says so from Kubernetes 1.29 on.
+fn is_on_its_way(pod: &SeenPod) -> bool {
+    let status = &pod.status;
+    let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    let has_sandbox = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "PodReadyToStartContainers" && condition.status == "True");
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    pod.metadata.deletion_timestamp.is_none()
+        && !over
+        && !has_sandbox
+        && containers.all(|container| {
+            container.state.as_ref().is_none_or(|state| state.running.is_none() && state.terminated.is_none())
+        })
 }
 
 #[cfg(test)]
@@ -219,16 +145,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::names::NAME_LABEL;
 
-    fn pod(status: &serde_json::Value) -> SeenPod {
+    pub(super) fn pod(status: &serde_json::Value) -> SeenPod {
         serde_json::from_value(json!({
-            "metadata": { "name": "shop-1", "namespace": "n", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: "app" } },
+            "metadata": { "name": "shop-1", "namespace": "n", "uid": "0-1", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: "app" } },
             "status": status,
         }))
         .unwrap()
     }
 
-    fn waiting(reason: &str, message: &str) -> SeenPod {
+    pub(super) fn waiting(reason: &str, message: &str) -> SeenPod {
         pod(&json!({ "containerStatuses": [{
             "name": "app", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "waiting": { "reason": reason, "message": message } },
@@ -271,6 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_ran_well_for_long_before_it_failed_its_probe_is_in_no_loop() {
+        let not_ready_since = |time: &str| {
+            let mut pod =
+                after_a_crash(2, false, &json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }));
+            let ready = json!([{ "type": "Ready", "status": "False", "lastTransitionTime": time }]);
+            pod.status.conditions = serde_json::from_value(ready).unwrap();
+            pod
+        };
+        assert_eq!(trouble(&not_ready_since("2026-01-01T00:10:01Z")), None);
+        for soon in ["2026-01-01T00:09:59Z", "2025-12-31T23:00:00Z"] {
+            assert_eq!(trouble(&not_ready_since(soon)).unwrap().reason, "CrashLoopBackOff", "{soon}");
+        }
+    }
+
+    #[test]
     fn an_evicted_pod_tells_why_and_not_how_its_containers_ended() {
         let mut pod = after_a_crash(3, false, &json!({ "terminated": { "exitCode": 137 } }));
         pod.status.phase = Some("Failed".to_owned());
@@ -289,26 +231,5 @@ mod tests {
             { "type": "PodScheduled", "status": "False", "message": "0/1 nodes are available" },
         ] }));
         assert!(trouble(&pod).unwrap().message.contains("0/1 nodes are available"));
-    }
-
-    #[test]
-    fn troubles_name_who_is_concerned_only_when_they_change() {
-        let troubles = Troubles::default();
-        let broken = watcher::Event::Apply(waiting("ErrImagePull", "m"));
-        assert_eq!(troubles.observe(&broken), [("n".to_owned(), "shop".to_owned())]);
-        assert!(troubles.observe(&broken).is_empty());
-        assert_eq!(troubles.of("n", "shop").len(), 1);
-        assert_eq!(troubles.observe(&watcher::Event::Delete(waiting("ErrImagePull", "m"))).len(), 1);
-        assert!(troubles.of("n", "shop").is_empty());
-    }
-
-    #[test]
-    fn a_new_list_replaces_what_was_known() {
-        let troubles = Troubles::default();
-        troubles.observe(&watcher::Event::Apply(waiting("ErrImagePull", "m")));
-        troubles.observe(&watcher::Event::Init);
-        assert_eq!(troubles.of("n", "shop").len(), 1);
-        assert_eq!(troubles.observe(&watcher::Event::InitDone).len(), 1);
-        assert!(troubles.of("n", "shop").is_empty());
     }
 }

@@ -135,9 +135,12 @@ impl<K: Child> Watched<K> {
         match event {
             watcher::Event::Apply(object) => {
                 let key = ObjectRef::from_obj(object);
-                let is_over = |recent: &Recent<K>| match recent.deleted {
-                    true => recent.object.uid() != object.uid(),
-                    false => !is_newer(&*recent.object, object),
+                let is_over = |recent: &Recent<K>| {
+                    if recent.deleted {
+                        recent.object.uid() != object.uid()
+                    } else {
+                        !is_newer(&*recent.object, object)
+                    }
                 };
                 if recent.get(&key).is_some_and(is_over) {
                     recent.remove(&key);
@@ -153,9 +156,12 @@ impl<K: Child> Watched<K> {
             watcher::Event::Init | watcher::Event::InitApply(_) => {}
             watcher::Event::InitDone => recent.retain(|key, recent| {
                 recent.since.elapsed() < PROVISIONAL
-                    && self.store.get(key).map_or(!recent.deleted, |stored| match recent.deleted {
-                        true => recent.object.uid() == stored.uid(),
-                        false => is_newer(&*recent.object, &*stored),
+                    && self.store.get(key).map_or(!recent.deleted, |stored| {
+                        if recent.deleted {
+                            recent.object.uid() == stored.uid()
+                        } else {
+                            is_newer(&*recent.object, &*stored)
+                        }
                     })
             }),
         }

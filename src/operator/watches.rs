@@ -2,31 +2,41 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ObjectMeta,
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, store::Writer},
+        reflector::{
+            ObjectRef,
+            store::{Writer, WriterDropped},
+        },
         watcher,
     },
 };
-use tokio::task::JoinSet;
+use tokio::{
+    sync::watch::{self, error::RecvError},
+    task::JoinSet,
+};
 
 use super::{
+    interruptions::Interruptions,
     ownership::is_our_entry,
     seen::{
         SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
         SeenService, SeenStatefulSet,
     },
     triggers::Triggers,
-    trouble::{Refusals, Troubles},
-    watched::{Child, Watched},
+    trouble::{Refusals, Troubles, VolumeFailure},
+    watched::{Child, Found, Watched},
 };
-use crate::api::{
-    CachedService,
-    names::{APPLIED_ANNOTATION, COMPONENT_LABEL, NAME_LABEL},
+use crate::{
+    api::{
+        CachedService,
+        names::{APPLIED_ANNOTATION, COMPONENT_LABEL, NAME_LABEL},
+    },
+    telemetry::Metrics,
 };
 
 /// Where the operator looks.
@@ -69,25 +79,70 @@ pub struct Watches {
     pub troubles: Arc<Troubles>,
     /// Why pods of StatefulSets were refused.
     pub refusals: Arc<Refusals>,
+    /// Watches that fail and do not come back.
+    pub interruptions: Arc<Interruptions>,
+    /// Whether the first list is complete, of what has no store that tells.
+    first_lists: Vec<FirstList>,
+}
+
+type FirstList = watch::Receiver<bool>;
+
+/// A watch has ended, which none does in order.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch has ended")]
+pub struct WatchEnded;
+
+impl From<WriterDropped> for WatchEnded {
+    fn from(_: WriterDropped) -> Self {
+        Self
+    }
+}
+
+impl From<RecvError> for WatchEnded {
+    fn from(_: RecvError) -> Self {
+        Self
+    }
 }
 
 impl Watches {
     /// Starts the watches; they end with `tasks`.
-    pub fn start(client: &Client, scope: &Scope, triggers: &Triggers, tasks: &mut JoinSet<()>) -> Self {
+    pub fn start(
+        client: &Client,
+        scope: &Scope,
+        triggers: &Triggers,
+        metrics: &Metrics,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         let ours = || watcher::Config::default().labels(NAME_LABEL);
-        let mut start = Start { triggers, tasks };
+        let events_about = |kind: &str, reason: &str| {
+            let fields = format!("reason={reason},involvedObject.kind={kind}");
+            watcher(scope.api::<SeenEvent>(client), watcher::Config::default().fields(&fields))
+        };
+        let interruptions = Arc::new(Interruptions::new(metrics.clone()));
+        let mut start = Start {
+            guard: Guard { interruptions: interruptions.clone(), triggers: triggers.clone() },
+            tasks,
+        };
         let refusals = Arc::<Refusals>::default();
         let troubles = Arc::<Troubles>::default();
-        let stateful_sets = start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()));
-        start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
-        start.refusals(
-            watcher(
-                scope.api::<SeenEvent>(client),
-                watcher::Config::default().fields("reason=FailedCreate,involvedObject.kind=StatefulSet"),
-            ),
+        let stateful_sets = {
+            let refusals = refusals.clone();
+            start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()).inspect_ok(move |event| {
+                if let Some(uid) = uid_of_set_with_pod(event) {
+                    refusals.forget(uid);
+                }
+            }))
+        };
+        let pods = start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
+        let refused = start.refusals(
+            events_about("StatefulSet", "FailedCreate"),
             refusals.clone(),
             stateful_sets.clone(),
         );
+        let volumes = VolumeFailure::ALL.map(|failure| {
+            let events = events_about("Pod", failure.reason());
+            start.volume_failures(events, failure, pods.clone(), troubles.clone())
+        });
         Self {
             deployments: start.children(watcher(scope.api::<SeenDeployment>(client), ours())),
             autoscalers: start.children(watcher(scope.api::<SeenAutoscaler>(client), ours())),
@@ -98,14 +153,17 @@ impl Watches {
             stateful_sets,
             troubles,
             refusals,
+            interruptions,
+            first_lists: [pods, refused].into_iter().chain(volumes).collect(),
         }
     }
 
-    /// Waits until every store holds its first list: before that, what is there would look absent.
+    /// Waits until every first list is complete: before that, what is there would look absent, and
+    /// what is wrong would look mended.
     ///
     /// # Errors
     /// When a watch has ended.
-    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    pub async fn wait_until_ready(&self) -> Result<(), WatchEnded> {
         let Self {
             deployments,
             stateful_sets,
@@ -116,6 +174,8 @@ impl Watches {
             secrets,
             troubles: _,
             refusals: _,
+            interruptions: _,
+            first_lists,
         } = self;
         tokio::try_join!(
             deployments.wait_until_ready(),
@@ -125,14 +185,46 @@ impl Watches {
             disruption_budgets.wait_until_ready(),
             config_maps.wait_until_ready(),
             secrets.wait_until_ready(),
-        )
-        .map(|_| ())
+        )?;
+        for mut list in first_lists.iter().cloned() {
+            list.wait_for(|complete| *complete).await?;
+        }
+        Ok(())
     }
 }
 
+/// A StatefulSet that has a pod, so that none of it is refused any longer.
+fn uid_of_set_with_pod(event: &watcher::Event<SeenStatefulSet>) -> Option<&str> {
+    let (watcher::Event::Apply(set) | watcher::Event::InitApply(set)) = event else { return None };
+    set.metadata.uid.as_deref().filter(|_| set.status.replicas >= 1)
+}
+
 struct Start<'a> {
-    triggers: &'a Triggers,
+    guard: Guard,
     tasks: &'a mut JoinSet<()>,
+}
+
+/// Notes when a watch fails and when it works, and has all told of it.
+#[derive(Clone)]
+struct Guard {
+    interruptions: Arc<Interruptions>,
+    triggers: Triggers,
+}
+
+impl Guard {
+    fn failed(&self, kind: &str, error: &watcher::Error) {
+        // The stream goes on by itself, after a pause.
+        tracing::warn!(kind, %error, "watch interrupted; starting it again");
+        if self.interruptions.failed(kind, error) {
+            self.triggers.send_all();
+        }
+    }
+
+    fn works(&self, kind: &str) {
+        if self.interruptions.recovered(kind) {
+            self.triggers.send_all();
+        }
+    }
 }
 
 impl Start<'_> {
@@ -142,7 +234,7 @@ impl Start<'_> {
     ) -> Arc<Watched<K>> {
         let (watched, writer) = Watched::new();
         let events = events.default_backoff().modify(|object| trim(object.meta_mut()));
-        self.tasks.spawn(follow_children(events, watched.clone(), writer, self.triggers.clone()));
+        self.tasks.spawn(follow_children(events, watched.clone(), writer, self.guard.clone()));
         watched
     }
 
@@ -150,13 +242,19 @@ impl Start<'_> {
         &mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenPod>>> + Send + 'static,
         troubles: Arc<Troubles>,
-    ) {
-        let triggers = self.triggers.clone();
-        self.tasks.spawn(follow(events.default_backoff(), "Pod", move |event| {
-            for (namespace, name) in troubles.observe(&event) {
-                triggers.send(ObjectRef::new(&name).within(&namespace));
-            }
-        }));
+    ) -> FirstList {
+        let triggers = self.guard.triggers.clone();
+        let (listed, first_list) = watch::channel(false);
+        self.tasks.spawn(follow_lists(
+            events.default_backoff(),
+            "Pod",
+            self.guard.clone(),
+            listed,
+            move |event| {
+                order_all(&triggers, troubles.observe(&event));
+            },
+        ));
+        first_list
     }
 
     fn refusals(
@@ -164,20 +262,70 @@ impl Start<'_> {
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenEvent>>> + Send + 'static,
         refusals: Arc<Refusals>,
         stateful_sets: Arc<Watched<SeenStatefulSet>>,
-    ) {
-        let triggers = self.triggers.clone();
-        self.tasks.spawn(follow(events.default_backoff(), "Event", move |event| {
-            use super::watched::Found;
-            refusals.observe(&event);
-            let (watcher::Event::Apply(seen) | watcher::Event::InitApply(seen)) = event else { return };
-            let name = seen.involved_object.name.clone().unwrap_or_default();
-            let namespace = seen.namespace().unwrap_or_default();
-            if let Found::Known(set) | Found::Provisional(set) = stateful_sets.find(&namespace, &name)
-                && let Some(service) = service_of(&*set)
-            {
-                triggers.send(service);
+    ) -> FirstList {
+        let triggers = self.guard.triggers.clone();
+        let (listed, first_list) = watch::channel(false);
+        self.tasks.spawn(follow_lists(
+            events.default_backoff(),
+            "Event FailedCreate",
+            self.guard.clone(),
+            listed,
+            move |event| {
+                let set = match &event {
+                    watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
+                        let name = seen.involved_object.name.clone().unwrap_or_default();
+                        stateful_sets.find(&seen.namespace().unwrap_or_default(), &name)
+                    }
+                    _ => Found::Unknown,
+                };
+                let (Found::Known(set) | Found::Provisional(set)) = set else {
+                    return refusals.observe(&event);
+                };
+                // A list holds what was said within the last hour.
+                if set.status.replicas < 1 || !matches!(event, watcher::Event::InitApply(_)) {
+                    refusals.observe(&event);
+                }
+                if let Some(service) = service_of(&*set) {
+                    triggers.send(service);
+                }
+            },
+        ));
+        first_list
+    }
+
+    /// The Events of volumes are those of all pods: listed when it is known which are ours.
+    fn volume_failures(
+        &mut self,
+        events: impl Stream<Item = watcher::Result<watcher::Event<SeenEvent>>> + Send + 'static,
+        failure: VolumeFailure,
+        mut pods: FirstList,
+        troubles: Arc<Troubles>,
+    ) -> FirstList {
+        let triggers = self.guard.triggers.clone();
+        let guard = self.guard.clone();
+        let (listed, first_list) = watch::channel(false);
+        self.tasks.spawn(async move {
+            if pods.wait_for(|complete| *complete).await.is_err() {
+                return;
             }
-        }));
+            follow_lists(
+                events.default_backoff(),
+                &format!("Event {}", failure.reason()),
+                guard,
+                listed,
+                move |event| {
+                    order_all(&triggers, troubles.observe_failure(failure, &event));
+                },
+            )
+            .await;
+        });
+        first_list
+    }
+}
+
+fn order_all(triggers: &Triggers, services: Vec<(String, String)>) {
+    for (namespace, name) in services {
+        triggers.send(ObjectRef::new(&name).within(&namespace));
     }
 }
 
@@ -185,11 +333,12 @@ async fn follow_children<K: Child>(
     events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
     watched: Arc<Watched<K>>,
     mut writer: Writer<K>,
-    triggers: Triggers,
+    guard: Guard,
 ) {
+    let triggers = guard.triggers.clone();
     let kind = K::kind(&()).into_owned();
     let mut listed_before = false;
-    follow(events, &kind, move |event| {
+    follow(events, &kind, guard, move |event| {
         writer.apply_watcher_event(&event);
         watched.observe(&event);
         match &event {
@@ -212,17 +361,41 @@ async fn follow_children<K: Child>(
     .await;
 }
 
+/// Follows a watch that fills no store, and tells when its first list is complete.
+async fn follow_lists<K>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    kind: &str,
+    guard: Guard,
+    listed: watch::Sender<bool>,
+    mut handle: impl FnMut(watcher::Event<K>) + Send,
+) {
+    follow(events, kind, guard, move |event| {
+        let is_complete = matches!(event, watcher::Event::InitDone);
+        handle(event);
+        if is_complete {
+            listed.send_replace(true);
+        }
+    })
+    .await;
+}
+
 async fn follow<K>(
     events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
     kind: &str,
+    guard: Guard,
     mut handle: impl FnMut(watcher::Event<K>) + Send,
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => handle(event),
-            // The stream goes on by itself, after a pause.
-            Err(error) => tracing::warn!(kind, %error, "watch interrupted; starting it again"),
+            Ok(event) => {
+                // A list is begun before it is asked for.
+                if !matches!(event, watcher::Event::Init) {
+                    guard.works(kind);
+                }
+                handle(event);
+            }
+            Err(error) => guard.failed(kind, &error),
         }
     }
 }
@@ -257,6 +430,7 @@ fn trim(meta: &mut ObjectMeta) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use serde_json::json;
 
     use super::*;
 
@@ -273,5 +447,17 @@ mod tests {
             ..OwnerReference::default()
         }]);
         assert_eq!(service_of(&object).unwrap().name, "owner");
+    }
+
+    #[test]
+    fn a_set_counts_as_with_a_pod_once_its_status_says_so() {
+        let set = |replicas: i32| -> SeenStatefulSet {
+            let set = json!({ "metadata": { "uid": "u" }, "status": { "replicas": replicas } });
+            serde_json::from_value(set).unwrap()
+        };
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Apply(set(0))), None);
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Apply(set(1))), Some("u"));
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::InitApply(set(1))), Some("u"));
+        assert_eq!(uid_of_set_with_pod(&watcher::Event::Delete(set(1))), None);
     }
 }

@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 const HEARTBEAT_LIMIT: Duration = Duration::from_mins(1);
 
 /// What the operator is doing, and so whether it is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
     /// Not yet connected: nothing can be said about the cluster.
     #[default]
@@ -19,6 +19,13 @@ pub enum Readiness {
     Leading,
     /// Another replica leads; this one can take over.
     StandingBy,
+    /// Does not lead, and cannot find out who does.
+    LeaseOutOfReach {
+        /// Namespace and name of the Lease.
+        lease: String,
+        /// Why, and what to do about it.
+        cause: String,
+    },
     /// Finishes accepted work and ends.
     Draining,
 }
@@ -28,7 +35,7 @@ pub enum Readiness {
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<watch::Sender<Vitals>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Vitals {
     readiness: Readiness,
     /// Nothing before the control loop has started: starting may take long
@@ -82,13 +89,15 @@ impl Health {
     ///
     /// A sentence that says what it waits for.
     pub fn ready(&self) -> Result<&'static str, String> {
-        let readiness = self.0.borrow().readiness;
-        match readiness {
+        match &self.0.borrow().readiness {
             Readiness::Leading => Ok("ready: leading"),
             Readiness::StandingBy => Ok("ready: standing by, another replica leads"),
             Readiness::Starting => Err("not ready: no answer of the API server yet; if this lasts, the log \
                                         says what it answers"
                 .to_owned()),
+            Readiness::LeaseOutOfReach { lease, cause } => Err(format!(
+                "not ready: the Lease {lease} is out of reach, and this replica cannot lead: {cause}"
+            )),
             Readiness::Syncing => Err("not ready: the first list of a watched resource is not complete; if \
                                        this lasts, the log names the resource"
                 .to_owned()),
@@ -121,14 +130,25 @@ mod tests {
     fn only_a_synced_leader_and_a_standby_are_ready() {
         let health = Health::new();
         assert!(health.ready().is_err(), "starting");
+        let (lease, cause) = ("system/operator".to_owned(), "no rights".to_owned());
         for (readiness, ready) in [
             (Readiness::StandingBy, true),
             (Readiness::Syncing, false),
             (Readiness::Leading, true),
+            (Readiness::LeaseOutOfReach { lease, cause }, false),
             (Readiness::Draining, false),
         ] {
-            health.set_readiness(readiness);
+            health.set_readiness(readiness.clone());
             assert_eq!(health.ready().is_ok(), ready, "{readiness:?}");
         }
+    }
+
+    #[test]
+    fn a_lease_out_of_reach_is_named_with_the_cause() {
+        let health = Health::new();
+        let (lease, cause) = ("system/operator".to_owned(), "no rights".to_owned());
+        health.set_readiness(Readiness::LeaseOutOfReach { lease, cause });
+        let told = health.ready().unwrap_err();
+        assert!(told.contains("system/operator") && told.ends_with("no rights"), "{told}");
     }
 }

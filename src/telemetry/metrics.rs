@@ -38,6 +38,7 @@ struct Families {
     reconcile_duration: Family<ReconcileLabels, Histogram>,
     reconcile_errors: Family<ErrorLabels, Counter>,
     queue_depth: Gauge,
+    watches_interrupted: Gauge,
     in_flight: Gauge,
     resources: Gauge,
     leader: Gauge,
@@ -128,6 +129,7 @@ impl Metrics {
             reconcile_duration: Family::new_with_constructor(reconcile_seconds),
             reconcile_errors: Family::default(),
             queue_depth: Gauge::default(),
+            watches_interrupted: Gauge::default(),
             in_flight: Gauge::default(),
             resources: Gauge::default(),
             leader: Gauge::default(),
@@ -159,6 +161,11 @@ impl Metrics {
     /// Sets the number of CachedServices that wait for a reconcile.
     pub fn set_queue_depth(&self, depth: usize) {
         self.0.queue_depth.set(count(depth));
+    }
+
+    /// So many watches fail and do not come back.
+    pub fn set_watches_interrupted(&self, watches: usize) {
+        self.0.watches_interrupted.set(count(watches));
     }
 
     /// Sets the number of CachedServices that the operator sees.
@@ -221,6 +228,11 @@ impl Families {
             "cachedservice_queue_depth",
             "CachedServices that wait for a reconcile",
             self.queue_depth.clone(),
+        );
+        registry.register(
+            "cachedservice_watches_interrupted",
+            "Watches that fail and do not come back",
+            self.watches_interrupted.clone(),
         );
         registry.register(
             "cachedservice_reconciles_in_flight",

@@ -128,6 +128,7 @@ fn nothing_seen() -> Seen {
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,
+        interrupted: None,
         status: CachedServiceStatus::default(),
         provisional: false,
         look: Look::Watches,

@@ -53,12 +53,26 @@ async fn a_missing_secret_is_told_and_mended() {
     until_reported(&sandbox, "CreateContainerConfigError").await;
     let told = sandbox.until_condition(SOON, "shop", "Ready", "False", "CreateContainerConfigError").await;
     assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
-    let secret = Secret {
-        metadata: ObjectMeta { name: Some("payment-keys".to_owned()), ..ObjectMeta::default() },
-        ..Secret::default()
-    };
-    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+    create_secret(&sandbox, "payment-keys").await;
     sandbox.until_condition(Duration::from_secs(90), "shop", "Ready", "True", "Serving").await;
+}
+
+#[tokio::test]
+async fn a_volume_from_a_missing_secret_is_told_and_mended() {
+    let sandbox = sandbox().await;
+    let mut spec = demo();
+    spec["template"] = json!({ "spec": {
+        "volumes": [{ "name": "keys", "secret": { "secretName": "payment-keys" } }],
+        "containers": [{ "name": "app", "volumeMounts": [{ "name": "keys", "mountPath": "/keys" }] }],
+    } });
+    sandbox.apply("shop", spec).await;
+    let told = sandbox.until_condition(TOLD_WITHIN, "shop", "Ready", "False", "FailedMount").await;
+    assert!(told.message.contains("secret \"payment-keys\" not found"), "{}", told.message);
+    sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "True", "FailedMount").await;
+    create_secret(&sandbox, "payment-keys").await;
+    // The kubelet waits longer after each try, two minutes in the end.
+    sandbox.until_condition(Duration::from_secs(150), "shop", "Ready", "True", "Serving").await;
+    sandbox.until_condition(TOLD_WITHIN, "shop", "Degraded", "False", "AllWell").await;
 }
 
 #[tokio::test]
@@ -97,6 +111,14 @@ async fn until_reported(sandbox: &Sandbox, reason: &str) {
         if pods.contains(reason) { Ok(()) } else { Err(format!("no container waits for {reason}")) }
     })
     .await;
+}
+
+async fn create_secret(sandbox: &Sandbox, name: &str) {
+    let secret = Secret {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        ..Secret::default()
+    };
+    sandbox.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
 }
 
 /// The node takes no new pods until this is dropped.

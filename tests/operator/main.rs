@@ -5,16 +5,20 @@
 mod support;
 
 mod children;
+mod events;
 mod external;
 mod foreign;
 mod idle;
 mod memory;
 mod passing;
 mod password;
+mod ports;
 mod pruning;
+mod readiness;
 mod repair;
 mod replicas;
 mod truth;
+mod volumes;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {

@@ -86,6 +86,29 @@ async fn what_the_operator_may_not_read_is_told_and_healed_by_granting_it() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_not_allowed_any_more_is_told_and_healed_by_granting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let mut operator = installation.start("first");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", spec()).await;
+    sandbox.until_ready("shop").await;
+
+    // Watches that are open go on: only a new one asks for the right.
+    assert!(operator.terminate().await.success());
+    let full = without(&sandbox, "poddisruptionbudgets", "watch").await;
+    let operator = installation.start("second");
+    let told = sandbox.until_condition(REPORTED, "shop", "Degraded", "True", "WatchInterrupted").await;
+    assert!(told.message.contains("PodDisruptionBudget: ") && told.message.contains("forbidden"), "{told:?}");
+    sandbox.until_ready("shop").await;
+    assert!((operator.metric("cachedservice_watches_interrupted") - 1.0).abs() < 0.1);
+
+    grant(&sandbox, &full).await;
+    // A watch is tried again every half minute in the end.
+    sandbox.until_condition(Duration::from_secs(60), "shop", "Degraded", "False", "AllWell").await;
+}
+
+#[tokio::test]
 async fn while_the_autoscaler_cannot_be_taken_away_the_number_stays_its_own() {
     let sandbox = sandbox().await;
     let installation = sandbox.install().await;

@@ -45,6 +45,7 @@ pub fn nothing() -> Seen {
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,
+        interrupted: None,
         status: CachedServiceStatus::default(),
         provisional: false,
         look: Look::Watches,

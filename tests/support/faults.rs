@@ -22,6 +22,7 @@ struct State {
     writes: watch::Sender<usize>,
     last_write: Option<usize>,
     refused: Mutex<Vec<Refusal>>,
+    held: Mutex<Vec<(Method, String)>>,
 }
 
 /// Requests of this method whose path contains this text get this answer.
@@ -47,13 +48,18 @@ impl Faults {
 
     fn with(last_write: Option<usize>) -> Self {
         let (writes, _) = watch::channel(0);
-        Self(Arc::new(State { writes, last_write, refused: Mutex::default() }))
+        Self(Arc::new(State { writes, last_write, refused: Mutex::default(), held: Mutex::default() }))
     }
 
     /// Answers the next `times` requests of this method and path with an error.
     pub fn refuse(&self, times: usize, method: Method, path: &str, code: u16, message: &str) {
         let (path, message) = (path.to_owned(), message.to_owned());
         self.0.refused.lock().unwrap().push(Refusal { method, path, code, message, times });
+    }
+
+    /// From now on gives no answer to requests of this method whose path contains this text.
+    pub fn hold(&self, method: Method, path: &str) {
+        self.0.held.lock().unwrap().push((method, path.to_owned()));
     }
 
     /// How many requests are still to be refused.
@@ -81,6 +87,11 @@ impl Faults {
 impl State {
     fn is_dead(&self) -> bool {
         self.last_write.is_some_and(|last| *self.writes.borrow() >= last)
+    }
+
+    fn is_held(&self, request: &Request<Body>) -> bool {
+        let (method, path) = (request.method(), request.uri().path());
+        self.held.lock().unwrap().iter().any(|held| held.0 == *method && path.contains(&held.1))
     }
 
     fn refusal(&self, request: &Request<Body>) -> Option<Response<Box<DynBody>>> {
@@ -133,7 +144,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.state.is_dead() {
+        if self.state.is_dead() || self.state.is_held(&request) {
             return Box::pin(pending());
         }
         if let Some(refusal) = self.state.refusal(&request) {

@@ -86,22 +86,22 @@ impl Operator {
 
     /// Waits until it leads and its caches are filled.
     pub async fn until_leading(&self, limit: Duration) {
+        self.until_readyz(limit, "\r\n\r\nready: leading\n").await;
+    }
+
+    /// Waits until `/readyz` answers with this text; returns the whole answer.
+    pub async fn until_readyz(&self, limit: Duration, text: &str) -> String {
         until(limit, async || match self.get("/readyz") {
-            Ok(answer) if answer.contains("ready: leading") => Ok(()),
+            Ok(answer) if answer.contains(text) => Ok(answer),
             Ok(answer) => Err(answer),
             Err(error) => Err(error.to_string()),
         })
-        .await;
+        .await
     }
 
     /// Waits until it is ready to take over from another.
     pub async fn until_standing_by(&self, limit: Duration) {
-        until(limit, async || {
-            let log = self.log();
-            let stands_by = log.contains("standing by, another leads");
-            stands_by.then_some(()).ok_or_else(|| "it does not stand by".to_owned())
-        })
-        .await;
+        self.until_readyz(limit, "\r\n\r\nready: standing by").await;
     }
 
     /// The value of the metric whose line starts with `series`; 0 if there is none.

@@ -130,6 +130,7 @@ fn failure(code: StatusCode, reason: &str) -> (StatusCode, Vec<u8>) {
 /// A replica that takes part in the election.
 struct Replica {
     leadership: Leadership,
+    outlook: watch::Receiver<Outlook>,
     line: Arc<Mutex<Fault>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -138,12 +139,13 @@ struct Replica {
 impl Replica {
     fn start(identity: &str, server: &ApiServer) -> Self {
         let (election, leadership) = Election::new(config(identity)).unwrap();
+        let outlook = election.outlook();
         let (client, line) = server.client();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(election.run(client, async {
             let _ = stopped.await;
         }));
-        Self { leadership, line, stop, task }
+        Self { leadership, outlook, line, stop, task }
     }
 
     fn cut(&self, fault: Fault) {
@@ -152,6 +154,13 @@ impl Replica {
 
     async fn leads(&self) {
         tokio::time::timeout(DURATION * 3, self.leadership.wait_until_leader()).await.unwrap();
+    }
+
+    /// Waits for an outlook; returns after how long it came.
+    async fn expects(&mut self, is_so: impl FnMut(&Outlook) -> bool) -> Duration {
+        let asked = Instant::now();
+        tokio::time::timeout(DURATION * 3, self.outlook.wait_for(is_so)).await.unwrap().unwrap();
+        asked.elapsed()
     }
 
     async fn shut_down(self) {
@@ -415,4 +424,47 @@ async fn a_shutdown_does_not_wait_for_a_silent_api_server() {
     let stopped = Instant::now();
     replica.shut_down().await;
     assert!(stopped.elapsed() <= RENEW_DEADLINE, "{:?}", stopped.elapsed());
+}
+
+fn is_out_of_reach(outlook: &Outlook) -> bool {
+    matches!(outlook, Outlook::OutOfReach { lease, cause } if lease == "system/operator" && !cause.is_empty())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_stands_by_only_once_it_has_read_that_another_holds_the_lease() {
+    let server = ApiServer::default();
+    let leader = Replica::start("a", &server);
+    leader.leads().await;
+    assert_eq!(*leader.outlook.borrow(), Outlook::Unknown, "a leader does not stand by");
+
+    for fault in [Fault::Silent, Fault::Fails] {
+        server.stored().fault = fault;
+        let mut second = Replica::start("b", &server);
+        let waited = second.expects(is_out_of_reach).await;
+        assert!(waited <= RENEW_DEADLINE / 2, "{waited:?}");
+        server.stored().fault = Fault::None;
+        second.expects(|outlook| *outlook == Outlook::StandingBy).await;
+        second.kill();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_says_that_the_lease_is_out_of_reach_when_its_holder_may_be_gone() {
+    let server = ApiServer::default();
+    let leader = Replica::start("a", &server);
+    leader.leads().await;
+    let mut second = Replica::start("b", &server);
+    second.expects(|outlook| *outlook == Outlook::StandingBy).await;
+
+    // An answer that comes in time ends the matter.
+    second.cut(Fault::Fails);
+    tokio::time::sleep(DURATION - RETRY_PERIOD).await;
+    second.cut(Fault::None);
+    tokio::time::sleep(RETRY_PERIOD).await;
+
+    second.cut(Fault::Fails);
+    let waited = second.expects(is_out_of_reach).await;
+    assert!(waited > DURATION - RETRY_PERIOD && waited <= DURATION + RETRY_PERIOD, "{waited:?}");
+    second.cut(Fault::None);
+    second.expects(|outlook| *outlook == Outlook::StandingBy).await;
 }

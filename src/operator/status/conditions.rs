@@ -76,7 +76,7 @@ fn shortened(mut message: String) -> String {
 /// Reasons that other programs report, as literals: a condition's reason is never made at run time.
 /// None for one that is not known.
 pub(super) fn known_reason(reason: &str) -> Option<&'static str> {
-    const KNOWN: [&str; 24] = [
+    const KNOWN: [&str; 26] = [
         "AmbiguousSelector",
         "ContainerCannotRun",
         "CrashLoopBackOff",
@@ -84,6 +84,7 @@ pub(super) fn known_reason(reason: &str) -> Option<&'static str> {
         "CreateContainerError",
         "CreatePodSandboxError",
         "Evicted",
+        "FailedAttachVolume",
         "FailedComputeMetricsReplicas",
         "FailedCreate",
         "FailedGetContainerResourceMetric",
@@ -92,6 +93,7 @@ pub(super) fn known_reason(reason: &str) -> Option<&'static str> {
         "FailedGetPodsMetric",
         "FailedGetResourceMetric",
         "FailedGetScale",
+        "FailedMount",
         "FailedUpdateScale",
         "ImagePullFailed",
         "InvalidMetricSourceType",

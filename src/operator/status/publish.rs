@@ -5,10 +5,7 @@ use std::time::Duration;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::{
-        events::{Event, EventType},
-        reflector::ObjectRef,
-    },
+    runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -19,6 +16,7 @@ use crate::{
         apply::{Act, Change},
         context::{Context, FIGURES_PERIOD, Written},
         error::Error,
+        events::{EventType, News},
     },
 };
 
@@ -83,8 +81,7 @@ async fn write(
     }
 }
 
-/// Events are for people: what they would want to know, once. A failure to
-/// write one is logged and changes nothing.
+/// Events are for people: what they would want to know, once.
 async fn announce(
     context: &Context,
     service: &CachedService,
@@ -93,10 +90,8 @@ async fn announce(
     changes: &[Change],
 ) {
     let reference = service.object_ref(&());
-    for event in news(before, status, changes) {
-        if let Err(error) = context.recorder.publish(&event, &reference).await {
-            tracing::warn!(reason = event.reason, %error, "cannot write an Event");
-        }
+    for news in news(before, status, changes) {
+        context.events.tell(&reference, &news).await;
     }
 }
 
@@ -105,7 +100,7 @@ pub(super) fn news(
     before: &CachedServiceStatus,
     status: &CachedServiceStatus,
     changes: &[Change],
-) -> Vec<Event> {
+) -> Vec<News> {
     let written = [
         (Act::Created, "Created", "Create"),
         (Act::Configured, "Configured", "Apply"),
@@ -116,7 +111,8 @@ pub(super) fn news(
     .filter_map(|(act, reason, action)| {
         let objects: Vec<String> =
             changes.iter().filter(|change| change.act == act).map(ToString::to_string).collect();
-        (!objects.is_empty()).then(|| event(EventType::Normal, reason, action, &objects.join(", ")))
+        let note = objects.join(", ");
+        (!objects.is_empty()).then_some(News { type_: EventType::Normal, reason, action, note })
     });
     let condition = |status: &CachedServiceStatus, type_: &str| {
         status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
@@ -127,34 +123,19 @@ pub(super) fn news(
         let was_true = was.as_ref().is_some_and(|was| was.status == "True");
         let is_true = now.status == "True";
         let turned = was_true != is_true || (is_true && was.is_some_and(|was| was.reason != now.reason));
-        let (kind, reason) = match (type_, is_true) {
+        let (event_type, reason) = match (type_, is_true) {
             _ if !turned => return None,
             (condition_type::READY, true) => (EventType::Normal, "Ready"),
             (condition_type::READY, false) => (EventType::Warning, "NotReady"),
             (_, true) => (EventType::Warning, "Degraded"),
             (_, false) => (EventType::Normal, "Recovered"),
         };
-        let note = format!("{}: {}", now.reason, now.message);
-        Some(event(
-            kind,
-            reason,
-            "Observe",
-            if is_true || type_ == condition_type::READY { &note } else { &now.message },
-        ))
+        let note = if is_true || type_ == condition_type::READY {
+            format!("{}: {}", now.reason, now.message)
+        } else {
+            now.message
+        };
+        Some(News { type_: event_type, reason, action: "Observe", note })
     });
     written.chain(turns).collect()
-}
-
-/// An Event with as much of the note as the API takes.
-pub(in crate::operator) fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
-    /// An Event's note is at most 1 kB (API reference, events.k8s.io/v1).
-    const LONGEST: usize = 1000;
-    let end = (0..=note.len().min(LONGEST)).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
-    Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(note[..end].to_owned()),
-        action: action.to_owned(),
-        secondary: None,
-    }
 }

@@ -187,3 +187,11 @@ fn what_could_not_be_read_is_told_and_takes_nothing_away() {
     assert_eq!(look(503, 0), ["True Serving", "False AllWell", "True Retrying"]);
     assert_eq!(look(503, 3), ["True Serving", "True Retrying", "False Retrying"]);
 }
+
+#[test]
+fn what_may_be_old_is_told_and_takes_nothing_away() {
+    let mut situation = Situation::all_well();
+    situation.seen.interrupted = Some("the operator cannot watch: Pod".to_owned());
+    situation.shows(READY, "True Serving");
+    situation.shows(DEGRADED, "True WatchInterrupted");
+}

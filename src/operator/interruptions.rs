@@ -1,0 +1,147 @@
+//! Watches that fail and do not come back: what they showed last is old, and the
+//! status says so.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::error::in_words;
+use crate::telemetry::Metrics;
+
+/// How long a watch may fail before it is told. After a restart of the API server the next try
+/// may come half a minute later.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// The watches that fail at present, by what they watch.
+#[derive(Default)]
+pub struct Interruptions {
+    metrics: Metrics,
+    present: Mutex<BTreeMap<String, Interruption>>,
+}
+
+#[derive(Debug)]
+struct Interruption {
+    since: Instant,
+    words: String,
+    is_told: bool,
+}
+
+impl Interruptions {
+    /// All watches work.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, present: Mutex::default() }
+    }
+
+    /// A try to watch a kind failed. Whether that is to be told from now on.
+    pub fn failed(&self, kind: &str, error: &watcher::Error) -> bool {
+        let now = Instant::now();
+        let mut all = self.present.lock();
+        let is_second = all.contains_key(kind);
+        let known = all.entry(kind.to_owned()).or_insert_with(|| Interruption {
+            since: now,
+            words: String::new(),
+            is_told: false,
+        });
+        known.words = cause(error);
+        // A right that is missing does not come back by itself.
+        let lasts = now.duration_since(known.since) >= PATIENCE || (is_second && is_forbidden(error));
+        let is_news = lasts && !known.is_told;
+        known.is_told |= lasts;
+        self.count(&all);
+        is_news
+    }
+
+    /// A watch works. Whether the contrary had been told.
+    pub fn recovered(&self, kind: &str) -> bool {
+        let mut all = self.present.lock();
+        let was_told = all.remove(kind).is_some_and(|interruption| interruption.is_told);
+        if was_told {
+            self.count(&all);
+        }
+        was_told
+    }
+
+    fn count(&self, all: &BTreeMap<String, Interruption>) {
+        let told = all.values().filter(|interruption| interruption.is_told);
+        self.metrics.set_watches_interrupted(told.count());
+    }
+
+    /// What is to be told.
+    #[must_use]
+    pub fn in_words(&self) -> Option<String> {
+        let all = self.present.lock();
+        let told = all.iter().filter(|(_, interruption)| interruption.is_told);
+        let told: Vec<String> =
+            told.map(|(kind, interruption)| format!("{kind}: {}", interruption.words)).collect();
+        (!told.is_empty()).then(|| {
+            format!("the operator cannot watch, and what is said here may be old: {}", told.join("; "))
+        })
+    }
+}
+
+/// What the API server said, or why it said nothing.
+pub(super) fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => in_words(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        other @ watcher::Error::NoResourceVersion => other.to_string(),
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    code == 403
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn answer(code: u16) -> watcher::Error {
+        let status = Status { code, message: "words".to_owned(), ..Status::default() };
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_comes_back_soon_is_not_told() {
+        let interruptions = Interruptions::default();
+        for _ in 0..4 {
+            assert!(!interruptions.failed("Pod", &answer(503)));
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
+        assert_eq!(interruptions.in_words(), None);
+        assert!(!interruptions.recovered("Pod"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_stays_away_is_told_once_and_until_it_is_back() {
+        let interruptions = Interruptions::default();
+        interruptions.failed("Pod", &answer(503));
+        tokio::time::advance(PATIENCE).await;
+        assert!(interruptions.failed("Pod", &answer(503)));
+        assert!(!interruptions.failed("Pod", &answer(503)));
+        assert!(interruptions.in_words().is_some_and(|words| words.ends_with("Pod: words")));
+        assert!(interruptions.recovered("Pod"));
+        assert_eq!(interruptions.in_words(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_is_missing_is_told_with_the_second_refusal() {
+        let interruptions = Interruptions::default();
+        assert!(!interruptions.failed("Pod", &answer(403)));
+        assert!(interruptions.failed("Pod", &answer(403)));
+    }
+}

@@ -1,0 +1,102 @@
+//! A port whose number somebody changed, beside ports that are the user's.
+
+use std::time::Duration;
+
+use cachedservice::api::names::FIELD_MANAGER;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox,
+    support::{
+        Sandbox,
+        child::{ChildKind, DEPLOYMENT, SERVICE},
+        until,
+    },
+};
+
+/// How soon a child is back in its wanted state.
+const SOON: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_port_of_a_service_is_set_back_and_the_ports_of_the_user_stay() {
+    let ports = |child: &DynamicObject| child.data["spec"]["ports"].clone();
+    let change = |ports: Value| json!({ "spec": { "ports": ports } });
+    ours_is_set_back(SERVICE, "port", ports, change, json!({ "service": { "port": 82 } }), (80, 82)).await;
+}
+
+#[tokio::test]
+async fn a_port_of_a_container_is_set_back_and_the_ports_of_the_user_stay() {
+    let ports = |child: &DynamicObject| {
+        let containers = child.data["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+        containers.iter().find(|container| container["name"] == "app").unwrap()["ports"].clone()
+    };
+    let change = |ports: Value| json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "ports": ports }] } } } });
+    ours_is_set_back(DEPLOYMENT, "containerPort", ports, change, json!({ "port": 82 }), (8080, 82)).await;
+}
+
+/// Changes the number of our port to 81 and adds two ports: the one goes, the others stay,
+/// also when the spec gives ours another number later.
+async fn ours_is_set_back(
+    kind: ChildKind,
+    key: &str,
+    ports: impl Fn(&DynamicObject) -> Value,
+    change: impl Fn(Value) -> Value,
+    other_spec: Value,
+    (first, second): (u16, u16),
+) {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_created("shop").await;
+
+    let drifted = json!([
+        { "$patch": "replace" },
+        { "name": "http", key: 81 },
+        { "name": "metrics", key: 9090 },
+        // Of the same number as the wrong one.
+        { "name": "dns", key: 81, "protocol": "UDP" },
+    ]);
+    sandbox.patch(kind, "shop", change(drifted)).await;
+    let theirs = [("metrics", 9090, "TCP"), ("dns", 81, "UDP")];
+    let expected = |number: u16| {
+        let all = [("http", number, "TCP")].into_iter().chain(theirs);
+        let mut all: Vec<String> =
+            all.map(|(name, number, protocol)| format!("{name} {number}/{protocol}")).collect();
+        all.sort();
+        all
+    };
+    let until_expected = async |sandbox: &Sandbox, number: u16| {
+        until(SOON, async || {
+            let child = sandbox.child(kind, "shop").await;
+            let present = ports(&child);
+            let mut present: Vec<String> =
+                present.as_array().into_iter().flatten().map(|port| in_words(port, key)).collect();
+            present.sort();
+            if present == expected(number) { Ok(child) } else { Err(format!("{present:?}")) }
+        })
+        .await
+    };
+    let child = until_expected(&sandbox, first).await;
+    until(SOON, async || {
+        let child = sandbox.child(kind, "shop").await;
+        let entries = child.metadata.managed_fields.into_iter().flatten();
+        let mut ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+        match ours.find(|entry| entry.operation.as_deref() == Some("Update")) {
+            None => Ok(()),
+            Some(entry) => Err(format!("an entry beside that of apply: {entry:?}")),
+        }
+    })
+    .await;
+    drop(child);
+
+    let mut spec = other_spec;
+    spec["image"] = json!("example.com/shop:1");
+    sandbox.apply("shop", spec).await;
+    until_expected(&sandbox, second).await;
+}
+
+fn in_words(port: &Value, key: &str) -> String {
+    format!("{} {}/{}", port["name"].as_str().unwrap(), port[key], port["protocol"].as_str().unwrap_or("TCP"))
+}
