@@ -21,11 +21,22 @@ pub struct Interruptions {
     present: Mutex<BTreeMap<String, Interruption>>,
 }
 
+/// How long after its last failure a watch counts as working. That it works shows in nothing
+/// while nothing happens; that it does not, in a failure each half minute.
+pub const RECOVERY: Duration = Duration::from_secs(40);
+
 #[derive(Debug)]
 struct Interruption {
     since: Instant,
+    last: Instant,
     words: String,
     is_told: bool,
+}
+
+impl Interruption {
+    fn is_present(&self) -> bool {
+        self.is_told && self.last.elapsed() < RECOVERY
+    }
 }
 
 impl Interruptions {
@@ -39,12 +50,15 @@ impl Interruptions {
     pub fn failed(&self, kind: &str, error: &watcher::Error) -> bool {
         let now = Instant::now();
         let mut all = self.present.lock();
+        all.retain(|_, interruption| interruption.last.elapsed() < RECOVERY);
         let is_second = all.contains_key(kind);
         let known = all.entry(kind.to_owned()).or_insert_with(|| Interruption {
             since: now,
+            last: now,
             words: String::new(),
             is_told: false,
         });
+        known.last = now;
         known.words = cause(error);
         // A right that is missing does not come back by itself.
         let lasts = now.duration_since(known.since) >= PATIENCE || (is_second && is_forbidden(error));
@@ -57,7 +71,7 @@ impl Interruptions {
     /// A watch works. Whether the contrary had been told.
     pub fn recovered(&self, kind: &str) -> bool {
         let mut all = self.present.lock();
-        let was_told = all.remove(kind).is_some_and(|interruption| interruption.is_told);
+        let was_told = all.remove(kind).is_some_and(|interruption| interruption.is_present());
         if was_told {
             self.count(&all);
         }
@@ -65,7 +79,7 @@ impl Interruptions {
     }
 
     fn count(&self, all: &BTreeMap<String, Interruption>) {
-        let told = all.values().filter(|interruption| interruption.is_told);
+        let told = all.values().filter(|interruption| interruption.is_present());
         self.metrics.set_watches_interrupted(told.count());
     }
 
@@ -73,7 +87,8 @@ impl Interruptions {
     #[must_use]
     pub fn in_words(&self) -> Option<String> {
         let all = self.present.lock();
-        let told = all.iter().filter(|(_, interruption)| interruption.is_told);
+        self.count(&all);
+        let told = all.iter().filter(|(_, interruption)| interruption.is_present());
         let told: Vec<String> =
             told.map(|(kind, interruption)| format!("{kind}: {}", interruption.words)).collect();
         (!told.is_empty()).then(|| {
@@ -130,12 +145,24 @@ mod tests {
     async fn a_watch_that_stays_away_is_told_once_and_until_it_is_back() {
         let interruptions = Interruptions::default();
         interruptions.failed("Pod", &answer(503));
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(PATIENCE / 2).await;
+        interruptions.failed("Pod", &answer(503));
+        tokio::time::advance(PATIENCE / 2).await;
         assert!(interruptions.failed("Pod", &answer(503)));
         assert!(!interruptions.failed("Pod", &answer(503)));
         assert!(interruptions.in_words().is_some_and(|words| words.ends_with("Pod: words")));
         assert!(interruptions.recovered("Pod"));
         assert_eq!(interruptions.in_words(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_does_not_fail_again_has_come_back() {
+        let interruptions = Interruptions::default();
+        interruptions.failed("Pod", &answer(403));
+        interruptions.failed("Pod", &answer(403));
+        tokio::time::advance(RECOVERY).await;
+        assert_eq!(interruptions.in_words(), None);
+        assert!(!interruptions.failed("Pod", &answer(403)), "the first of a new interruption");
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use super::{
     client::is_fenced,
     context::Context,
     error::{Class, Error, retry_after},
+    interruptions::RECOVERY,
     observe::{Look, Seen, observe},
     plan::{Invalid, Plan, plan},
     status::{blind, publish, status},
@@ -131,7 +132,8 @@ fn next(
         return Err(Error::Children(failures));
     }
     let provisional = seen.provisional.then_some(PROVISIONAL);
-    Ok(provisional.into_iter().chain(figures_due).min())
+    let interrupted = seen.interrupted.is_some().then_some(RECOVERY);
+    Ok([provisional, interrupted, figures_due].into_iter().flatten().min())
 }
 
 /// When to try again.
