@@ -222,17 +222,28 @@ impl Start<'_> {
             let set = match &event {
                 watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => {
                     let name = seen.involved_object.name.clone().unwrap_or_default();
-                    stateful_sets.find(&seen.namespace().unwrap_or_default(), &name)
+                    match stateful_sets.find(&seen.namespace().unwrap_or_default(), &name) {
+                        Found::Known(set) | Found::Provisional(set) => Some(set),
+                        Found::Unknown => None,
+                    }
                 }
-                _ => Found::Unknown,
+                _ => None,
             };
-            let (Found::Known(set) | Found::Provisional(set)) = set else { return refusals.observe(&event) };
-            // A list holds what was said within the last hour.
-            if set.status.replicas < 1 || !matches!(event, watcher::Event::InitApply(_)) {
-                refusals.observe(&event);
-            }
-            if let Some(service) = service_of(&*set) {
-                triggers.send(service);
+            match (&event, set) {
+                // A list holds what was said within the last hour, before there was a pod too.
+                (watcher::Event::InitApply(_), Some(set)) if set.status.replicas >= 1 => {}
+                (watcher::Event::Apply(_), Some(set)) => {
+                    refusals.observe(&event);
+                    if let Some(service) = service_of(&*set) {
+                        triggers.send(service);
+                    }
+                }
+                // Only now does the list count.
+                (watcher::Event::InitDone, _) => {
+                    refusals.observe(&event);
+                    triggers.send_all();
+                }
+                _ => refusals.observe(&event),
             }
         }));
         first_list
@@ -359,10 +370,14 @@ fn trim(meta: &mut ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use kube::runtime::reflector;
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::Metrics;
 
     #[test]
     fn an_object_belongs_to_its_controller_before_its_label() {
@@ -377,6 +392,43 @@ mod tests {
             ..OwnerReference::default()
         }]);
         assert_eq!(service_of(&object).unwrap().name, "owner");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_found_in_a_new_list_order_a_reconcile_when_they_count() {
+        let (services, mut services_writer) = reflector::store();
+        let service = json!({
+            "apiVersion": "cachedservice.dev/v1alpha1", "kind": "CachedService",
+            "metadata": { "name": "shop", "namespace": "n" }, "spec": { "image": "i" },
+        });
+        services_writer.apply_watcher_event(&watcher::Event::Apply(serde_json::from_value(service).unwrap()));
+        let triggers = Triggers::new(services, Metrics::default());
+        let (sets, mut sets_writer) = Watched::new();
+        let set = json!({
+            "metadata": { "name": "shop-redis", "namespace": "n", "uid": "u", "labels": { NAME_LABEL: "shop" } },
+        });
+        sets_writer.apply_watcher_event(&watcher::Event::Apply(serde_json::from_value(set).unwrap()));
+        let refusals = Arc::<Refusals>::default();
+        let mut tasks = JoinSet::new();
+        let (list, events) = futures::channel::mpsc::unbounded();
+        Start { triggers: &triggers, tasks: &mut tasks }.refusals(events, refusals.clone(), sets);
+
+        let event: SeenEvent = serde_json::from_value(json!({
+            "metadata": { "name": "e", "namespace": "n" },
+            "involvedObject": { "name": "shop-redis", "uid": "u" }, "message": "quota",
+        }))
+        .unwrap();
+        for event in [watcher::Event::Init, watcher::Event::InitApply(event)] {
+            list.unbounded_send(Ok(event)).unwrap();
+        }
+        let limit = Duration::from_secs(1);
+        // An order while the list goes on would see nothing yet.
+        if let Ok(early) = tokio::time::timeout(limit, triggers.begin()).await {
+            triggers.end(&early, None);
+        }
+        list.unbounded_send(Ok(watcher::Event::InitDone)).unwrap();
+        let service = tokio::time::timeout(limit, triggers.begin()).await.unwrap();
+        assert_eq!((service.name.as_str(), refusals.of("u").as_deref()), ("shop", Some("quota")));
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Refusals {
 
     /// Takes in an event of the Events' watch.
     pub fn observe(&self, event: &watcher::Event<SeenEvent>) {
-        // Those of foreign StatefulSets are as few.
+        // Foreign StatefulSets are kept too: refusals are few, and expire.
         self.0.lock().observe(event, |_| true);
     }
 
