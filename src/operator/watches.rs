@@ -21,7 +21,6 @@ use tokio::{
 };
 
 use super::{
-    ownership::is_our_entry,
     seen::{
         SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
         SeenService, SeenStatefulSet,
@@ -32,7 +31,7 @@ use super::{
 };
 use crate::api::{
     CachedService,
-    names::{APPLIED_ANNOTATION, COMPONENT_LABEL, NAME_LABEL},
+    names::{APPLIED_ANNOTATION, COMPONENT_LABEL, FIELD_MANAGER, NAME_LABEL},
 };
 
 /// Where the operator looks.
@@ -358,7 +357,7 @@ fn service_of<K: Resource>(object: &K) -> Option<ObjectRef<CachedService>> {
 /// Drops what is never read: most of an object's metadata is about other writers.
 fn trim(meta: &mut ObjectMeta) {
     if let Some(entries) = &mut meta.managed_fields {
-        entries.retain(is_our_entry);
+        entries.retain(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
     }
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|key, _| key == APPLIED_ANNOTATION);
