@@ -264,12 +264,15 @@ impl Writer<'_> {
         match sighting {
             Sighting::Foreign { owner } => Err(desired.foreign(owner)),
             Sighting::Leaving => Err(desired.leaving()),
-            Sighting::Ours(live) if is_intact(live.meta(), &desired.digest, &desired.value) => {
-                Ok(live.clone())
-            }
             Sighting::Ours(live) => {
-                let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
                 let bound = desired.for_live(live.meta());
+                if ports::are_owned_twice(live.meta()) {
+                    self.own_ports_once::<K>(&bound).await?;
+                }
+                if is_intact(live.meta(), &desired.digest, &desired.value) {
+                    return Ok(live.clone());
+                }
+                let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
                 match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
                     Err(refused) if ports::is_duplicate(&refused) => {
                         self.replace_ports::<K>(&bound, refused).await?;
@@ -301,27 +304,35 @@ impl Writer<'_> {
 
     /// Puts our ports in the place of those of the same names, after an apply was `refused`
     /// for two of one name.
-    async fn replace_ports<K: Child>(
-        &mut self,
-        bound: &Desired,
-        refused: ChildError,
-    ) -> Result<(), ChildError> {
-        let (client, kind) = (Client::clone(&self.context.client), ApiResource::erase::<K>(&()));
-        // Whole: what is kept of a child holds no ports.
-        let api = Api::<DynamicObject>::namespaced_with(client, self.namespace, &kind);
+    async fn replace_ports<K: Child>(&self, bound: &Desired, refused: ChildError) -> Result<(), ChildError> {
+        let api = self.whole::<K>();
         let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
         let Some(correction) = ports::correction(&bound.value, &live) else { return Err(refused) };
-        let parameters =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = async |patch| {
-            let patched = api.patch(&bound.name, &parameters, &Patch::Merge(patch)).await;
-            patched.map_err(|source| bound.refused("patch", source))
-        };
-        let corrected = patch(correction).await?;
-        if let Some(disowning) = ports::disowning(&corrected.metadata) {
-            patch(disowning).await?;
+        let patched = api.patch(&bound.name, &ports::parameters(), &Patch::Merge(correction)).await;
+        patched.map_err(|source| bound.refused("patch", source))?;
+        self.own_ports_once::<K>(bound).await
+    }
+
+    /// Takes the entry of [`Self::replace_ports`] out of the managed fields.
+    async fn own_ports_once<K: Child>(&self, bound: &Desired) -> Result<(), ChildError> {
+        /// Controllers write to what was just changed. If none succeeds, the next reconcile goes on.
+        const TRIES: usize = 5;
+        let api = self.whole::<K>();
+        for _ in 0..TRIES {
+            let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
+            let Some(patch) = ports::disowning(&bound.value, &live.metadata) else { break };
+            match api.patch(&bound.name, &ports::parameters(), &Patch::Merge(patch)).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                patched => return patched.map(drop).map_err(|source| bound.refused("patch", source)),
+            }
         }
         Ok(())
+    }
+
+    /// Objects of a kind with all their fields: what is kept of a child holds few.
+    fn whole<K: Child>(&self) -> Api<DynamicObject> {
+        let (client, kind) = (Client::clone(&self.context.client), ApiResource::erase::<K>(&()));
+        Api::namespaced_with(client, self.namespace, &kind)
     }
 
     /// Applies. With `force`, fields of other managers are taken over: only in what is ours.

@@ -56,7 +56,7 @@ pub async fn run(
 ) {
     let mut tasks = JoinSet::new();
     let (services, writer) = reflector::store();
-    let triggers = Triggers::new(services.clone(), metrics.clone());
+    let triggers = Triggers::new(services.clone(), metrics.clone(), settings.concurrency);
     let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &metrics, &mut tasks));
     let context = Arc::new(Context {
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),

@@ -6,7 +6,9 @@
 //!
 //! Where children are missing, somebody waits for them: those turns go first.
 //! All others (hand-over, status, drift) follow, and have a small share
-//! meanwhile, so that a flood of creations does not silence them.
+//! meanwhile, so that a flood of creations does not silence them. There are not
+//! many of them at a time, so that those who bring the pods up, the controllers
+//! and the kubelets, get their turn with the API server.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -34,26 +36,39 @@ pub struct Queue<T> {
     second: VecDeque<T>,
     /// The lane in which each waits; an entry of another lane is out of date.
     waiting: HashMap<T, Lane>,
-    /// Those whose turn it is, and the lane of what was ordered meanwhile.
-    running: HashMap<T, Option<Lane>>,
+    /// Those whose turn it is.
+    running: HashMap<T, Turn>,
+    /// How many turns of the second lane there are at a time, and may be.
+    seconds: usize,
+    most_seconds: usize,
     later: BTreeMap<Due, T>,
     due: HashMap<T, Due>,
     orders: u64,
     firsts_in_a_row: u32,
 }
 
+/// A turn that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    lane: Lane,
+    /// The lane of what was ordered meanwhile.
+    again: Option<Lane>,
+}
+
 /// A point in time, and a number that makes it unique.
 type Due = (Instant, u64);
 
 impl<T: Clone + Eq + Hash> Queue<T> {
-    /// An empty queue.
+    /// An empty queue, for so many turns of the second lane at a time.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(most_seconds: usize) -> Self {
         Self {
             first: VecDeque::new(),
             second: VecDeque::new(),
             waiting: HashMap::new(),
             running: HashMap::new(),
+            seconds: 0,
+            most_seconds,
             later: BTreeMap::new(),
             due: HashMap::new(),
             orders: 0,
@@ -63,8 +78,8 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
     /// Orders a turn.
     pub fn order(&mut self, item: T, lane: Lane) {
-        if let Some(again) = self.running.get_mut(&item) {
-            *again = (*again).max(Some(lane));
+        if let Some(turn) = self.running.get_mut(&item) {
+            turn.again = turn.again.max(Some(lane));
             return;
         }
         let waits_in = self.waiting.get(&item).copied();
@@ -86,20 +101,26 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         } else {
             [Lane::Second, Lane::First]
         };
+        let has_room = |lane: &Lane| *lane == Lane::First || self.seconds < self.most_seconds;
+        let lanes: Vec<Lane> = lanes.into_iter().filter(has_room).collect();
         let (item, lane) = lanes.into_iter().find_map(|lane| Some((self.take(lane)?, lane)))?;
+        self.seconds += usize::from(lane == Lane::Second);
         self.firsts_in_a_row = if lane == Lane::First { self.firsts_in_a_row + 1 } else { 0 };
         self.waiting.remove(&item);
         if let Some(due) = self.due.remove(&item) {
             self.later.remove(&due);
         }
-        self.running.insert(item.clone(), None);
+        self.running.insert(item.clone(), Turn { lane, again: None });
         Some(item)
     }
 
     /// Ends a turn. There is another at `again` at the latest, if there is such a time.
     pub fn end(&mut self, item: &T, again: Option<Instant>) {
-        if let Some(lane) = self.running.remove(item).flatten() {
-            self.order(item.clone(), lane);
+        if let Some(Turn { lane, again }) = self.running.remove(item) {
+            self.seconds -= usize::from(lane == Lane::Second);
+            if let Some(lane) = again {
+                self.order(item.clone(), lane);
+            }
         }
         if let Some(at) = again {
             self.orders += 1;
@@ -138,12 +159,6 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     }
 }
 
-impl<T: Clone + Eq + Hash> Default for Queue<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -151,7 +166,7 @@ mod tests {
     use super::*;
 
     fn queue(orders: &[(&'static str, Lane)]) -> Queue<&'static str> {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(2);
         for (item, lane) in orders {
             queue.order(*item, *lane);
         }
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_creations_does_not_silence_the_others() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(2);
         queue.order(1000, Lane::Second);
         for item in 0..100 {
             queue.order(item, Lane::First);
@@ -198,6 +213,19 @@ mod tests {
         let now = Instant::now();
         let turn = (1..=100).find(|_| queue.begin(now) == Some(1000));
         assert_eq!(turn, Some(16));
+    }
+
+    #[test]
+    fn the_second_lane_has_so_many_turns_at_a_time_and_no_more() {
+        let mut queue = queue(&[("a", Lane::Second), ("b", Lane::Second), ("c", Lane::Second)]);
+        let now = Instant::now();
+        assert_eq!((queue.begin(now), queue.begin(now), queue.begin(now)), (Some("a"), Some("b"), None));
+        queue.order("d", Lane::First);
+        assert_eq!(queue.begin(now), Some("d"), "what is missing does not wait for them");
+        queue.end(&"d", None);
+        assert_eq!(queue.begin(now), None);
+        queue.end(&"a", None);
+        assert_eq!(queue.begin(now), Some("c"));
     }
 
     #[test]

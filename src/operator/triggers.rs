@@ -13,6 +13,9 @@ use tokio::{
 use super::queue::{Lane, Queue};
 use crate::{api::CachedService, telemetry::Metrics};
 
+/// Of so many turns at a time one may be of the second lane.
+const SHARE_OF_THE_SECOND: u16 = 4;
+
 /// The queue, shared by those who order and the one who hands out the turns.
 #[derive(Clone)]
 pub struct Triggers(Arc<Shared>);
@@ -26,10 +29,11 @@ struct Shared {
 }
 
 impl Triggers {
-    /// An empty queue.
+    /// An empty queue, for so many turns at a time.
     #[must_use]
-    pub fn new(services: Store<CachedService>, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { queue: Mutex::default(), changed: Notify::new(), services, metrics }))
+    pub fn new(services: Store<CachedService>, metrics: Metrics, concurrency: u16) -> Self {
+        let queue = Queue::new(usize::from(concurrency / SHARE_OF_THE_SECOND).max(1));
+        Self(Arc::new(Shared { queue: Mutex::new(queue), changed: Notify::new(), services, metrics }))
     }
 
     /// Orders a reconcile.
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     fn triggers() -> Triggers {
-        Triggers::new(reflector::store().0, Metrics::default())
+        Triggers::new(reflector::store().0, Metrics::default(), 16)
     }
 
     #[tokio::test]

@@ -22,7 +22,6 @@ use tokio::{
 
 use super::{
     interruptions::Interruptions,
-    ownership::is_our_entry,
     seen::{
         SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
         SeenService, SeenStatefulSet,
@@ -34,7 +33,7 @@ use super::{
 use crate::{
     api::{
         CachedService,
-        names::{APPLIED_ANNOTATION, COMPONENT_LABEL, NAME_LABEL},
+        names::{APPLIED_ANNOTATION, COMPONENT_LABEL, FIELD_MANAGER, NAME_LABEL},
     },
     telemetry::Metrics,
 };
@@ -426,7 +425,7 @@ fn service_of<K: Resource>(object: &K) -> Option<ObjectRef<CachedService>> {
 /// Drops what is never read: most of an object's metadata is about other writers.
 fn trim(meta: &mut ObjectMeta) {
     if let Some(entries) = &mut meta.managed_fields {
-        entries.retain(is_our_entry);
+        entries.retain(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
     }
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|key, _| key == APPLIED_ANNOTATION);
@@ -470,7 +469,7 @@ mod tests {
             "metadata": { "name": "shop", "namespace": "n" }, "spec": { "image": "i" },
         });
         services_writer.apply_watcher_event(&watcher::Event::Apply(serde_json::from_value(service).unwrap()));
-        let triggers = Triggers::new(services, Metrics::default());
+        let triggers = Triggers::new(services, Metrics::default(), 16);
         let (sets, mut sets_writer) = Watched::new();
         let set = json!({
             "metadata": { "name": "shop-redis", "namespace": "n", "uid": "u", "labels": { NAME_LABEL: "shop" } },

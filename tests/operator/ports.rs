@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use cachedservice::api::names::FIELD_MANAGER;
-use kube::core::DynamicObject;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+    core::DynamicObject,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
 
 /// How soon a child is back in its wanted state.
 const SOON: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_port_of_a_service_is_set_back_and_the_ports_of_the_user_stay() {
@@ -78,23 +83,56 @@ async fn ours_is_set_back(
         })
         .await
     };
-    let child = until_expected(&sandbox, first).await;
-    until(SOON, async || {
-        let child = sandbox.child(kind, "shop").await;
-        let entries = child.metadata.managed_fields.into_iter().flatten();
-        let mut ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
-        match ours.find(|entry| entry.operation.as_deref() == Some("Update")) {
-            None => Ok(()),
-            Some(entry) => Err(format!("an entry beside that of apply: {entry:?}")),
-        }
-    })
-    .await;
-    drop(child);
+    until_expected(&sandbox, first).await;
+    until_owned_by_apply_alone(&sandbox, kind).await;
 
     let mut spec = other_spec;
     spec["image"] = json!("example.com/shop:1");
     sandbox.apply("shop", spec).await;
     until_expected(&sandbox, second).await;
+}
+
+#[tokio::test]
+async fn what_an_operator_left_that_was_killed_in_the_middle_is_cleared_away() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let mut operator = installation.start("first");
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_created("shop").await;
+    for kind in [SERVICE, DEPLOYMENT] {
+        leave_an_entry(&sandbox, kind).await;
+        until_owned_by_apply_alone(&sandbox, kind).await;
+        assert!(sandbox.child(kind, "shop").await.labels().contains_key("left"), "{kind:?}");
+    }
+    operator.kill();
+    leave_an_entry(&sandbox, SERVICE).await;
+    let _operator = installation.start_with("second", &["--leader-elect=false"]);
+    until(LIMIT, async || entry_of_a_patch(&sandbox.child(SERVICE, "shop").await)).await;
+}
+
+/// A patch by the operator's manager, as the one that sets a port back.
+async fn leave_an_entry(sandbox: &Sandbox, kind: ChildKind) {
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": { "labels": { "left": sandbox.namespace } } }));
+    let children = sandbox.children(kind);
+    // Anew each time: what does not change anything leaves no entry.
+    let none = Patch::Merge(json!({ "metadata": { "labels": { "left": null } } }));
+    children.patch("shop", &PatchParams::default(), &none).await.unwrap();
+    let left = children.patch("shop", &parameters, &patch).await.unwrap();
+    entry_of_a_patch(&left).expect_err("an entry");
+}
+
+async fn until_owned_by_apply_alone(sandbox: &Sandbox, kind: ChildKind) {
+    until(SOON, async || entry_of_a_patch(&sandbox.child(kind, "shop").await)).await;
+}
+
+fn entry_of_a_patch(child: &DynamicObject) -> Result<(), String> {
+    let mut ours =
+        child.managed_fields().iter().filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    match ours.find(|entry| entry.operation.as_deref() == Some("Update")) {
+        None => Ok(()),
+        Some(entry) => Err(format!("an entry beside that of apply: {entry:?}")),
+    }
 }
 
 fn in_words(port: &Value, key: &str) -> String {

@@ -8,11 +8,11 @@
 //! refused, and a pod template without ours would begin a rollout.)
 //!
 //! That patch makes its manager a second owner of our ports, by which they would
-//! stay when the spec drops them. So its entry goes from the managed fields before
-//! the next apply, which owns them from then on.
+//! stay when the spec drops them. So its entry goes from the managed fields, and
+//! apply owns them alone. A later reconcile sees an entry that was left.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
-use kube::core::DynamicObject;
+use kube::{api::PatchParams, core::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{api::names::FIELD_MANAGER, operator::error::ChildError};
@@ -80,24 +80,35 @@ fn corrected(ours: &[Value], live: &Value, key: &str) -> Option<Vec<Value>> {
     Some(corrected.cloned().collect())
 }
 
-/// The JSON merge patch that takes the entry of ordinary patches of ours from the
-/// managed fields; `None` if there is none.
-pub(super) fn disowning(live: &ObjectMeta) -> Option<Value> {
+/// How such a patch is sent: under our name, so that its entry is found again.
+pub(super) fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Whether the managed fields have an entry of such a patch.
+pub(super) fn are_owned_twice(live: &ObjectMeta) -> bool {
+    live.managed_fields.iter().flatten().any(is_of_a_patch)
+}
+
+/// The JSON merge patch that takes the entry of such a patch from the managed
+/// fields of `live`, if that is the object that `desired` is for; `None` if there is none.
+pub(super) fn disowning(desired: &Value, live: &ObjectMeta) -> Option<Value> {
     let entries = live.managed_fields.as_ref()?;
-    let is_of_a_patch = |entry: &&ManagedFieldsEntry| {
-        entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.operation.as_deref() == Some("Update")
-            && entry.subresource.as_deref().unwrap_or_default().is_empty()
-    };
-    let (patches, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_of_a_patch);
+    let (patches, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| is_of_a_patch(entry));
     // An empty list would be taken for one that was left out.
     (!patches.is_empty() && !others.is_empty()).then(|| {
         json!({ "metadata": {
-            "uid": live.uid,
+            "uid": desired["metadata"]["uid"],
             "resourceVersion": live.resource_version,
             "managedFields": others,
         } })
     })
+}
+
+fn is_of_a_patch(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER)
+        && entry.operation.as_deref() == Some("Update")
+        && entry.subresource.as_deref().unwrap_or_default().is_empty()
 }
 
 #[cfg(test)]
@@ -181,9 +192,14 @@ mod tests {
                 .unwrap()
         };
         let (ours, theirs) = (entry(FIELD_MANAGER, "Apply"), entry("kubectl-edit", "Update"));
-        let patch = disowning(&meta(json!([ours, entry(FIELD_MANAGER, "Update"), theirs]))).unwrap();
+        let desired = json!({ "metadata": { "uid": "u" } });
+        let left = meta(json!([ours, entry(FIELD_MANAGER, "Update"), theirs]));
+        assert!(are_owned_twice(&left));
+        let patch = disowning(&desired, &left).unwrap();
         assert_eq!(patch["metadata"]["managedFields"], json!([ours, theirs]));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        assert_eq!(disowning(&meta(json!([ours, theirs]))), None);
+        let fine = meta(json!([ours, theirs]));
+        assert!(!are_owned_twice(&fine));
+        assert_eq!(disowning(&desired, &fine), None);
     }
 }
