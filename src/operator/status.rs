@@ -51,7 +51,9 @@ pub fn status(
     let refused = refusal(plan, applied, patience);
     let ready = ready(refused.as_ref(), patience, &redis, &application);
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
-    let shortage = deployment.and_then(|deployment| application::shortage(seen, deployment));
+    let shortage = deployment
+        .filter(|_| application.is_true)
+        .and_then(|deployment| application::shortage(seen, deployment));
     let interrupted = seen.interrupted.clone().map(|words| Verdict::yes("WatchInterrupted", words));
     let degraded = degraded(refused.as_ref(), &redis, &application, interrupted.or(shortage));
 

@@ -16,13 +16,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 async fn idle_the_operator_writes_nothing_but_its_lease() {
     let sandbox = sandbox().await;
     let installation = sandbox.install().await;
-    let _operator = installation.start("only");
+    let operator = installation.start("only");
     let _kubelet = sandbox.kubelet();
     let services = ["a", "b", "c"];
     for name in services {
         sandbox.apply(name, json!({ "image": "example.com/shop:1" })).await;
     }
-    until_settled(&sandbox, &services).await;
+    until_settled(&sandbox, &operator, &services).await;
 
     let mark = sandbox.audit_mark().await;
     // Some twenty seconds.
@@ -38,7 +38,7 @@ async fn a_second_reconcile_of_the_same_sends_no_request() {
     let operator = installation.start("only");
     let _kubelet = sandbox.kubelet();
     sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    until_settled(&sandbox, &["shop"]).await;
+    until_settled(&sandbox, &operator, &["shop"]).await;
 
     let mark = sandbox.audit_mark().await;
     // A label of somebody's is news of a child, and nothing to do.
@@ -65,7 +65,7 @@ async fn a_restarted_operator_writes_nothing() {
     for name in services {
         sandbox.apply(name, json!({ "image": "example.com/shop:1" })).await;
     }
-    until_settled(&sandbox, &services).await;
+    until_settled(&sandbox, &operator, &services).await;
     assert!(operator.terminate().await.success(), "{}", operator.log());
 
     let mark = sandbox.audit_mark().await;
@@ -80,21 +80,25 @@ async fn reconciled(installation: &Installation, services: usize) -> Operator {
     operator.until_leading(LIMIT).await;
     until(LIMIT, async || {
         let reconciles = operator.metric(RECONCILES);
-        let idle = operator.metric("cachedservice_queue_depth")
-            + operator.metric("cachedservice_reconciles_in_flight");
         // A u32 is exact in a f64.
         let all = f64::from(u32::try_from(services).unwrap());
-        if reconciles >= all && idle < 1.0 { Ok(()) } else { Err(format!("{reconciles} reconciles")) }
+        if reconciles >= all && is_idle(&operator) { Ok(()) } else { Err(format!("{reconciles} reconciles")) }
     })
     .await;
     operator
 }
 
 /// Waits until nothing more is to come: the autoscaler's controller is the last to report.
-async fn until_settled(sandbox: &Sandbox, services: &[&str]) {
+async fn until_settled(sandbox: &Sandbox, operator: &Operator, services: &[&str]) {
     for name in services {
         sandbox.until_ready(name).await;
         let reason = "FailedGetContainerResourceMetric";
         sandbox.until_condition(LIMIT, name, "AutoscalingReady", "False", reason).await;
     }
+    // Events follow the status.
+    until(LIMIT, async || if is_idle(operator) { Ok(()) } else { Err("at work".to_owned()) }).await;
+}
+
+fn is_idle(operator: &Operator) -> bool {
+    operator.metric("cachedservice_queue_depth") + operator.metric("cachedservice_reconciles_in_flight") < 1.0
 }

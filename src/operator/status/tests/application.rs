@@ -150,6 +150,15 @@ fn pods_that_the_autoscaler_wants_and_cannot_get_are_a_degradation_of_a_service_
 }
 
 #[test]
+fn what_hinders_pods_that_the_controller_has_not_judged_yet_is_no_degradation() {
+    let mut status = pods(0);
+    status["observedGeneration"] = json!(1);
+    let situation = Situation::all_well().deployment(2, &status).trouble("app", "Unschedulable", "words");
+    situation.shows(TYPE, "False RollingOut");
+    situation.shows(condition_type::DEGRADED, "False AllWell");
+}
+
+#[test]
 fn a_paused_rollout_says_how_to_resume_it() {
     let paused = json!({
         "replicas": 2, "updatedReplicas": 0, "availableReplicas": 2,
