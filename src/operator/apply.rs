@@ -68,22 +68,22 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     };
     let watches = &context.watches;
 
-    let kept = Kept::of(plan, seen, &deployment, stateful_set.as_ref());
+    let used = StillUsed::of(plan, seen, &deployment, stateful_set.as_ref());
     let redis_secret = writer
-        .ensure(&watches.secrets, &seen.redis_secret, &redis_name, redis_secret.as_ref(), kept.secret)
+        .ensure(&watches.secrets, &seen.redis_secret, &redis_name, redis_secret.as_ref(), used.secret)
         .await;
     let redis_config = writer
-        .ensure(&watches.config_maps, &seen.redis_config, &redis_name, redis_config.as_ref(), kept.redis)
+        .ensure(&watches.config_maps, &seen.redis_config, &redis_name, redis_config.as_ref(), used.redis)
         .await;
     let redis_service = writer
-        .ensure(&watches.services, &seen.redis_service, &redis_name, redis_service.as_ref(), kept.redis)
+        .ensure(&watches.services, &seen.redis_service, &redis_name, redis_service.as_ref(), used.redis)
         .await;
     let set_waits = waits("StatefulSet", &redis_name, &[failed(&redis_secret), failed(&redis_config)]);
     let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
         Err(waiting)
     } else {
         let wanted = stateful_set.as_ref();
-        writer.ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, wanted, kept.redis).await
+        writer.ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, wanted, used.redis).await
     };
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let budget = Some(&disruption_budget);
@@ -120,14 +120,14 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
 }
 
 /// What is not wanted any more and stays, because pods started with it.
-struct Kept {
+struct StillUsed {
     /// Redis: until the last pod of the application has left it.
     redis: bool,
     /// The Secret: until Redis has left it too.
     secret: bool,
 }
 
-impl Kept {
+impl StillUsed {
     fn of(plan: &Plan, seen: &Seen, deployment: &Deployment, stateful_set: Option<&StatefulSet>) -> Self {
         let name = &plan.identity.name;
         let redis_is_there = [
@@ -344,8 +344,9 @@ impl Writer<'_> {
         force: bool,
         act: Act,
     ) -> Result<Arc<K>, ChildError> {
-        let restores = matches!(act, Act::Created | Act::Corrected);
-        if restores && self.context.is_contested(&self.service, desired.kind, &desired.name) {
+        // The same again and again: somebody undoes it, whatever it looks like from here.
+        if manager == FIELD_MANAGER && self.context.is_contested(&self.service, desired.kind, &desired.digest)
+        {
             return Err(desired.contested());
         }
         let parameters = PatchParams {
@@ -359,8 +360,8 @@ impl Writer<'_> {
             .patch(&desired.name, &parameters, &Patch::Apply(&desired.value))
             .await
             .map_err(|source| desired.refused("apply", source))?;
-        if restores {
-            self.context.restored(&self.service, desired.kind, &desired.name);
+        if manager == FIELD_MANAGER {
+            self.context.applied(&self.service, desired.kind, &desired.digest);
         }
         let counted = if act == Act::Created { ChildAct::Create } else { ChildAct::Configure };
         self.context.metrics.child_written(desired.kind, counted);

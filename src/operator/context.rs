@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    apply::Change, error::RESTORED_AT_MOST, events::Events, external::Externals, plan::Defaults,
+    apply::Change, error::APPLIED_AT_MOST, events::Events, external::Externals, plan::Defaults,
     triggers::Triggers, watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
@@ -47,8 +47,8 @@ pub struct Memory {
     pub failed: bool,
     /// Failures in a row that may pass by themselves.
     pub transient_failures: u32,
-    /// What was set back within the last minute: kind, name and when.
-    pub restored: Vec<(&'static str, String, Instant)>,
+    /// What was applied within the last minute: kind, digest and when.
+    pub applied: Vec<(&'static str, String, Instant)>,
     /// What was changed and not yet told as Events.
     pub changes: Vec<Change>,
     /// When its figures were last written.
@@ -109,19 +109,19 @@ impl Context {
         change(self.memory.lock().entry(service.clone()).or_default())
     }
 
-    /// Whether a child is changed or deleted by somebody as often as it is set back.
-    pub fn is_contested(&self, service: &ObjectRef<CachedService>, kind: &str, name: &str) -> bool {
+    /// Whether a child is changed or deleted by somebody as often as it is applied.
+    pub fn is_contested(&self, service: &ObjectRef<CachedService>, kind: &str, digest: &str) -> bool {
         self.remember(service, |memory| {
-            memory.restored.retain(|(_, _, at)| at.elapsed() < CONTEST);
-            let times = memory.restored.iter().filter(|restored| restored.0 == kind && restored.1 == name);
-            times.count() >= RESTORED_AT_MOST
+            memory.applied.retain(|(_, _, at)| at.elapsed() < CONTEST);
+            let times = memory.applied.iter().filter(|applied| applied.0 == kind && applied.1 == digest);
+            times.count() >= APPLIED_AT_MOST
         })
     }
 
-    /// A child was created, or set back to what it should be.
-    pub fn restored(&self, service: &ObjectRef<CachedService>, kind: &'static str, name: &str) {
+    /// The same was applied to a child once more.
+    pub fn applied(&self, service: &ObjectRef<CachedService>, kind: &'static str, digest: &str) {
         let now = Instant::now();
-        self.remember(service, |memory| memory.restored.push((kind, name.to_owned(), now)));
+        self.remember(service, |memory| memory.applied.push((kind, digest.to_owned(), now)));
     }
 
     /// Whether a CachedService changed in nothing but its status, and that to what was sent last.
@@ -155,7 +155,7 @@ fn version(service: &CachedService) -> Option<u64> {
     service.resource_version().and_then(|text| text.parse().ok())
 }
 
-/// Over how long it is counted how often an object was set back.
+/// Over how long it is counted how often the same was applied.
 const CONTEST: Duration = Duration::from_mins(1);
 
 /// Figures are written at most this often.

@@ -95,7 +95,7 @@ pub async fn run(
     tokio::select! {
         () = ended => {}
         // In the task that takes the turns: where one of them blocks it, the heart stops.
-        never = beat(&health) => match never {},
+        never = beat(&health, &watches) => match never {},
         // They end by a panic alone. What its store holds would be taken for the present for ever.
         Some(_) = tasks.join_next() => tracing::error!("a watch ended"),
         () = async { shutdown.await; time::sleep(GRACE).await } => {
@@ -110,10 +110,11 @@ async fn first_lists(watches: &Watches, services: &Store<CachedService>) -> Resu
     Ok(services.wait_until_ready().await?)
 }
 
-async fn beat(health: &Health) -> Infallible {
+async fn beat(health: &Health, watches: &Watches) -> Infallible {
     let mut interval = time::interval(HEARTBEAT);
     loop {
         interval.tick().await;
         health.beat();
+        watches.interruptions.recount();
     }
 }

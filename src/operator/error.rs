@@ -7,8 +7,8 @@ use rand::RngExt;
 
 use super::plan::Invalid;
 
-/// How often within a minute an object that somebody else changes or deletes is set back.
-pub const RESTORED_AT_MOST: usize = 10;
+/// How often within a minute the same is applied to an object that somebody else changes or deletes.
+pub const APPLIED_AT_MOST: usize = 10;
 
 /// Kinds of failure; each has its own way to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,7 @@ pub enum ChildError {
     },
     /// Somebody undoes it as often as it is done.
     #[error(
-        "{kind} {name} was set back {RESTORED_AT_MOST} times within a minute and is changed or deleted again; find out who does it (kubectl get {kind} {name} -o yaml --show-managed-fields) and end that"
+        "{kind} {name} was applied {APPLIED_AT_MOST} times within a minute and is changed or deleted again; find out who does it (kubectl get {kind} {name} -o yaml --show-managed-fields) and end that"
     )]
     Contested {
         /// Kind of the object.
@@ -210,7 +210,6 @@ pub fn class_of(error: &kube::Error) -> Class {
     match error {
         kube::Error::Api(status) => match status.code {
             400 | 401 | 403 | 405 | 413 | 415 | 422 => Class::Denied,
-            // An object that is on its way out: its deletion is watched.
             _ => Class::Transient,
         },
         kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Class::Bug,

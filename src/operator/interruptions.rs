@@ -3,15 +3,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube::runtime::watcher;
+use kube::runtime::{utils::Backoff, watcher};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::in_words;
 use crate::telemetry::Metrics;
 
-/// How long a watch may fail before it is told. After a restart of the API server the next try
-/// may come half a minute later.
+/// Longest pause between two tries of a watch.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// How long a watch may fail before it is told.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The watches that fail at present, by what they watch.
@@ -22,8 +23,34 @@ pub struct Interruptions {
 }
 
 /// How long after its last failure a watch counts as working. That it works shows in nothing
-/// while nothing happens; that it does not, in a failure each half minute.
-pub const RECOVERY: Duration = Duration::from_secs(40);
+/// while nothing happens; that it does not, in a failure after each pause and a time-out at most.
+const RECOVERY: Duration = Duration::from_mins(1);
+/// How often it is looked whether a watch counts as working again.
+pub const RECHECK: Duration = LONGEST_PAUSE;
+
+/// The pauses between the tries of a watch: from 0.8 s on doubled, up to 20 s, each up to a
+/// quarter shorter by chance. kube's own come up to a minute, too rarely to tell a watch that
+/// fails from one that has nothing to say.
+#[derive(Debug, Default)]
+pub struct Pauses {
+    tries: u32,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = Duration::from_millis(800).saturating_mul(1 << self.tries.min(10)).min(LONGEST_PAUSE);
+        self.tries = self.tries.saturating_add(1);
+        Some(pause.mul_f64(rand::random_range(0.75..=1.0)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
 
 #[derive(Debug)]
 struct Interruption {
@@ -76,6 +103,11 @@ impl Interruptions {
             self.count(&all);
         }
         was_told
+    }
+
+    /// Counts anew: of a watch that came back in silence there is no other sign.
+    pub fn recount(&self) {
+        self.count(&self.present.lock());
     }
 
     fn count(&self, all: &BTreeMap<String, Interruption>) {
@@ -153,6 +185,19 @@ mod tests {
         assert!(interruptions.in_words().is_some_and(|words| words.ends_with("Pod: words")));
         assert!(interruptions.recovered("Pod"));
         assert_eq!(interruptions.in_words(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_fails_after_each_pause_stays_told() {
+        let interruptions = Interruptions::default();
+        interruptions.failed("Pod", &answer(403));
+        interruptions.failed("Pod", &answer(403));
+        for pause in Pauses::default().take(20) {
+            // The try itself may take as long as a request may.
+            tokio::time::advance(pause + Duration::from_secs(30)).await;
+            assert!(interruptions.in_words().is_some(), "{pause:?}");
+            assert!(!interruptions.failed("Pod", &answer(403)), "told once");
+        }
     }
 
     #[tokio::test(start_paused = true)]

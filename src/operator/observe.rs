@@ -1,6 +1,5 @@
-//! Everything that a reconcile has to know of the cluster. The only place that
-//! reads from the API server: from the watches, and by GET only where one of
-//! them hides what stands at a name.
+//! Everything that a reconcile has to know of the cluster: from the watches, and
+//! by GET only where one of them hides what stands at a name.
 
 use std::collections::BTreeMap;
 

@@ -13,12 +13,17 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 /// While both wait, one turn of so many is of the second lane.
 const SHARE_OF_THE_SECOND: u32 = 16;
+
+/// A turn that takes so long waits for something, and keeps the API server from nothing: it does
+/// not count any more for how many there are at a time.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// How soon a turn is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,8 +43,7 @@ pub struct Queue<T> {
     waiting: HashMap<T, Lane>,
     /// Those whose turn it is.
     running: HashMap<T, Turn>,
-    /// How many turns of the second lane there are at a time, and may be.
-    seconds: usize,
+    /// How many quick turns of the second lane there may be at a time.
     most_seconds: usize,
     later: BTreeMap<Due, T>,
     due: HashMap<T, Due>,
@@ -51,6 +55,7 @@ pub struct Queue<T> {
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     lane: Lane,
+    since: Instant,
     /// The lane of what was ordered meanwhile.
     again: Option<Lane>,
 }
@@ -67,7 +72,6 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             second: VecDeque::new(),
             waiting: HashMap::new(),
             running: HashMap::new(),
-            seconds: 0,
             most_seconds,
             later: BTreeMap::new(),
             due: HashMap::new(),
@@ -101,26 +105,23 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         } else {
             [Lane::Second, Lane::First]
         };
-        let has_room = |lane: &Lane| *lane == Lane::First || self.seconds < self.most_seconds;
+        let has_room =
+            |lane: &Lane| *lane == Lane::First || self.quick_seconds(now).count() < self.most_seconds;
         let lanes: Vec<Lane> = lanes.into_iter().filter(has_room).collect();
         let (item, lane) = lanes.into_iter().find_map(|lane| Some((self.take(lane)?, lane)))?;
-        self.seconds += usize::from(lane == Lane::Second);
         self.firsts_in_a_row = if lane == Lane::First { self.firsts_in_a_row + 1 } else { 0 };
         self.waiting.remove(&item);
         if let Some(due) = self.due.remove(&item) {
             self.later.remove(&due);
         }
-        self.running.insert(item.clone(), Turn { lane, again: None });
+        self.running.insert(item.clone(), Turn { lane, since: now, again: None });
         Some(item)
     }
 
     /// Ends a turn. There is another at `again` at the latest, if there is such a time.
     pub fn end(&mut self, item: &T, again: Option<Instant>) {
-        if let Some(Turn { lane, again }) = self.running.remove(item) {
-            self.seconds -= usize::from(lane == Lane::Second);
-            if let Some(lane) = again {
-                self.order(item.clone(), lane);
-            }
+        if let Some(lane) = self.running.remove(item).and_then(|turn| turn.again) {
+            self.order(item.clone(), lane);
         }
         if let Some(at) = again {
             self.orders += 1;
@@ -130,10 +131,19 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         }
     }
 
-    /// When something is due of what comes later.
+    /// When there may be a turn to begin, if nothing else happens before.
     #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
-        self.later.first_key_value().map(|(due, _)| due.0)
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let later = self.later.first_key_value().map(|(due, _)| due.0);
+        let waits = !self.second.is_empty();
+        let room = self.quick_seconds(now).map(|since| since + SLOW).min().filter(|_| waits);
+        later.into_iter().chain(room).min()
+    }
+
+    /// Since when the turns of the second lane run that are no slow ones.
+    fn quick_seconds(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        let seconds = self.running.values().filter(|turn| turn.lane == Lane::Second);
+        seconds.map(|turn| turn.since).filter(move |since| now.duration_since(*since) < SLOW)
     }
 
     /// How many wait for their turn.
@@ -161,8 +171,6 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn queue(orders: &[(&'static str, Lane)]) -> Queue<&'static str> {
@@ -229,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn turns_that_hang_keep_nobody_waiting() {
+        let mut queue = queue(&[("a", Lane::Second), ("b", Lane::Second), ("c", Lane::Second)]);
+        let now = Instant::now();
+        assert_eq!((queue.begin(now), queue.begin(now), queue.begin(now)), (Some("a"), Some("b"), None));
+        assert_eq!(queue.next_due(now), Some(now + SLOW));
+        assert_eq!(queue.begin(now + SLOW), Some("c"));
+    }
+
+    #[test]
     fn nobody_has_two_turns_at_a_time() {
         let mut queue = queue(&[("a", Lane::Second)]);
         let now = Instant::now();
@@ -246,8 +263,8 @@ mod tests {
         let due = now + Duration::from_secs(5);
         queue.begin(now).unwrap();
         queue.end(&"a", Some(due));
-        assert_eq!((queue.begin(now), queue.next_due()), (None, Some(due)));
-        assert_eq!((queue.begin(due), queue.next_due()), (Some("a"), None));
+        assert_eq!((queue.begin(now), queue.next_due(now)), (None, Some(due)));
+        assert_eq!((queue.begin(due), queue.next_due(due)), (Some("a"), None));
     }
 
     #[test]
@@ -258,6 +275,6 @@ mod tests {
         queue.end(&"a", Some(now + Duration::from_secs(5)));
         queue.order("a", Lane::Second);
         assert_eq!(turns(&mut queue), ["a"]);
-        assert_eq!(queue.next_due(), None);
+        assert_eq!(queue.next_due(now), None);
     }
 }

@@ -13,7 +13,7 @@ use super::{
     client::is_fenced,
     context::Context,
     error::{Class, Error, retry_after},
-    interruptions::RECOVERY,
+    interruptions::RECHECK,
     observe::{Look, Seen, observe},
     plan::{Invalid, Plan, plan},
     status::{blind, publish, status},
@@ -25,9 +25,7 @@ use crate::api::CachedService;
 pub async fn turn(reference: ObjectRef<CachedService>, context: &Context) {
     let span = tracing::info_span!("reconcile", namespace = reference.namespace, name = reference.name);
     let again = async {
-        // One that panics is not to take the others with it.
-        let result = AssertUnwindSafe(reconcile(&reference, context)).catch_unwind().await;
-        match result.unwrap_or(Err(Error::Panic)) {
+        match reconcile(&reference, context).await {
             Ok(again) => again,
             Err(error) => on_error(&reference, &error, context),
         }
@@ -55,10 +53,14 @@ async fn reconcile(
     }
     let started = Instant::now();
     let _in_flight = context.metrics.reconcile_started();
-    let result = Box::pin(steps(&service, context)).await;
-    let class = result.as_ref().err().map(|error| error.class().as_str());
-    context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), Err));
+    // One that panics is not to take the others with it.
+    let result = AssertUnwindSafe(Box::pin(steps(&service, context))).catch_unwind().await;
+    let result = match result {
+        Ok(result) => result,
+        Err(_) => tell(&service, context, Error::Panic).await,
+    };
     let class = result.as_ref().err().map(Error::class);
+    context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), |class| Err(class.as_str())));
     context.remember(reference, |memory| {
         memory.failed = class.is_some_and(|class| class != Class::Waiting);
         let transient = class == Some(Class::Transient);
@@ -80,12 +82,7 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     }
     let (seen, plan, applied) = match converged {
         Ok(converged) => converged,
-        Err(unread) => {
-            let before = context.latest_status(service);
-            let status = blind(service, &before, &unread, attempts, Timestamp::now());
-            publish(context, service, &before, status, &[]).await?;
-            return Err(unread);
-        }
+        Err(unread) => return tell(service, context, unread).await,
     };
     if applied.as_ref().is_some_and(Applied::is_creation) {
         // A second pass hands the replicas over and tells what has become of it, in milliseconds.
@@ -97,6 +94,15 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     let figures_due = publish(context, service, &seen.status, status, &changes).await?;
     context.remember(&reference, |memory| memory.changes.clear());
     next(&seen, plan, applied, figures_due)
+}
+
+/// Tells what kept the operator from seeing and doing anything.
+async fn tell(service: &CachedService, context: &Context, failure: Error) -> Result<Option<Duration>, Error> {
+    let attempts = context.remember(&ObjectRef::from_obj(service), |memory| memory.transient_failures);
+    let before = context.latest_status(service);
+    let status = blind(service, &before, &failure, attempts, Timestamp::now());
+    publish(context, service, &before, status, &[]).await?;
+    Err(failure)
 }
 
 async fn converge(
@@ -132,7 +138,7 @@ fn next(
         return Err(Error::Children(failures));
     }
     let provisional = seen.provisional.then_some(PROVISIONAL);
-    let interrupted = seen.interrupted.is_some().then_some(RECOVERY);
+    let interrupted = seen.interrupted.is_some().then_some(RECHECK);
     Ok([provisional, interrupted, figures_due].into_iter().flatten().min())
 }
 

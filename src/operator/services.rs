@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::{
     context::Context,
     events::{EventType, News},
+    interruptions::Pauses,
     readable::{Reading, readable},
 };
 use crate::api::CachedService;
@@ -45,7 +46,7 @@ async fn take_in(
     services: &reflector::Store<CachedService>,
     untold: mpsc::Sender<Box<InvalidObject>>,
 ) {
-    let mut events = std::pin::pin!(events.default_backoff().modify(|service| {
+    let mut events = std::pin::pin!(events.backoff(Pauses::default()).modify(|service| {
         service.meta_mut().managed_fields = None;
         service.meta_mut().annotations = None;
     }));

@@ -98,7 +98,7 @@ pub fn status(
     }
 }
 
-/// The status where the cluster could not be read: what was known stays, and the failure is told.
+/// The status where nothing could be seen or done: what was known stays, and the failure is told.
 #[must_use]
 pub fn blind(
     service: &CachedService,
@@ -110,6 +110,7 @@ pub fn blind(
     let generation = service.metadata.generation;
     let reason = match failure {
         Error::Read { source, .. } => reason_of(source),
+        Error::Panic => "OperatorBug",
         _ => "Retrying",
     };
     let message = failure.to_string();

@@ -14,7 +14,7 @@ use super::queue::{Lane, Queue};
 use crate::{api::CachedService, telemetry::Metrics};
 
 /// Of so many turns at a time one may be of the second lane.
-const SHARE_OF_THE_SECOND: u16 = 4;
+const SLOTS_FOR_ONE_OF_THE_SECOND: u16 = 4;
 
 /// The queue, shared by those who order and the one who hands out the turns.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl Triggers {
     /// An empty queue, for so many turns at a time.
     #[must_use]
     pub fn new(services: Store<CachedService>, metrics: Metrics, concurrency: u16) -> Self {
-        let queue = Queue::new(usize::from(concurrency / SHARE_OF_THE_SECOND).max(1));
+        let queue = Queue::new(usize::from(concurrency / SLOTS_FOR_ONE_OF_THE_SECOND).max(1));
         Self(Arc::new(Shared { queue: Mutex::new(queue), changed: Notify::new(), services, metrics }))
     }
 
@@ -58,9 +58,10 @@ impl Triggers {
         loop {
             let (begun, due) = {
                 let mut queue = self.0.queue.lock();
-                let begun = queue.begin(Instant::now());
+                let now = Instant::now();
+                let begun = queue.begin(now);
                 self.0.metrics.set_queue_depth(queue.depth());
-                (begun, queue.next_due())
+                (begun, queue.next_due(now))
             };
             if let Some(service) = begun {
                 return service;

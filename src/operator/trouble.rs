@@ -109,15 +109,18 @@ fn crashing(container: &ContainerStatus, pod: &SeenPod) -> Option<(String, Strin
     })
 }
 
-/// Whether a container had been up for long when its pod ceased to be ready: a probe fails now,
-/// and its ends of long ago are no loop. The kubelet too forgets them after ten minutes
+/// Whether a container had been up for long when its pod ceased to be ready, or when it ended last:
+/// a probe fails now, or it starts anew, and its ends of long ago are no loop. The kubelet too forgets them after ten minutes
 /// (Kubernetes documentation, "Pod Lifecycle", restart policy).
 fn ran_well(container: &ContainerStatus, pod: &SeenPod) -> bool {
     const LONG: SignedDuration = SignedDuration::from_mins(10);
     let started = container.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.as_ref());
     let ready = pod.status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
     let turned = ready.and_then(|condition| condition.last_transition_time.as_ref());
-    started.zip(turned).is_some_and(|(started, turned)| turned.0.duration_since(started.0) > LONG)
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last_run = ended.and_then(|ended| ended.started_at.as_ref().zip(ended.finished_at.as_ref()));
+    // A node that restarts ends what ran well.
+    started.zip(turned).into_iter().chain(last_run).any(|(from, to)| to.0.duration_since(from.0) > LONG)
 }
 
 /// Whether a pod is on its way to its first container: until then volumes may be what it waits for. PURE.

@@ -1,6 +1,6 @@
 //! The watches: narrowed to what carries our label, trimmed to what is needed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use kube::{
@@ -18,10 +18,11 @@ use kube::{
 use tokio::{
     sync::watch::{self, error::RecvError},
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
-    interruptions::Interruptions,
+    interruptions::{Interruptions, Pauses},
     seen::{
         SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
         SeenService, SeenStatefulSet,
@@ -37,6 +38,9 @@ use crate::{
     },
     telemetry::Metrics,
 };
+
+/// How long the first reconcile waits for the first lists of pods and Events.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the operator looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,8 +161,9 @@ impl Watches {
         }
     }
 
-    /// Waits until every first list is complete: before that, what is there would look absent, and
-    /// what is wrong would look mended.
+    /// Waits until every first list of children is complete, before which what is there would look
+    /// absent; and for ten seconds at most for those of pods and Events, before which what is wrong
+    /// would look mended.
     ///
     /// # Errors
     /// When a watch has ended.
@@ -185,10 +190,18 @@ impl Watches {
             config_maps.wait_until_ready(),
             secrets.wait_until_ready(),
         )?;
-        for mut list in first_lists.iter().cloned() {
-            list.wait_for(|complete| *complete).await?;
-        }
-        Ok(())
+        let all = async {
+            for mut list in first_lists.iter().cloned() {
+                list.wait_for(|complete| *complete).await?;
+            }
+            Ok::<_, RecvError>(())
+        };
+        // They tell why something does not run; nothing that is made waits for them for ever.
+        let Ok(complete) = timeout(PATIENCE, all).await else {
+            tracing::warn!("pods or Events cannot be listed yet; what is wrong with pods is told later");
+            return Ok(());
+        };
+        Ok(complete?)
     }
 }
 
@@ -232,7 +245,7 @@ impl Start<'_> {
         events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
     ) -> Arc<Watched<K>> {
         let (watched, writer) = Watched::new();
-        let events = events.default_backoff().modify(|object| trim(object.meta_mut()));
+        let events = events.backoff(Pauses::default()).modify(|object| trim(object.meta_mut()));
         self.tasks.spawn(follow_children(events, watched.clone(), writer, self.guard.clone()));
         watched
     }
@@ -245,7 +258,7 @@ impl Start<'_> {
         let triggers = self.guard.triggers.clone();
         let (listed, first_list) = watch::channel(false);
         self.tasks.spawn(follow_lists(
-            events.default_backoff(),
+            events.backoff(Pauses::default()),
             "Pod",
             self.guard.clone(),
             listed,
@@ -265,7 +278,7 @@ impl Start<'_> {
         let triggers = self.guard.triggers.clone();
         let (listed, first_list) = watch::channel(false);
         self.tasks.spawn(follow_lists(
-            events.default_backoff(),
+            events.backoff(Pauses::default()),
             "Event FailedCreate",
             self.guard.clone(),
             listed,
@@ -317,7 +330,7 @@ impl Start<'_> {
                 return;
             }
             follow_lists(
-                events.default_backoff(),
+                events.backoff(Pauses::default()),
                 &format!("Event {}", failure.reason()),
                 guard,
                 listed,
@@ -437,8 +450,6 @@ fn trim(meta: &mut ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
     use kube::runtime::reflector;
     use serde_json::json;

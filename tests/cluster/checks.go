@@ -23,6 +23,8 @@ var debianPackages = []struct{ file, name string }{
 	{"runc", "runc"},
 	{cniPlugins + "/bridge", "containernetworking-plugins"},
 	{"buildah", "buildah"},
+	{"cc", "gcc"}, // Rust links with it
+	{"/usr/include/stdio.h", "libc6-dev"},
 }
 
 const (

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stopLimit is for a command that was told to stop, before it is killed.
@@ -31,7 +33,7 @@ func (c command) run(ctx context.Context) ([]byte, error) {
 	process := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	process.Dir, process.Stdin, process.Env = c.dir, c.stdin, append(os.Environ(), c.env...)
 	// Asked first: go and apt-get clear up behind themselves.
-	process.Cancel = func() error { return process.Process.Signal(os.Interrupt) }
+	process.Cancel = func() error { return process.Process.Signal(unix.SIGTERM) }
 	process.WaitDelay = stopLimit
 	output, err := process.CombinedOutput()
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {

@@ -51,7 +51,7 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
     third.until_standing_by(LIMIT).await;
     let ended = second.terminate().await;
     assert!(ended.success(), "{ended}: {}", second.log());
-    third.until_leading(Duration::from_secs(3)).await;
+    third.until_leading(LIMIT).await;
     assert_eq!(holder(&sandbox).await.as_deref(), Some("third"));
     sandbox.apply("shop", spec(83)).await;
     until_port(&sandbox, 83).await;

@@ -202,7 +202,7 @@ async fn who_changes_a_child_again_and_again_is_told_of_and_not_outrun() {
     let rival = tokio::spawn(change_whenever_it_is_right(sandbox.children(SERVICE)));
     let told =
         sandbox.until_condition(Duration::from_secs(20), "shop", "Degraded", "True", "Contested").await;
-    assert!(told.message.starts_with("Service shop was set back 10 times within a minute"), "{told:?}");
+    assert!(told.message.starts_with("Service shop was applied 10 times within a minute"), "{told:?}");
     // It stays so for some renewals of the lease.
     sandbox.until_renewed(mark, &installation.user, 8).await;
     let writes = sandbox.writes_since(mark, &installation.user).await;

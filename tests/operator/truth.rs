@@ -105,7 +105,7 @@ async fn a_watch_that_is_not_allowed_any_more_is_told_and_healed_by_granting_it(
 
     grant(&sandbox, &full).await;
     // A watch that works shows in nothing but that it does not fail any more.
-    sandbox.until_condition(Duration::from_secs(120), "shop", "Degraded", "False", "AllWell").await;
+    sandbox.until_condition(Duration::from_secs(150), "shop", "Degraded", "False", "AllWell").await;
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use crate::{
     support::{Kubelet, Sandbox, kubelet, until},
 };
 
+/// Until an operator has started and looked.
+const LIMIT: Duration = Duration::from_secs(20);
 /// From the first report of the server until it stands in the status.
 const SOON: Duration = Duration::from_secs(5);
 const WORDS: &str = r#"MountVolume.SetUp failed for volume "keys" : secret "payment-keys" not found"#;
@@ -40,7 +42,7 @@ async fn a_volume_that_cannot_be_mounted_is_told_in_the_kubelets_words_until_the
     // Another operator knows it from the lists.
     assert!(operator.terminate().await.success(), "{}", operator.log());
     let operator = installation.start("second");
-    operator.until_leading(SOON).await;
+    operator.until_leading(LIMIT).await;
     let words = r#"AttachVolume.Attach failed for volume "pv-1" : it is attached elsewhere"#;
     report(&sandbox, &pod, "FailedAttachVolume", words).await;
     let told = until_told(&sandbox, "FailedAttachVolume").await;
@@ -67,7 +69,7 @@ async fn an_operator_that_starts_knows_what_is_wrong_before_it_says_that_nothing
         })
     });
     sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_condition(SOON, "shop", "Degraded", "True", "ImagePullFailed").await;
+    sandbox.until_condition(LIMIT, "shop", "Degraded", "True", "ImagePullFailed").await;
     assert!(operator.terminate().await.success(), "{}", operator.log());
 
     let faults = crate::support::Faults::none();
@@ -75,7 +77,9 @@ async fn an_operator_that_starts_knows_what_is_wrong_before_it_says_that_nothing
     let operator = installation.start_in_process(&faults).await;
     until(Duration::from_secs(20), async || {
         let metrics = operator.metrics.encode().unwrap();
-        let reconciled = metrics.contains(r#"cachedservice_reconcile_duration_seconds_count{result="ok"}"#);
+        let count = r#"cachedservice_reconcile_duration_seconds_count{result="ok"} "#;
+        let counted = metrics.lines().find_map(|line| line.strip_prefix(count)?.parse::<u64>().ok());
+        let reconciled = counted.is_some_and(|times| times > 0);
         let left = faults.refusals_left();
         if reconciled && left == 0 { Ok(()) } else { Err(format!("{left} refusals left, {metrics}")) }
     })

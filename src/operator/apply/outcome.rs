@@ -21,7 +21,7 @@ pub struct Applied {
     pub redis_config: Outcome<SeenConfigMap>,
     /// Redis's Service.
     pub redis_service: Outcome<SeenService>,
-    /// The StatefulSet, and a digest of what was wanted of it.
+    /// The StatefulSet.
     pub stateful_set: Outcome<SeenStatefulSet>,
     /// The application's Service.
     pub service: Outcome<SeenService>,

@@ -36,9 +36,14 @@ pub(super) fn verdict(
     applied: Option<&Applied>,
     patience: Patience,
 ) -> Redis {
-    match service.spec.redis.mode {
+    let redis = match service.spec.redis.mode {
         RedisMode::Standalone => standalone(service, seen, plan, applied, patience),
         RedisMode::External => external(seen),
+    };
+    // A spec that was not applied may ask for another Redis than the one that is there.
+    match (plan, &seen.status.redis) {
+        (Err(_), Some(before)) => Redis { status: before.clone(), ..redis },
+        _ => redis,
     }
 }
 
