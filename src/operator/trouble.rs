@@ -216,6 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_starts_anew_after_a_long_run_is_in_no_loop() {
+        let ended_after = |time: &str| {
+            let mut pod =
+                after_a_crash(2, false, &json!({ "running": { "startedAt": "2026-01-02T00:00:00Z" } }));
+            let statuses = pod.status.container_statuses.as_mut().unwrap();
+            let last = json!({ "terminated": {
+                "exitCode": 255, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": time,
+            } });
+            statuses[0].last_state = serde_json::from_value(last).unwrap();
+            pod
+        };
+        assert_eq!(trouble(&ended_after("2026-01-01T00:10:01Z")), None);
+        assert_eq!(trouble(&ended_after("2026-01-01T00:00:03Z")).unwrap().reason, "CrashLoopBackOff");
+    }
+
+    #[test]
     fn an_evicted_pod_tells_why_and_not_how_its_containers_ended() {
         let mut pod = after_a_crash(3, false, &json!({ "terminated": { "exitCode": 137 } }));
         pod.status.phase = Some("Failed".to_owned());

@@ -10,7 +10,7 @@ use crate::{
     sandbox,
     support::{
         Sandbox,
-        child::{AUTOSCALER, DISRUPTION_BUDGET, SERVICE},
+        child::{AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE},
         until,
     },
 };
@@ -29,6 +29,7 @@ async fn a_restart_of_the_api_server_is_outlived_and_work_goes_on() {
     let kubelet = sandbox.kubelet();
     sandbox.apply("shop", spec(81)).await;
     sandbox.until_ready("shop").await;
+    let settled = generation(&sandbox).await;
     drop(kubelet);
 
     sandbox.cluster.restart("apiserver");
@@ -49,6 +50,7 @@ async fn a_restart_of_the_api_server_is_outlived_and_work_goes_on() {
         .filter(|write| !["services", "cachedservices", "events"].contains(&write.resource()))
         .collect();
     assert!(others.is_empty(), "{others:#?}");
+    assert_eq!(generation(&sandbox).await, settled, "the Deployment was changed, its replicas perhaps");
 }
 
 #[tokio::test]
@@ -62,6 +64,7 @@ async fn what_happened_while_a_watch_expired_is_found_by_a_new_list() {
     sandbox.apply("gone", spec(81)).await;
     sandbox.until_ready("shop").await;
     sandbox.until_ready("gone").await;
+    let settled = generation(&sandbox).await;
     drop(kubelet);
 
     operator.signal(Signal::STOP);
@@ -89,12 +92,18 @@ async fn what_happened_while_a_watch_expired_is_found_by_a_new_list() {
     assert!(operator.is_running(), "the operator has ended:\n{}", operator.log());
     let log = operator.log();
     assert!(log.contains("too old resource version"), "no watch has expired:\n{log}");
+    assert_eq!(generation(&sandbox).await, settled, "the Deployment was changed, its replicas perhaps");
     let services = "cachedservice_resources";
     until(LIMIT, async || match operator.metric(services) {
         known if (1.5..2.5).contains(&known) => Ok(()),
         known => Err(format!("it knows {known} CachedServices")),
     })
     .await;
+}
+
+/// Counts the changes of the Deployment's spec: replicas that dropped and came back count twice.
+async fn generation(sandbox: &Sandbox) -> Option<i64> {
+    sandbox.child(DEPLOYMENT, "shop").await.metadata.generation
 }
 
 async fn until_port(sandbox: &Sandbox, port: u16) {

@@ -38,6 +38,8 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
     sandbox.apply("shop", spec(81)).await;
     sandbox.until_ready("shop").await;
 
+    let settled = sandbox.child(DEPLOYMENT, "shop").await.metadata.generation;
+
     first.kill();
     let killed = Instant::now();
     sandbox.apply("shop", spec(82)).await;
@@ -56,7 +58,9 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
     sandbox.apply("shop", spec(83)).await;
     until_port(&sandbox, 83).await;
     sandbox.until_ready("shop").await;
-    assert_eq!(sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["replicas"], 3);
+    let deployment = sandbox.child(DEPLOYMENT, "shop").await;
+    assert_eq!(deployment.data["spec"]["replicas"], 3);
+    assert_eq!(deployment.metadata.generation, settled, "the spec was changed in between");
 }
 
 #[tokio::test]
