@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt;
@@ -22,6 +22,9 @@ use crate::{
         until,
     },
 };
+
+/// Until pods are available, under load too.
+const POD_START: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn the_autoscaler_follows_the_load_and_keeps_the_number() {
@@ -74,8 +77,10 @@ async fn the_autoscaler_follows_the_load_and_keeps_the_number() {
     })
     .await;
     sandbox.until_condition(Duration::from_secs(60), "shop", "Ready", "True", "Serving").await;
-    let seen = history.replicas();
+    let (seen, longest) = history.end();
     assert!(seen.iter().all(|replicas| *replicas >= 2), "never below the least: {seen:?}");
+    println!("fewer than 2 pods were available for {longest:?} at most");
+    assert!(longest < POD_START, "fewer than 2 pods were available for {longest:?}");
 }
 
 #[tokio::test]
@@ -106,31 +111,55 @@ async fn kill_operator_pods(sandbox: &Sandbox) {
     }
 }
 
-/// Every value of `spec.replicas` that the Deployment `shop` had.
-struct History(Arc<Mutex<Vec<i32>>>, tokio::task::JoinHandle<()>);
+/// Every value of `spec.replicas` that the Deployment `shop` had, and how many pods were available when.
+struct History(Arc<Mutex<Vec<Sight>>>, tokio::task::JoinHandle<()>);
+
+struct Sight {
+    at: Instant,
+    /// None where there was no Deployment.
+    replicas: Option<i32>,
+    available: i32,
+}
 
 impl History {
     fn of(sandbox: &Sandbox) -> Self {
-        let seen = Arc::<Mutex<Vec<i32>>>::default();
+        let seen = Arc::<Mutex<Vec<Sight>>>::default();
         let config = watcher::Config::default().fields("metadata.name=shop");
         let mut events = watcher(sandbox.api::<Deployment>(), config).boxed();
         let task = tokio::spawn({
             let seen = seen.clone();
             async move {
                 while let Some(event) = events.next().await {
-                    if let Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event {
-                        seen.lock().unwrap().extend(object.spec.replicas);
-                    }
+                    let sight = match event {
+                        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+                            let status = object.status.unwrap_or_default();
+                            (object.spec.replicas, status.available_replicas.unwrap_or_default())
+                        }
+                        Ok(watcher::Event::Delete(_)) => (None, 0),
+                        _ => continue,
+                    };
+                    let (replicas, available) = sight;
+                    seen.lock().unwrap().push(Sight { at: Instant::now(), replicas, available });
                 }
             }
         });
         Self(seen, task)
     }
 
-    fn replicas(self) -> Vec<i32> {
+    /// The values without repetitions in a row, and the longest time with fewer than two pods available.
+    fn end(self) -> (Vec<i32>, Duration) {
         self.1.abort();
-        let mut seen = self.0.lock().unwrap().clone();
-        seen.dedup();
-        seen
+        let seen = self.0.lock().unwrap();
+        let mut replicas: Vec<i32> = seen.iter().filter_map(|sight| sight.replicas).collect();
+        replicas.dedup();
+        let (mut longest, mut short_since) = (Duration::ZERO, None);
+        for sight in seen.iter() {
+            let since = *short_since.get_or_insert(sight.at);
+            longest = longest.max(sight.at - since);
+            if sight.available >= 2 {
+                short_since = None;
+            }
+        }
+        (replicas, longest)
     }
 }
