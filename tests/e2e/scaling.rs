@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::{
     demo, operator, sandbox,
     support::{
-        OPERATOR_NAMESPACE, Sandbox,
+        Faults, OPERATOR, OPERATOR_NAMESPACE, Sandbox,
         child::{AUTOSCALER, DEPLOYMENT},
         until,
     },
@@ -81,6 +81,70 @@ async fn the_autoscaler_follows_the_load_and_keeps_the_number() {
     assert!(seen.iter().all(|replicas| *replicas >= 2), "never below the least: {seen:?}");
     println!("fewer than 2 pods were available for {longest:?} at most");
     assert!(longest < POD_START, "fewer than 2 pods were available for {longest:?}");
+}
+
+#[tokio::test]
+async fn killed_between_any_two_steps_of_a_hand_over_no_pod_is_missed() {
+    let sandbox = sandbox().await;
+    let away = OperatorAway::of(&sandbox).await;
+    let installation = sandbox.install().await;
+    let mut fixed = demo();
+    fixed["autoscaling"] = json!({ "enabled": false });
+    fixed["replicas"] = json!(3);
+    // Two steps of the hand-over, and the autoscaler.
+    for write in 1..=3 {
+        sandbox.apply("shop", fixed.clone()).await;
+        let operator = installation.start_in_process(&Faults::none()).await;
+        sandbox.until_ready("shop").await;
+        operator.stop().await;
+        assert!(sandbox.find(AUTOSCALER, "shop").await.is_none());
+        let history = History::of(&sandbox);
+
+        sandbox.apply("shop", demo()).await;
+        let faults = Faults::dead_after_write(write);
+        let operator = installation.start_in_process(&faults).await;
+        tokio::time::timeout(Duration::from_secs(30), faults.until_dead()).await.expect("it dies");
+        operator.die().await;
+        let operator = installation.start_in_process(&Faults::none()).await;
+        sandbox.until_ready("shop").await;
+        sandbox.child(AUTOSCALER, "shop").await;
+        operator.stop().await;
+        let (replicas, longest) = history.end();
+        assert_eq!(replicas, [3], "after write {write}");
+        assert!(longest.is_zero(), "after write {write} fewer than 2 pods were available for {longest:?}");
+    }
+    drop(away);
+}
+
+/// The operator of the chart does not run until this is dropped.
+struct OperatorAway<'a>(&'a Sandbox);
+
+impl<'a> OperatorAway<'a> {
+    async fn of(sandbox: &'a Sandbox) -> Self {
+        let away = Self(sandbox);
+        away.scale(0);
+        let pods: Api<Pod> = Api::namespaced(sandbox.client.clone(), OPERATOR_NAMESPACE);
+        until(Duration::from_secs(60), async || {
+            let left = pods.list(&ListParams::default()).await.unwrap().items.len();
+            if left == 0 { Ok(()) } else { Err(format!("{left} pods of the operator")) }
+        })
+        .await;
+        away
+    }
+
+    fn scale(&self, replicas: u8) {
+        let replicas = format!("--replicas={replicas}");
+        let scale = ["scale", "deployment", OPERATOR, &replicas, "--namespace", OPERATOR_NAMESPACE];
+        self.0.kubectl(&scale);
+    }
+}
+
+impl Drop for OperatorAway<'_> {
+    fn drop(&mut self) {
+        self.scale(2);
+        let rollout = ["rollout", "status", "deployment", OPERATOR, "--timeout=60s"];
+        self.0.kubectl(&[&rollout[..], &["--namespace", OPERATOR_NAMESPACE]].concat());
+    }
 }
 
 #[tokio::test]
