@@ -20,7 +20,8 @@ func (c *Cluster) parts() []part {
 	parts := []part{c.etcd(), c.apiserver(), c.controllerManager()}
 	switch c.Mode {
 	case ControlPlane:
-		return append(parts, c.scheduler())
+		// Without a node a scheduler could only call every pod unschedulable.
+		return parts
 	case Scale:
 		return append(parts, c.scheduler(), c.kwok())
 	default:

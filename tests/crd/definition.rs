@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
@@ -82,18 +81,17 @@ fn is_field(path: &str) -> bool {
 #[tokio::test]
 async fn kubectl_explain_reads_like_documentation() {
     let sandbox = sandbox().await;
-    // The API server publishes what a new definition says a moment after it serves the kind.
-    until(Duration::from_secs(30), async || {
-        let published = Request::get("/openapi/v3/apis/cachedservice.dev/v1alpha1").body(Vec::new()).unwrap();
-        let published = sandbox.client.request_text(published).await.map_err(|error| error.to_string())?;
-        if published.contains("evictionPolicy") { Ok(()) } else { Err("not published yet".to_owned()) }
-    })
-    .await;
-    let all = sandbox.kubectl(&["explain", "cachedservice", "--recursive"]);
+    // The API server publishes what a definition says some moments after it serves the kind, and
+    // takes it back for as long as the definition is being changed.
+    let explain = async |arguments: &[&str]| {
+        let arguments = [&["explain"], arguments].concat();
+        until(Duration::from_secs(30), async || sandbox.try_kubectl(&arguments)).await
+    };
+    let all = explain(&["cachedservice", "--recursive"]).await;
     for field in ["evictionPolicy\t<string>", "targetCPUUtilization\t<integer>", "urlSecretRef\t<Object>"] {
         assert!(all.contains(field), "{field} is missing in\n{all}");
     }
-    let one = sandbox.kubectl(&["explain", "cachedservice.spec.redis.evictionPolicy"]);
+    let one = explain(&["cachedservice.spec.redis.evictionPolicy"]).await;
     assert!(one.contains("Default `allkeys-lfu`") && one.contains("ENUM:\n    noeviction\n"), "{one}");
 }
 

@@ -35,7 +35,7 @@ async fn two_degradations_in_a_row_are_two_events_with_their_own_notes() {
         });
         sandbox.until_condition(LIMIT, "shop", "Degraded", "True", told_as).await;
     }
-    // Before the kubelet reports, the scheduler may say that there is no node.
+    // Events follow the status.
     until(LIMIT, async || {
         let told = sandbox.events("shop").await;
         let is_told_once = |(_, words, told_as): &(_, &str, &str)| {

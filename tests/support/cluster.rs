@@ -241,6 +241,11 @@ async fn install_crd(client: &Client) {
 
 /// Runs the cluster tool and returns what it prints.
 pub(super) fn tool(arguments: &[&str]) -> String {
+    try_tool(arguments).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// As [`tool`], or what it says when it fails.
+pub(super) fn try_tool(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("timeout")
         .arg("600")
         .arg(repository().join("tests/cluster/cluster"))
@@ -248,14 +253,11 @@ pub(super) fn tool(arguments: &[&str]) -> String {
         .current_dir(repository())
         .output()
         .expect("run tests/cluster/cluster");
-    assert!(
-        output.status.success(),
-        "cluster {}: {}{}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    if output.status.success() {
+        return Ok(text(output.stdout));
+    }
+    Err(format!("cluster {}: {}{}", arguments.join(" "), text(output.stdout), text(output.stderr)))
 }
 
 pub(super) fn repository() -> &'static Path {

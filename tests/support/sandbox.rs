@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Cluster, Installation, Kubelet,
     child::CHILDREN,
-    cluster::{TEST_BINARY, TEST_LABEL, repository, tool},
+    cluster::{TEST_BINARY, TEST_LABEL, repository, tool, try_tool},
     until,
 };
 
@@ -155,8 +155,13 @@ impl Sandbox {
 
     /// Runs kubectl as the administrator in this namespace and returns what it prints.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Self::kubectl`], or what it says when it fails.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         let prefix = ["kubectl", "--name", self.cluster.name, "--", "--namespace", &self.namespace];
-        tool(&[&prefix[..], arguments].concat())
+        try_tool(&[&prefix[..], arguments].concat())
     }
 
     /// Waits until the CachedService serves.
