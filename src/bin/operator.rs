@@ -18,7 +18,9 @@ use cachedservice::{
         plan::Defaults,
         watches::Scope,
     },
-    telemetry::{Health, LogFormat, Metrics, Readiness, admin_router, init_logs, serve_admin},
+    telemetry::{
+        Health, LogFormat, Metrics, Readiness, admin_router, init_logs, serve_admin, traces::Traces,
+    },
 };
 use clap::{ArgAction, Args, Parser, Subcommand};
 use futures::FutureExt;
@@ -104,12 +106,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
         Command::Crd => print_crd()?,
         Command::Run(settings) => {
-            init_logs(settings.log_format, &settings.log_filter)?;
-            tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()?
-                .block_on(run(*settings))?;
+            // For all TLS. It fails only where it is set already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let traces = Traces::from_environment(runtime.handle())?;
+            init_logs(settings.log_format, &settings.log_filter, traces.as_ref())?;
+            runtime.block_on(async {
+                let ended = run(*settings).await;
+                if let Some(traces) = traces {
+                    traces.end().await;
+                }
+                ended
+            })?;
         }
     }
     Ok(())
@@ -124,8 +133,6 @@ fn print_crd() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
-    // TLS towards the API server and towards external Redises. It fails only where it is set already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::infer().await?;
     let identity = settings.identity.unwrap_or_else(random_identity);
     let lease = LeaseConfig {

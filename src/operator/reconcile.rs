@@ -1,6 +1,6 @@
 //! One reconcile of one CachedService. Read this page first.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{fmt::Display, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -19,11 +19,14 @@ use super::{
     status::{blind, publish, status},
     watched::PROVISIONAL,
 };
-use crate::api::CachedService;
+use crate::{
+    api::CachedService,
+    telemetry::traces::{reconcile_ended, reconcile_span},
+};
 
 /// One turn of a CachedService; another follows when the queue says so.
 pub async fn turn(reference: ObjectRef<CachedService>, context: &Context) {
-    let span = tracing::info_span!("reconcile", namespace = reference.namespace, name = reference.name);
+    let span = reconcile_span(reference.namespace.as_deref(), &reference.name);
     let again = async {
         match reconcile(&reference, context).await {
             Ok(again) => again,
@@ -61,11 +64,14 @@ async fn reconcile(
     };
     let class = result.as_ref().err().map(Error::class);
     context.metrics.reconciled(started.elapsed(), class.map_or(Ok(()), |class| Err(class.as_str())));
-    context.remember(reference, |memory| {
+    let attempt = context.remember(reference, |memory| {
         memory.failed = class.is_some_and(|class| class != Class::Waiting);
-        let transient = class == Some(Class::Transient);
-        memory.transient_failures = if transient { memory.transient_failures.saturating_add(1) } else { 0 };
+        let attempt = memory.transient_failures.saturating_add(1);
+        memory.transient_failures = if class == Some(Class::Transient) { attempt } else { 0 };
+        attempt
     });
+    let failure = result.as_ref().err().filter(|_| class != Some(Class::Waiting));
+    reconcile_ended(attempt, class.map_or("ok", Class::as_str), failure.map(|error| error as &dyn Display));
     result
 }
 

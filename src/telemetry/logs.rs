@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use thiserror::Error;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::traces::Traces;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,22 +38,32 @@ pub enum LogError {
     AlreadySet(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Sends the logs of this process to stderr.
+/// Sends the logs of this process to stderr, and its spans to a collector, if
+/// there is one.
 ///
 /// `filter` has the syntax of [`EnvFilter`]: a level, or `target=level` pairs
-/// separated by commas.
+/// separated by commas. It is for the logs alone.
 ///
 /// # Errors
 ///
 /// [`LogError::Filter`] if the filter is not valid, [`LogError::AlreadySet`]
 /// on a second call.
-pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let logs = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).try_init(),
-    }
-    .map_err(LogError::AlreadySet)
+pub fn init_logs(format: LogFormat, filter: &str, traces: Option<&Traces>) -> Result<(), LogError> {
+    subscriber(format, filter, traces)?.try_init().map_err(|error| LogError::AlreadySet(error.into()))
+}
+
+fn subscriber(
+    format: LogFormat,
+    filter: &str,
+    traces: Option<&Traces>,
+) -> Result<impl Subscriber + Send + Sync + 'static, LogError> {
+    let filter = parse(filter)?;
+    let logs = fmt::layer().with_writer(std::io::stderr);
+    let logs = match format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    Ok(Registry::default().with(traces.map(Traces::layer)).with(logs.with_filter(filter)))
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
@@ -70,6 +82,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::traces::{reconcile_span, request_span};
 
     #[test]
     fn levels_and_levels_by_target_are_filters() {
@@ -90,7 +103,20 @@ mod tests {
 
     #[test]
     fn a_second_set_up_says_so() {
-        assert!(init_logs(LogFormat::Json, "off").is_ok());
-        assert!(matches!(init_logs(LogFormat::Text, "off"), Err(LogError::AlreadySet(_))));
+        assert!(init_logs(LogFormat::Json, "off", None).is_ok());
+        assert!(matches!(init_logs(LogFormat::Text, "off", None), Err(LogError::AlreadySet(_))));
+    }
+
+    #[test]
+    fn without_a_collector_nothing_is_recorded_that_is_not_logged() {
+        for (filter, reconciles, requests) in [("info", true, false), ("warn", false, false)] {
+            let subscriber = subscriber(LogFormat::Text, filter, None).expect("the filter is valid");
+            tracing::subscriber::with_default(subscriber, || {
+                let reconcile = reconcile_span(Some("default"), "shop");
+                assert_eq!(!reconcile.is_disabled(), reconciles, "{filter}");
+                let request = reconcile.in_scope(|| request_span("apply", "deployments"));
+                assert_eq!(!request.is_disabled(), requests, "{filter}");
+            });
+        }
     }
 }

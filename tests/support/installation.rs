@@ -37,6 +37,9 @@ use super::{
 /// Release, service account, Role and Lease bear this name.
 pub const RELEASE: &str = "cachedservice-operator";
 
+/// The operator of this build.
+const BINARY: &str = env!("CARGO_BIN_EXE_cachedservice-operator");
+
 /// A service account with the chart's rights, and its kubeconfig.
 pub struct Installation {
     /// The namespace of the service account and the Lease, and the only one that is looked after.
@@ -99,7 +102,12 @@ impl Installation {
 
     /// Starts the operator's binary with further arguments.
     pub fn start_with(&self, identity: &str, arguments: &[&str]) -> Operator {
-        Operator::start(self, Path::new(env!("CARGO_BIN_EXE_cachedservice-operator")), identity, arguments)
+        Operator::start(self, Path::new(BINARY), identity, arguments, &[])
+    }
+
+    /// Starts the operator's binary with further environment variables.
+    pub fn start_in(&self, environment: &[(&str, &str)], identity: &str) -> Operator {
+        Operator::start(self, Path::new(BINARY), identity, &[], environment)
     }
 
     /// Starts the binary that goes into the image: this build's own has no optimisation.
@@ -107,7 +115,7 @@ impl Installation {
         let target = format!("target/{}-unknown-linux-gnu/image", std::env::consts::ARCH);
         let shipped = repository().join(target).join("cachedservice-operator");
         assert!(shipped.exists(), "{} is missing; make it with images/build operator", shipped.display());
-        Operator::start(self, &shipped, identity, &[])
+        Operator::start(self, &shipped, identity, &[], &[])
     }
 
     /// Starts the control loop in this process, without an election; `faults`

@@ -17,6 +17,7 @@
 mod audit;
 pub mod child;
 mod cluster;
+pub mod collector;
 mod etcd;
 mod faults;
 mod history;

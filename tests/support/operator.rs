@@ -27,6 +27,7 @@ impl Operator {
         binary: &Path,
         identity: &str,
         arguments: &[&str],
+        environment: &[(&str, &str)],
     ) -> Self {
         let admin = own_address();
         let log = scratch(&format!("{}-{identity}.log", installation.namespace));
@@ -41,6 +42,7 @@ impl Operator {
             .args(["--namespace", &installation.namespace, "--lease-namespace", &installation.namespace])
             .args(arguments)
             .env("KUBECONFIG", &installation.kubeconfig_path)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a log"))
             .stderr(out);

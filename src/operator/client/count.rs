@@ -1,4 +1,5 @@
-//! Counts the requests to the API server and times their answers.
+//! Counts the requests to the API server, times their answers, and makes a span
+//! of each.
 
 use std::task::{Context, Poll};
 
@@ -7,9 +8,16 @@ use http::{Request, Response};
 use kube::client::Body;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
+use tracing::{Instrument, Span};
 
 use super::{bound::TimedOut, call::Call, fence::NotLeader};
-use crate::telemetry::Metrics;
+use crate::telemetry::{
+    Metrics,
+    traces::{request_ended, request_span},
+};
+
+/// In place of a status where nobody waited for it.
+const CANCELLED: &str = "cancelled";
 
 #[derive(Debug)]
 pub(super) struct Counted<S> {
@@ -37,18 +45,22 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let call = Call::of(&request);
+        let span = request_span(call.verb, &call.resource);
         let pending = Pending {
-            call: Call::of(&request),
+            call,
+            span: span.clone(),
             metrics: self.metrics.clone(),
             asked: Instant::now(),
             answered: false,
         };
         let answer = self.inner.call(request);
-        Box::pin(async move {
+        let answer = async move {
             let answer = answer.await;
             pending.ended(&answer);
             answer
-        })
+        };
+        Box::pin(answer.instrument(span))
     }
 }
 
@@ -56,6 +68,7 @@ where
 /// dropped before there is one.
 struct Pending {
     call: Call,
+    span: Span,
     metrics: Metrics,
     asked: Instant,
     answered: bool,
@@ -72,6 +85,7 @@ impl Pending {
         };
         let Call { verb, resource, .. } = &self.call;
         self.metrics.api_request(verb, resource, &code);
+        request_ended(&self.span, &code);
         // How long a watch takes to begin says nothing, and a request that was
         // not sent would pull the figures down.
         if !self.call.is_watch() && code != "fenced" {
@@ -83,7 +97,8 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.answered {
-            self.metrics.api_request(self.call.verb, &self.call.resource, "cancelled");
+            self.metrics.api_request(self.call.verb, &self.call.resource, CANCELLED);
+            request_ended(&self.span, CANCELLED);
         }
     }
 }
