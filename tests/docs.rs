@@ -4,7 +4,13 @@
 #![cfg(feature = "operator")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "docs/names.rs"]
+mod names;
 mod pure;
+#[path = "docs/reference.rs"]
+mod reference;
+#[path = "docs/rights.rs"]
+mod rights;
 
 use std::{
     collections::BTreeSet,
@@ -119,15 +125,20 @@ fn the_table_of_events_holds_every_event() {
 
 #[test]
 fn the_table_of_metrics_holds_every_metric() {
+    let exposition = exposition();
+    let actual =
+        exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(name_of_series).collect();
+    assert_same("the metrics in README.md", &first_column("metrics"), &actual);
+}
+
+/// What a replica tells Prometheus.
+fn exposition() -> String {
     // A family shows itself with its first series.
     let metrics = Metrics::default();
     metrics.child_written("Service", ChildAct::Create);
     metrics.api_request("get", "services", "200");
     metrics.api_request_took("get", Duration::ZERO);
-    let exposition = metrics.encode().unwrap();
-    let actual =
-        exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(name_of_series).collect();
-    assert_same("the metrics in README.md", &first_column("metrics"), &actual);
+    metrics.encode().unwrap()
 }
 
 /// OpenMetrics leaves the suffixes of some types to the series.
@@ -308,9 +319,13 @@ fn words(sources: &[String]) -> BTreeSet<String> {
 
 /// The rows of the table in README.md that stands between two comments of this name.
 fn table(name: &str) -> Vec<Vec<String>> {
-    let readme = read(Path::new("README.md"));
+    table_in("README.md", name)
+}
+
+fn table_in(document: &str, name: &str) -> Vec<Vec<String>> {
+    let text = read(Path::new(document));
     let start = format!("<!-- {name} -->");
-    let (_, rest) = readme.split_once(&start).unwrap_or_else(|| panic!("README.md has no {start}"));
+    let (_, rest) = text.split_once(&start).unwrap_or_else(|| panic!("{document} has no {start}"));
     let (table, _) = rest.split_once(&format!("<!-- end of {name} -->")).unwrap();
     let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()

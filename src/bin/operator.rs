@@ -47,7 +47,14 @@ enum Command {
     Crd,
 }
 
+/// What the SDK of OpenTelemetry reads by itself.
+const TRACES: &str = "\
+Traces go to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, by OTLP over HTTP; without it there are none. \
+OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG, OTEL_SERVICE_NAME and the other variables \
+of OpenTelemetry hold as it says.";
+
 #[derive(Args)]
+#[command(after_help = TRACES)]
 struct Run {
     /// Look after this namespace only; unset, after all.
     #[arg(long, env = "CACHEDSERVICE_NAMESPACE")]

@@ -99,7 +99,12 @@ async fn a_refused_request_is_marked_in_its_span() {
     let sandbox = sandbox().await;
     let installation = sandbox.install().await;
     let collector = Collector::start().await;
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()), AT_THE_END];
+    let endpoint = format!("{}/v1/traces", collector.endpoint);
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str()),
+        ("OTEL_SERVICE_NAME", "by-another-name"),
+        AT_THE_END,
+    ];
     // What stands at the name already answers 409 to the creation.
     let metadata = ObjectMeta { name: Some("shop-redis".to_owned()), ..ObjectMeta::default() };
     let taken = ConfigMap { metadata, ..ConfigMap::default() };
@@ -111,6 +116,7 @@ async fn a_refused_request_is_marked_in_its_span() {
     collector.received(|received| {
         let conflict = received.spans.iter().find(|span| attribute(&span.attributes, "code") == "409");
         let conflict = conflict.unwrap_or_else(|| panic!("no conflict in {:?}", received.spans));
+        assert_eq!(attribute(&received.resource, "service.name"), "by-another-name");
         assert_eq!(conflict.name, "apply configmaps");
         assert_eq!(conflict.status.clone().unwrap_or_default().code(), StatusCode::Error);
     });
