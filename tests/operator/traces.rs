@@ -71,6 +71,11 @@ async fn a_reconcile_is_a_trace_with_a_span_for_each_request() {
         assert_eq!(attribute(&broken[0].attributes, "result"), "Invalid");
         assert_eq!(status.code(), StatusCode::Error);
         assert!(status.message.contains("nonsense"), "{}", status.message);
+        assert!(
+            broken[0].events.iter().any(|event| event.name == "reconcile failed"),
+            "{:?}",
+            broken[0].events
+        );
 
         let first = of("shop")[0];
         let created: Vec<&&Span> =
