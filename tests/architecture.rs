@@ -8,12 +8,13 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
     "operator/digest",
     "operator/status",
+    "operator/tally",
     "operator/trouble",
     "operator/readable",
     "operator/apply/desired",

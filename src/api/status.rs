@@ -18,6 +18,10 @@ pub mod condition_type {
     pub const REDIS_READY: &str = "RedisReady";
     /// The autoscaler works and has figures to work with.
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
+
+    /// Each of them.
+    pub const ALL: [&str; 6] =
+        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY];
 }
 
 /// What the operator has seen. Written when something changes; a change of the

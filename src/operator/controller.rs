@@ -21,6 +21,7 @@ use super::{
     plan::Defaults,
     reconcile::turn,
     services,
+    tally::tally,
     triggers::Triggers,
     watches::{Scope, WatchEnded, Watches},
 };
@@ -31,7 +32,7 @@ use crate::{
 
 /// How long running reconciles may take to end after a shutdown was ordered.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often the control loop shows that it is alive.
+/// How often the control loop shows that it is alive, and counts what is no event.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What the operator runs with.
@@ -95,7 +96,7 @@ pub async fn run(
     tokio::select! {
         () = ended => {}
         // In the task that takes the turns: where one of them blocks it, the heart stops.
-        never = beat(&health, &watches) => match never {},
+        never = beat(&health, &context) => match never {},
         // They end by a panic alone. What its store holds would be taken for the present for ever.
         Some(_) = tasks.join_next() => tracing::error!("a watch ended"),
         () = async { shutdown.await; time::sleep(GRACE).await } => {
@@ -110,11 +111,14 @@ async fn first_lists(watches: &Watches, services: &Store<CachedService>) -> Resu
     Ok(services.wait_until_ready().await?)
 }
 
-async fn beat(health: &Health, watches: &Watches) -> Infallible {
+async fn beat(health: &Health, context: &Context) -> Infallible {
     let mut interval = time::interval(HEARTBEAT);
     loop {
         interval.tick().await;
         health.beat();
-        watches.interruptions.recount();
+        context.watches.interruptions.recount();
+        for count in tally(&context.services.state()) {
+            context.metrics.set_conditions(count.condition, count.status, count.services);
+        }
     }
 }

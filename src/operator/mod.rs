@@ -6,8 +6,8 @@
 //!     └─────────────────── stores ───────────────────┘     (pure)         (pure)
 //! ```
 //!
-//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `digest`, `status` and
-//! `trouble` are pure: no client, no clock, no tokio.
+//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `digest`, `status`, `tally`
+//! and `trouble` are pure: no client, no clock, no tokio.
 
 pub mod apply;
 pub mod children;
@@ -31,6 +31,7 @@ mod sample;
 pub mod seen;
 pub mod services;
 pub mod status;
+pub mod tally;
 pub mod triggers;
 pub mod trouble;
 pub mod watched;

@@ -41,6 +41,7 @@ struct Families {
     watches_interrupted: Gauge,
     in_flight: Gauge,
     resources: Gauge,
+    conditions: Family<ConditionLabels, Gauge>,
     leader: Gauge,
     child_writes: Family<ChildLabels, Counter>,
     api_requests: Family<RequestLabels, Counter>,
@@ -55,6 +56,12 @@ struct ReconcileLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ErrorLabels {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConditionLabels {
+    r#type: &'static str,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -132,6 +139,7 @@ impl Metrics {
             watches_interrupted: Gauge::default(),
             in_flight: Gauge::default(),
             resources: Gauge::default(),
+            conditions: Family::default(),
             leader: Gauge::default(),
             child_writes: Family::default(),
             api_requests: Family::default(),
@@ -171,6 +179,12 @@ impl Metrics {
     /// Sets the number of CachedServices that the operator sees.
     pub fn set_resources(&self, resources: usize) {
         self.0.resources.set(count(resources));
+    }
+
+    /// Sets the number of CachedServices whose condition of this type has this
+    /// status (`True`, `False` or `Unknown`).
+    pub fn set_conditions(&self, r#type: &'static str, status: &'static str, resources: usize) {
+        self.0.conditions.get_or_create(&ConditionLabels { r#type, status }).set(count(resources));
     }
 
     /// Sets whether this process leads.
@@ -245,6 +259,11 @@ impl Families {
             self.resources.clone(),
         );
         registry.register(
+            "cachedservice_conditions",
+            "CachedServices by condition and its status",
+            self.conditions.clone(),
+        );
+        registry.register(
             "cachedservice_leader",
             "1 if this process holds the lease, 0 if it stands by",
             self.leader.clone(),
@@ -295,6 +314,7 @@ mod tests {
         metrics.reconciled(Duration::from_millis(20), Err("Denied"));
         metrics.set_queue_depth(3);
         metrics.set_resources(7);
+        metrics.set_conditions("Ready", "False", 2);
         metrics.set_leader(true);
         metrics.child_written("Deployment", ChildAct::Configure);
         metrics.api_request("apply", "cachedservices/status", "409");
@@ -306,6 +326,7 @@ mod tests {
         has(&metrics, r#"cachedservice_reconcile_errors_total{class="Denied"} 1"#);
         has(&metrics, "cachedservice_queue_depth 3");
         has(&metrics, "cachedservice_resources 7");
+        has(&metrics, r#"cachedservice_conditions{type="Ready",status="False"} 2"#);
         has(&metrics, "cachedservice_leader 1");
         has(&metrics, r#"cachedservice_child_writes_total{kind="Deployment",act="configure"} 1"#);
         has(

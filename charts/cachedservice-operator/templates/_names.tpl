@@ -18,6 +18,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "cachedservice-operator.priorityClassName" -}}
+{{- .Values.priorityClassName | default (ternary (include "cachedservice-operator.fullname" .) "" .Values.priorityClass.create) -}}
+{{- end -}}
+
+{{/* Fails where the cluster does not know a kind of the Prometheus operator. */}}
+{{- define "cachedservice-operator.needs" -}}
+{{- $kind := printf "monitoring.coreos.com/v1/%s" .kind -}}
+{{- if not (.root.Capabilities.APIVersions.Has $kind) -}}
+{{- fail (printf "%s is true, but the cluster has no kind %s (monitoring.coreos.com/v1): install the Prometheus operator first, or set it to false. `helm template` knows of no cluster: add --api-versions %s" .value .kind $kind) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "cachedservice-operator.serviceAccountName" -}}
