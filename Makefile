@@ -9,8 +9,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## A real cluster, the operator, a CachedService, load, and the autoscaler at work
-	@examples/walkthrough
+demo: ## A local cluster, the operator, a CachedService, load; CONTEXT=… REGISTRY=… for a cluster of yours
+	@examples/walkthrough $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(REGISTRY),--registry '$(REGISTRY)') \
+		$(if $(TAG),--tag '$(TAG)') $(if $(PLAIN_HTTP),--plain-http)
 
 .PHONY: test
 test: ## Every check and test; the last line counts them
@@ -35,8 +36,9 @@ golden: ## Write the expected output of the golden cases anew; read the differen
 	git diff --stat tests/cases
 
 .PHONY: images
-images: ## Build the container images into target/images
+images: ## Build the container images into target/images; with REGISTRY=HOST/PATH push them, too
 	@images/build
+	@$(if $(REGISTRY),images/push $(if $(TAG),--tag '$(TAG)') $(if $(PLAIN_HTTP),--plain-http) '$(REGISTRY)')
 
 .PHONY: up
 up: ## Start the local cluster
@@ -49,6 +51,10 @@ down: ## Take all local clusters away
 .PHONY: bench
 bench: ## Speed and footprint against a bare client, on fake nodes (about 10 minutes)
 	@tests/bench/run
+
+.PHONY: test-demo
+test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 2 minutes)
+	@tests/demo/real
 
 .PHONY: soak
 soak: ## Start and stop local clusters again and again, with killed parts (about 10 minutes)
