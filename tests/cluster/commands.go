@@ -20,6 +20,7 @@ const usage = `usage: cluster COMMAND
   down [--name NAME | --all] take it away, with all that it made
   status [-o json]           its parts, and whether they are healthy
   load IMAGE.tar…            put images (docker-archive) on the node
+  registry                   where a registry has to listen for the node to pull from it
   kubectl ARGS…              the real kubectl, on this cluster
   helm ARGS…                 the real helm, on this cluster
   kubeconfig                 the path of the administrator's kubeconfig
@@ -74,6 +75,7 @@ func run(arguments []string) error {
 		"kubeconfig": (*Cluster).kubeconfigCommand,
 		"env":        (*Cluster).envCommand,
 		"audit-log":  (*Cluster).auditLogCommand,
+		"registry":   (*Cluster).registryCommand,
 		"kill":       (*Cluster).killCommand,
 		"restart":    (*Cluster).restartCommand,
 	}[command]
@@ -331,6 +333,14 @@ func (c *Cluster) auditLogCommand([]string) error {
 		return fmt.Errorf("cluster %s keeps no audit log: turn it on with `cluster up --audit --mode %s --name %s`", c.Name, c.Mode, c.Name)
 	}
 	fmt.Println(c.auditLog())
+	return nil
+}
+
+func (c *Cluster) registryCommand([]string) error {
+	if c.Mode != Full {
+		return fmt.Errorf("cluster %s has no node to pull images", c.Name)
+	}
+	fmt.Println(c.Registry())
 	return nil
 }
 

@@ -33,6 +33,7 @@ func (c *Cluster) configFiles() map[string]string {
 			files[name] = name
 		}
 		files["cni.conflist"] = "cni/10-pods.conflist"
+		files["hosts.toml"] = "registries/" + c.Registry() + "/hosts.toml"
 	case Scale:
 		files["kwok.yaml"] = "kwok.yaml"
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime"
 	"time"
@@ -18,6 +19,10 @@ const importLimit = 5 * time.Minute
 
 // pauseImage is the image of the container that holds a pod's namespaces.
 const pauseImage = "cachedservice.dev/pause:1"
+
+// Registry is where the node looks for a registry without TLS: pods and the node
+// reach nothing of the machine but its end of the cable.
+func (c *Cluster) Registry() string { return net.JoinHostPort(c.Net().machineEnd, "5000") }
 
 // loadImage reads an archive as `buildah push … docker-archive:` writes it
 // into the node's image store.
