@@ -22,7 +22,7 @@ use std::{
 };
 
 use cachedservice::{
-    api::{CachedService, CachedServiceSpec, condition_type, crd},
+    api::{CachedService, CachedServiceSpec, SWITCHES, condition_type, crd},
     operator::plan::plan,
     telemetry::{ChildAct, Metrics},
 };
@@ -54,6 +54,15 @@ fn the_table_of_columns_holds_the_columns_of_kubectl_get() {
     let actual: BTreeSet<_> =
         columns.as_array().unwrap().iter().map(|column| text(&column["name"]).to_uppercase()).collect();
     assert_same("the columns in README.md", &first_column("columns"), &actual);
+}
+
+#[test]
+fn the_table_of_annotations_holds_every_switch() {
+    assert_same(
+        "the annotations in README.md",
+        &first_column("annotations"),
+        &SWITCHES.map(str::to_owned).into(),
+    );
 }
 
 #[test]

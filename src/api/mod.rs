@@ -20,6 +20,7 @@ mod redis;
 mod schema;
 mod service;
 mod status;
+mod switches;
 
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
@@ -29,6 +30,7 @@ pub use redis::{EvictionPolicy, ExternalRedis, Redis, RedisAuth, RedisMode, Secr
 pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
 pub use status::{CachedServiceStatus, RedisStatus, condition_type};
+pub use switches::{Pause, SWITCHES};
 
 use std::collections::BTreeMap;
 

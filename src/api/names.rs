@@ -31,6 +31,11 @@ pub const TEMPLATE_ANNOTATION: &str = "cachedservice.dev/template";
 /// The value of [`TEMPLATE_REVISION_ANNOTATION`] that this operator writes.
 pub const TEMPLATE_REVISION: &str = "1";
 
+/// Annotation on a CachedService: with the value `true` the operator changes nothing of its children.
+pub const PAUSED_ANNOTATION: &str = "cachedservice.dev/paused";
+/// Annotation on a CachedService: with each new value every child is looked at and applied anew.
+pub const RECONCILE_AT_ANNOTATION: &str = "cachedservice.dev/reconcile-at";
+
 /// Name of the application's container.
 pub const APP_CONTAINER: &str = "app";
 /// Name of the application's port, in the pod and in the Service.

@@ -18,10 +18,12 @@ pub mod condition_type {
     pub const REDIS_READY: &str = "RedisReady";
     /// The autoscaler works and has figures to work with.
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
+    /// The operator leaves the children as they are, by order of an annotation.
+    pub const PAUSED: &str = "Paused";
 
     /// Each of them.
-    pub const ALL: [&str; 6] =
-        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY];
+    pub const ALL: [&str; 7] =
+        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY, PAUSED];
 }
 
 /// What the operator has seen. Written when something changes; a change of the
@@ -33,8 +35,8 @@ pub struct CachedServiceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`, `Progressing`, `Degraded`, and one per part:
-    /// `ApplicationReady`, `RedisReady`, `AutoscalingReady`. Each names the
+    /// `Ready`, `Progressing`, `Degraded`, one per part (`ApplicationReady`,
+    /// `RedisReady`, `AutoscalingReady`), and `Paused`. Each names the
     /// generation it is about, a reason for programs and a message for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -80,6 +82,11 @@ pub struct CachedServiceStatus {
     /// The Redis of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
+
+    /// The value of the annotation `cachedservice.dev/reconcile-at`, or its first
+    /// 64 characters, for which every child was last looked at and applied anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
 }
 
 /// The Redis of the application.

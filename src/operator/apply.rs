@@ -4,6 +4,9 @@
 //! A failure of one child does not hold up the others, except those whose pods
 //! would start with what failed.
 //!
+//! While the CachedService is paused the same is gone through without a request: what
+//! would be done to a child is its failure ([`ChildError::Paused`]).
+//!
 //! Source: Kubernetes documentation, "Server-Side Apply".
 
 mod desired;
@@ -64,6 +67,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         namespace: &identity.namespace,
         uid: &identity.uid,
         look: seen.look,
+        paused: plan.paused,
         changes: Vec::new(),
     };
     let watches = &context.watches;
@@ -181,8 +185,9 @@ fn was_applied<D: Resource<DynamicType = ()> + Serialize>(wanted: &D, name: &str
     Desired::of(wanted, name).is_ok_and(|desired| desired.was_applied_to(live))
 }
 
+/// What others wait for. What is held back by a pause holds up nobody: they are held back as well.
 fn failed<K>(outcome: &Outcome<K>) -> Option<&ChildError> {
-    outcome.as_ref().err()
+    outcome.as_ref().err().filter(|failure| !failure.is_paused())
 }
 
 fn waits(kind: &'static str, name: &str, needed: &[Option<&ChildError>]) -> Option<ChildError> {
@@ -201,6 +206,7 @@ struct Writer<'a> {
     namespace: &'a str,
     uid: &'a str,
     look: Look,
+    paused: bool,
     changes: Vec<Change>,
 }
 
@@ -266,20 +272,26 @@ impl Writer<'_> {
             Sighting::Leaving => Err(desired.leaving()),
             Sighting::Ours(live) => {
                 let bound = desired.for_live(live.meta());
-                if ports::are_owned_twice(live.meta()) {
+                if !self.paused && ports::are_owned_twice(live.meta()) {
                     self.own_ports_once::<K>(&bound).await?;
                 }
-                if is_intact(live.meta(), &desired.digest, &desired.value) {
+                if self.look != Look::Anew && is_intact(live.meta(), &desired.digest, &desired.value) {
                     return Ok(live.clone());
                 }
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
-                match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
+                let told = self.changes.len();
+                let written = match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
                     Err(refused) if ports::is_duplicate(&refused) => {
                         self.replace_ports::<K>(&bound, refused).await?;
                         self.write(watched, &bound, FIELD_MANAGER, true, act).await
                     }
                     result => result,
+                }?;
+                if written.meta().resource_version == live.meta().resource_version {
+                    // It was as it should be.
+                    self.changes.truncate(told);
                 }
+                Ok(written)
             }
             Sighting::Absent => self.create(watched, desired).await,
         }
@@ -298,7 +310,7 @@ impl Writer<'_> {
             Look::Watches => {
                 created.map_err(|error| if error.is_conflict() { desired.taken() } else { error })
             }
-            Look::Names => created,
+            Look::Names | Look::Anew => created,
         }
     }
 
@@ -344,9 +356,13 @@ impl Writer<'_> {
         force: bool,
         act: Act,
     ) -> Result<Arc<K>, ChildError> {
-        // The same again and again: somebody undoes it, whatever it looks like from here.
-        if manager == FIELD_MANAGER && self.context.is_contested(&self.service, desired.kind, &desired.digest)
-        {
+        if self.paused {
+            return Err(desired.paused(act));
+        }
+        // The same again and again: somebody undoes it, whatever it looks like from here. What a
+        // user orders neither counts nor waits.
+        let counts = manager == FIELD_MANAGER && self.look != Look::Anew;
+        if counts && self.context.is_contested(&self.service, desired.kind, &desired.digest) {
             return Err(desired.contested());
         }
         let parameters = PatchParams {
@@ -360,7 +376,7 @@ impl Writer<'_> {
             .patch(&desired.name, &parameters, &Patch::Apply(&desired.value))
             .await
             .map_err(|source| desired.refused("apply", source))?;
-        if manager == FIELD_MANAGER {
+        if counts {
             self.context.applied(&self.service, desired.kind, &desired.digest);
         }
         let counted = if act == Act::Created { ChildAct::Create } else { ChildAct::Configure };
@@ -381,6 +397,9 @@ impl Writer<'_> {
             return Ok(None);
         }
         let kind = desired::kind_name::<K>();
+        if self.paused {
+            return Err(ChildError::Paused { act: Act::Deleted, kind, name: name.to_owned() });
+        }
         // Not an object of the same name that came since.
         let preconditions = Preconditions { uid: live.meta().uid.clone(), ..Preconditions::default() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };

@@ -146,7 +146,13 @@ impl Context {
 fn is_same_but_for_status(before: &CachedService, now: &CachedService) -> bool {
     let identity = |service: &CachedService| {
         let metadata = &service.metadata;
-        (metadata.uid.clone(), metadata.generation, metadata.deletion_timestamp.clone())
+        // Annotations make no new generation; of these the store holds the switches alone.
+        (
+            metadata.uid.clone(),
+            metadata.generation,
+            metadata.deletion_timestamp.clone(),
+            metadata.annotations.clone(),
+        )
     };
     identity(before) == identity(now)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::core::Status;
 use rand::RngExt;
 
-use super::plan::Invalid;
+use super::{apply::Act, plan::Invalid};
 
 /// How often within a minute the same is applied to an object that somebody else changes or deletes.
 pub const APPLIED_AT_MOST: usize = 10;
@@ -125,6 +125,16 @@ pub enum ChildError {
         /// The client's error.
         source: kube::Error,
     },
+    /// It is left as it is, because the CachedService is paused.
+    #[error("{kind} {name} would be {}", act.in_words())]
+    Paused {
+        /// What is held back.
+        act: Act,
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// It cannot be written as JSON.
     #[error("serialise {kind} {name}: {source}")]
     Serialise {
@@ -157,7 +167,7 @@ impl ChildError {
             Self::Contested { .. } => Class::Denied,
             Self::Refused { source, .. } => class_of(source),
             Self::Serialise { .. } => Class::Bug,
-            Self::Waiting { .. } => Class::Waiting,
+            Self::Waiting { .. } | Self::Paused { .. } => Class::Waiting,
         }
     }
 
@@ -170,6 +180,7 @@ impl ChildError {
             | Self::Taken { .. }
             | Self::Contested { .. }
             | Self::Serialise { .. }
+            | Self::Paused { .. }
             | Self::Waiting { .. } => None,
         }
     }
@@ -178,6 +189,12 @@ impl ChildError {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self.source_error(), Some(kube::Error::Api(status)) if status.code == 409)
+    }
+
+    /// Whether the user wants it so.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        matches!(self, Self::Paused { .. })
     }
 
     /// A stable reason for a condition.
@@ -190,6 +207,7 @@ impl ChildError {
             Self::Refused { source, .. } => reason_of(source),
             Self::Serialise { .. } => "OperatorBug",
             Self::Waiting { .. } => "Waiting",
+            Self::Paused { .. } => "PausedByAnnotation",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that a reconcile has to know of the cluster: from the watches, and
 //! by GET only where one of them hides what stands at a name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
 
@@ -27,6 +27,8 @@ pub enum Look {
     Watches,
     /// By GET: an object without our label stands there, or something failed.
     Names,
+    /// By GET at every name, whatever the watches show; each child is then applied anew.
+    Anew,
 }
 
 /// What was observed of one CachedService and around it.
@@ -152,17 +154,11 @@ struct Looked<K> {
 impl Sight<'_> {
     async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
         let (object, provisional) = match watched.find(self.namespace, name) {
+            _ if self.look == Look::Anew => (self.get(name).await?, false),
             Found::Known(object) => (Some(object), false),
             Found::Provisional(object) => (Some(object), true),
             // Absent, or without our label.
-            Found::Unknown if wanted && self.look == Look::Names => {
-                let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
-                let object = api
-                    .get_opt(name)
-                    .await
-                    .map_err(|source| Error::Read { what: format!("{} {name}", K::kind(&())), source })?;
-                (object.map(std::sync::Arc::new), false)
-            }
+            Found::Unknown if wanted && self.look == Look::Names => (self.get(name).await?, false),
             Found::Unknown => (None, false),
         };
         let sighting = match object {
@@ -172,5 +168,13 @@ impl Sight<'_> {
             Some(object) => Sighting::Foreign { owner: owner_in_words(object.meta()) },
         };
         Ok(Looked { sighting, provisional })
+    }
+
+    async fn get<K: Child>(&self, name: &str) -> Result<Option<Arc<K>>, Error> {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let object = api.get_opt(name).await;
+        let object =
+            object.map_err(|source| Error::Read { what: format!("{} {name}", K::kind(&())), source })?;
+        Ok(object.map(Arc::new))
     }
 }

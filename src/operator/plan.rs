@@ -67,6 +67,8 @@ pub struct Plan {
     pub replicas: Replicas,
     /// The Redis.
     pub redis: RedisPlan,
+    /// Nothing of the children is to be changed, whatever is wanted of them.
+    pub paused: bool,
 }
 
 /// Phases of a leaving pod.
@@ -168,6 +170,7 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
         replicas: replicas(spec, seen),
         redis: redis(spec, seen, defaults)?,
         spec: spec.clone(),
+        paused: service.pause().holds(),
         identity,
     })
 }

@@ -20,7 +20,7 @@ use super::{
     watched::PROVISIONAL,
 };
 use crate::{
-    api::CachedService,
+    api::{CachedService, CachedServiceStatus},
     telemetry::traces::{reconcile_ended, reconcile_span},
 };
 
@@ -79,7 +79,13 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     let reference = ObjectRef::from_obj(service);
     let (failed, attempts) =
         context.remember(&reference, |memory| (memory.failed, memory.transient_failures));
-    let mut converged = converge(service, context, if failed { Look::Names } else { Look::Watches }).await;
+    let look = match service.pause().holds() {
+        false if is_ordered_anew(service, &context.latest_status(service)) => Look::Anew,
+        false if !failed => Look::Watches,
+        // What is held back is told, so it has to be known.
+        _ => Look::Names,
+    };
+    let mut converged = converge(service, context, look).await;
     if let Ok((_, _, Some(applied))) = &converged
         && applied.found_a_name_taken()
     {
@@ -100,6 +106,12 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     let figures_due = publish(context, service, &seen.status, status, &changes).await?;
     context.remember(&reference, |memory| memory.changes.clear());
     next(&seen, plan, applied, figures_due)
+}
+
+/// Whether every child is to be looked at and applied anew. What was never reconciled is new anyway.
+fn is_ordered_anew(service: &CachedService, status: &CachedServiceStatus) -> bool {
+    let order = service.reconcile_at();
+    status.observed_generation.is_some() && order.is_some() && order != status.last_handled_reconcile_at
 }
 
 /// Tells what kept the operator from seeing and doing anything.
@@ -139,7 +151,9 @@ fn next(
     figures_due: Option<Duration>,
 ) -> Result<Option<Duration>, Error> {
     plan?;
-    let failures = applied.map(Applied::into_failures).unwrap_or_default();
+    let mut failures = applied.map(Applied::into_failures).unwrap_or_default();
+    // The end of a pause is a change of the CachedService.
+    failures.retain(|failure| !failure.is_paused());
     if !failures.is_empty() {
         return Err(Error::Children(failures));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Resource,
+    Resource, ResourceExt,
     core::error_boundary::{DeserializeGuard, InvalidObject},
     runtime::{
         WatchStreamExt,
@@ -21,7 +21,7 @@ use super::{
     interruptions::Pauses,
     readable::{Reading, readable},
 };
-use crate::api::CachedService;
+use crate::api::{CachedService, SWITCHES};
 
 const KIND: &str = "CachedService";
 /// So many that cannot be read wait to be told of; what comes on top is in the log alone.
@@ -48,7 +48,8 @@ async fn take_in(
 ) {
     let mut events = std::pin::pin!(events.backoff(Pauses::default()).modify(|service| {
         service.meta_mut().managed_fields = None;
-        service.meta_mut().annotations = None;
+        // Those of clients may be as large as the object.
+        service.annotations_mut().retain(|name, _| SWITCHES.contains(&name.as_str()));
     }));
     while let Some(event) = events.next().await {
         let event = match event {

@@ -7,6 +7,7 @@ mod autoscaling;
 mod conditions;
 mod publish;
 mod redis;
+mod switches;
 #[cfg(test)]
 mod tests;
 
@@ -44,12 +45,26 @@ pub fn status(
     let deployment = deployment(seen, applied);
     let generation = service.metadata.generation;
     let patience = Patience { attempts, was_ready: was_ready(before, generation) };
-    let redis = redis::verdict(service, seen, plan, applied, patience);
-    let application = application::verdict(seen, plan, applied, patience, deployment);
-    let autoscaling = autoscaling::verdict(seen, plan, applied, patience, deployment);
+    let held_back = switches::hindrance(service, applied, patience);
+    let in_force = match plan {
+        Ok(_) if held_back.is_some() => Err(NotInForce::Paused),
+        Ok(plan) => Ok(plan),
+        Err(_) => Err(NotInForce::Invalid),
+    };
+    let redis = redis::verdict(service, seen, in_force, applied, patience);
+    let application = application::verdict(seen, in_force, applied, patience, deployment);
+    let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, deployment);
+    let paused = switches::paused(service, applied);
 
-    let refused = refusal(plan, applied, patience);
+    let refused = refusal(plan, applied, patience)
+        .filter(|refused| !(refused.passing && held_back.is_some()))
+        .or(held_back);
     let ready = ready(refused.as_ref(), patience, &redis, &application);
+    // Nobody who wonders why nothing happens is to look further than the first line.
+    let ready = match ready.is_true && paused.is_true {
+        true => Verdict::yes(switches::PAUSED, format!("{}; {}", ready.message, paused.message)),
+        false => ready,
+    };
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
     let shortage = deployment
         .filter(|_| application.is_true)
@@ -73,16 +88,18 @@ pub fn status(
     .map(|condition| {
         // Of a spec that was not applied, what runs says nothing.
         let is_about =
-            if plan.is_ok() { generation } else { generation_of(before, condition.0).or(generation) };
+            if in_force.is_ok() { generation } else { generation_of(before, condition.0).or(generation) };
         at(condition, is_about)
     });
+
+    let paused = at((condition_type::PAUSED, paused), generation);
 
     let counts = deployment.map(|deployment| deployment.status.clone()).unwrap_or_default();
     let desired = deployment.and_then(|deployment| deployment.spec.replicas).unwrap_or_default();
     let ready_pods = counts.ready_replicas.unwrap_or_default();
     CachedServiceStatus {
         observed_generation: generation,
-        conditions: whole.into_iter().chain(parts).collect(),
+        conditions: whole.into_iter().chain(parts).chain([paused]).collect(),
         replicas: counts.replicas.unwrap_or_default(),
         desired_replicas: desired,
         ready_replicas: ready_pods,
@@ -95,6 +112,7 @@ pub fn status(
         cpu: autoscaling::cpu(plan, seen, applied),
         address: plan.as_ref().ok().map_or_else(|| before.address.clone(), |plan| Some(address(plan))),
         redis: Some(redis.status),
+        last_handled_reconcile_at: switches::handled(service, seen, applied),
     }
 }
 
@@ -171,6 +189,15 @@ struct Refusal {
     passing: bool,
     /// Nothing failed: something else has to happen first.
     waiting: bool,
+    /// Nothing failed: the user wants it so.
+    by_choice: bool,
+}
+
+/// Why what runs was not made from the present spec.
+#[derive(Clone, Copy)]
+enum NotInForce {
+    Invalid,
+    Paused,
 }
 
 /// How failures that may pass by themselves count.
@@ -196,7 +223,8 @@ impl Patience {
 
     /// What the worst failure among the children of a part says of that part. `None`: what runs tells.
     fn verdict(self, outcomes: &[Option<&ChildError>]) -> Option<Verdict> {
-        let failure = outcomes.iter().rev().flatten().max_by_key(|failure| failure.class())?;
+        let failures = outcomes.iter().rev().flatten().filter(|failure| !failure.is_paused());
+        let failure = failures.max_by_key(|failure| failure.class())?;
         match self.passes(failure) {
             true if self.was_ready => None,
             true => Some(Verdict::not_yet(failure.reason(), failure.to_string())),
@@ -206,10 +234,15 @@ impl Patience {
 }
 
 /// A part of which nothing is there.
-fn absent(plan: &Result<Plan, Invalid>, kind: &str) -> Verdict {
+fn absent(plan: Result<&Plan, NotInForce>, kind: &str) -> Verdict {
     match plan {
         Ok(_) => Verdict::not_yet("Creating", format!("the {kind} is being created")),
-        Err(_) => Verdict::no("InvalidSpec", format!("the {kind} is not created before the spec is valid")),
+        Err(NotInForce::Invalid) => {
+            Verdict::no("InvalidSpec", format!("the {kind} is not created before the spec is valid"))
+        }
+        Err(NotInForce::Paused) => {
+            Verdict::no(switches::PAUSED, format!("the {kind} is not created while a pause is ordered"))
+        }
     }
 }
 
@@ -233,9 +266,11 @@ fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Pa
             message: invalid.to_string(),
             passing: false,
             waiting: false,
+            by_choice: false,
         });
     }
-    let failures = applied?.failures();
+    let mut failures = applied?.failures();
+    failures.retain(|failure| !failure.is_paused());
     let worst = failures.iter().max_by_key(|failure| failure.class())?;
     let message = failures
         .iter()
@@ -248,6 +283,7 @@ fn refusal(plan: &Result<Plan, Invalid>, applied: Option<&Applied>, patience: Pa
         message,
         passing: patience.passes(worst),
         waiting: worst.class() == Class::Waiting,
+        by_choice: false,
     })
 }
 
@@ -276,8 +312,9 @@ fn ready(
 fn progressing(refused: Option<&Refusal>, redis: &Verdict, application: &Verdict) -> Verdict {
     match refused {
         Some(refused) if refused.passing => return Verdict::yes(refused.reason, refused.message.clone()),
-        Some(refused) => return Verdict::no(refused.reason, refused.message.clone()),
-        None => {}
+        Some(refused) if !refused.by_choice => return Verdict::no(refused.reason, refused.message.clone()),
+        // Kubernetes may be at work still.
+        Some(_) | None => {}
     }
     // A part that is on its way says so; one that is stuck is no progress.
     for part in [redis, application] {
@@ -285,7 +322,9 @@ fn progressing(refused: Option<&Refusal>, redis: &Verdict, application: &Verdict
             return Verdict::yes(part.reason, part.message.clone());
         }
     }
-    if redis.is_true && application.is_true {
+    if let Some(refused) = refused {
+        Verdict::no(refused.reason, refused.message.clone())
+    } else if redis.is_true && application.is_true {
         Verdict::no("Stable", "the cluster is in the wanted state".to_owned())
     } else {
         Verdict::no("Blocked", "waits for what Degraded tells".to_owned())
@@ -298,11 +337,11 @@ fn degraded(
     application: &Verdict,
     beside: Option<Verdict>,
 ) -> Verdict {
-    if let Some(refused) = refused.filter(|refused| !refused.passing) {
+    if let Some(refused) = refused.filter(|refused| !(refused.passing || refused.by_choice)) {
         return Verdict::yes(refused.reason, refused.message.clone());
     }
     for part in [&redis.verdict, application] {
-        if !part.is_true && !part.on_its_way {
+        if !part.is_true && !part.on_its_way && part.reason != switches::PAUSED {
             return Verdict::yes(part.reason, part.message.clone());
         }
     }

@@ -5,6 +5,7 @@ use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Act;
 use crate::{
     api::names::APPLIED_ANNOTATION,
     operator::{digest::digest, error::ChildError},
@@ -70,6 +71,10 @@ impl Desired {
             what: "the garbage collector, which clears away that of an earlier CachedService of this name"
                 .to_owned(),
         }
+    }
+
+    pub(super) fn paused(&self, act: Act) -> ChildError {
+        ChildError::Paused { act, kind: self.kind, name: self.name.clone() }
     }
 
     pub(super) fn contested(&self) -> ChildError {

@@ -71,6 +71,7 @@ impl Writer<'_> {
         let watched = &self.context.watches.deployments;
         let written = self.changes.len();
         let creation_goes_on = desired.was_applied_to(&live.metadata);
+        let act = if creation_goes_on { Act::Corrected } else { Act::Configured };
         let mut scale = desired.for_live(&live.metadata);
         scale.value = json!({
             "apiVersion": desired.value["apiVersion"],
@@ -83,11 +84,11 @@ impl Writer<'_> {
         if force {
             scale.value["metadata"]["resourceVersion"] = json!(live.metadata.resource_version);
         }
-        self.write(watched, &scale, SCALE_FIELD_MANAGER, force, Act::Configured).await?;
+        self.write(watched, &scale, SCALE_FIELD_MANAGER, force, act).await?;
         // Nobody is to read of the steps: they are part of the creation, or of one change.
         self.changes.truncate(written);
         let without_replicas = desired.for_live(&live.metadata);
-        let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, Act::Configured).await?;
+        let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, act).await?;
         if creation_goes_on {
             self.changes.truncate(written);
         }

@@ -124,7 +124,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// What was done to a child.
+/// What was done to a child, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// It did not exist.
@@ -135,4 +135,17 @@ pub enum Act {
     Corrected,
     /// It is no longer wanted.
     Deleted,
+}
+
+impl Act {
+    /// As it follows the name of an object.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "changed",
+            Self::Corrected => "set back",
+            Self::Deleted => "deleted",
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 
 use super::{
-    Patience, absent,
+    NotInForce, Patience, absent,
     conditions::{Verdict, known_reason},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     operator::{
         apply::Applied,
         observe::Seen,
-        plan::{Invalid, Plan, Replicas},
+        plan::{Plan, Replicas},
         seen::SeenDeployment,
         trouble::Trouble,
     },
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) fn verdict(
     seen: &Seen,
-    plan: &Result<Plan, Invalid>,
+    plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
     deployment: Option<&SeenDeployment>,
@@ -39,7 +39,7 @@ pub(super) fn verdict(
     };
     let status = &deployment.status;
     let wanted = deployment.spec.replicas.unwrap_or(1);
-    let least = plan.as_ref().map_or(wanted, |plan| plan.replicas.least());
+    let least = plan.map_or(wanted, |plan| plan.replicas.least());
     if wanted == 0 {
         return at_zero(plan, deployment);
     }
@@ -122,9 +122,9 @@ fn trouble<'a>(seen: &'a Seen, deployment: &SeenDeployment) -> Option<&'a Troubl
     seen.troubles.iter().find(|trouble| trouble.component == APP && is_present(trouble.template.as_deref()))
 }
 
-fn at_zero(plan: &Result<Plan, Invalid>, deployment: &SeenDeployment) -> Verdict {
+fn at_zero(plan: Result<&Plan, NotInForce>, deployment: &SeenDeployment) -> Verdict {
     let name = deployment.metadata.name.clone().unwrap_or_default();
-    match plan.as_ref().map(|plan| &plan.replicas) {
+    match plan.map(|plan| &plan.replicas) {
         Ok(Replicas::Fixed(0)) => Verdict::yes("ScaledToZero", "spec.replicas is 0".to_owned()),
         _ => Verdict::no(
             "ScaledToZero",

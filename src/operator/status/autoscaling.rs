@@ -3,7 +3,7 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerStatus;
 
 use super::{
-    Patience, absent,
+    NotInForce, Patience, absent,
     conditions::{Verdict, known_reason},
 };
 use crate::operator::{
@@ -15,7 +15,7 @@ use crate::operator::{
 
 pub(super) fn verdict(
     seen: &Seen,
-    plan: &Result<Plan, Invalid>,
+    plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
     deployment: Option<&SeenDeployment>,
@@ -24,7 +24,7 @@ pub(super) fn verdict(
     if let Some(verdict) = patience.verdict(&[failure]) {
         return verdict;
     }
-    if let Ok(Replicas::Fixed(replicas)) = plan.as_ref().map(|plan| &plan.replicas) {
+    if let Ok(Replicas::Fixed(replicas)) = plan.map(|plan| &plan.replicas) {
         return Verdict::yes("SwitchedOff", format!("autoscaling is off; {replicas} pods are wanted"));
     }
     let Some(autoscaler) = autoscaler(seen, applied) else {

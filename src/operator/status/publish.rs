@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -114,15 +115,13 @@ pub(super) fn news(
         let note = objects.join(", ");
         (!objects.is_empty()).then_some(News { type_: EventType::Normal, reason, action, note })
     });
-    let condition = |status: &CachedServiceStatus, type_: &str| {
-        status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
-    };
     let turns = [condition_type::READY, condition_type::DEGRADED].into_iter().filter_map(|type_| {
         let now = condition(status, type_)?;
         let was = condition(before, type_);
         let was_true = was.as_ref().is_some_and(|was| was.status == "True");
         let is_true = now.status == "True";
-        let turned = was_true != is_true || (is_true && was.is_some_and(|was| was.reason != now.reason));
+        let is_another = || was.is_some_and(|was| was.reason != now.reason);
+        let turned = was_true != is_true || (type_ == condition_type::DEGRADED && is_true && is_another());
         let (event_type, reason) = match (type_, is_true) {
             _ if !turned => return None,
             (condition_type::READY, true) => (EventType::Normal, "Ready"),
@@ -137,5 +136,20 @@ pub(super) fn news(
         };
         Some(News { type_: event_type, reason, action: "Observe", note })
     });
-    written.chain(turns).collect()
+    written.chain(turns).chain(pause(before, status)).collect()
+}
+
+fn pause(before: &CachedServiceStatus, status: &CachedServiceStatus) -> Option<News> {
+    let now = condition(status, condition_type::PAUSED)?;
+    let was_true = condition(before, condition_type::PAUSED).is_some_and(|was| was.status == "True");
+    let (reason, note) = match (was_true, now.status == "True") {
+        (false, true) => ("Paused", now.message),
+        (true, false) => ("Resumed", "the objects are kept as the spec wants them again".to_owned()),
+        _ => return None,
+    };
+    Some(News { type_: EventType::Normal, reason, action: "Observe", note })
+}
+
+fn condition(status: &CachedServiceStatus, type_: &str) -> Option<Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
 }

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::{
-    Patience, absent,
+    NotInForce, Patience, absent,
     conditions::{Verdict, known_reason},
     redis_endpoint,
 };
@@ -16,7 +16,7 @@ use crate::{
         apply::Applied,
         external::ExternalState,
         observe::Seen,
-        plan::{Invalid, Plan, RedisPlan},
+        plan::{Plan, RedisPlan},
         seen::SeenStatefulSet,
     },
 };
@@ -32,11 +32,16 @@ pub(super) struct Redis {
 pub(super) fn verdict(
     service: &CachedService,
     seen: &Seen,
-    plan: &Result<Plan, Invalid>,
+    plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
 ) -> Redis {
-    let redis = match service.spec.redis.mode {
+    let mode = match plan {
+        // What runs is told of, not what is wanted.
+        Err(_) if seen.stateful_set.ours().is_some() => RedisMode::Standalone,
+        _ => service.spec.redis.mode,
+    };
+    let redis = match mode {
         RedisMode::Standalone => standalone(service, seen, plan, applied, patience),
         RedisMode::External => external(seen),
     };
@@ -83,13 +88,13 @@ fn external(seen: &Seen) -> Redis {
 fn standalone(
     service: &CachedService,
     seen: &Seen,
-    plan: &Result<Plan, Invalid>,
+    plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
 ) -> Redis {
     let before = seen.status.redis.clone().unwrap_or_default();
     let endpoint = redis_endpoint(&service.name_any(), &service.namespace().unwrap_or_default());
-    let credentials = plan.as_ref().ok().and_then(|plan| match &plan.redis {
+    let credentials = plan.ok().and_then(|plan| match &plan.redis {
         RedisPlan::Standalone(redis) => {
             redis.credentials.as_ref().map(crate::operator::plan::Credentials::revision)
         }
@@ -113,7 +118,7 @@ fn standalone(
 
 fn judge(
     seen: &Seen,
-    plan: &Result<Plan, Invalid>,
+    plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
     set: Option<&SeenStatefulSet>,

@@ -6,6 +6,7 @@ mod conditions;
 mod news;
 mod parts;
 mod redis;
+mod switches;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use crate::operator::{
 /// What the status is made from.
 struct Situation {
     spec: Value,
+    annotations: Vec<(&'static str, String)>,
     seen: Seen,
     /// Changes what the apply came to.
     apply: fn(&mut Applied),
@@ -36,7 +38,14 @@ impl Situation {
             autoscaler: ours(autoscaler(&following(34))),
             ..nothing()
         };
-        Self { spec: json!({}), seen, apply: |_| {}, attempts: 0, now: time("2026-01-01T00:00:00Z") }
+        Self {
+            spec: json!({}),
+            annotations: Vec::new(),
+            seen,
+            apply: |_| {},
+            attempts: 0,
+            now: time("2026-01-01T00:00:00Z"),
+        }
     }
 
     /// Nothing is there yet.
@@ -46,6 +55,11 @@ impl Situation {
 
     fn spec(self, spec: Value) -> Self {
         Self { spec, ..self }
+    }
+
+    fn annotated(mut self, name: &'static str, value: &str) -> Self {
+        self.annotations.push((name, value.to_owned()));
+        self
     }
 
     fn deployment(mut self, replicas: i32, status: &Value) -> Self {
@@ -104,6 +118,9 @@ impl Situation {
     fn status_in_generation(&self, generation: i64) -> CachedServiceStatus {
         let mut service = service(self.spec.clone());
         service.metadata.generation = Some(generation);
+        let annotations = self.annotations.iter().cloned();
+        service.metadata.annotations =
+            Some(annotations.map(|(name, value)| (name.to_owned(), value)).collect());
         let plan = planned(self.spec.clone(), &self.seen);
         let applied = plan.is_ok().then(|| {
             let mut applied = applied(&self.seen);

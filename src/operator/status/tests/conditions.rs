@@ -10,7 +10,15 @@ fn every_condition_is_there_once_and_names_the_generation() {
         let types: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
         assert_eq!(
             types,
-            ["Ready", "Progressing", "Degraded", "ApplicationReady", "RedisReady", "AutoscalingReady"]
+            [
+                "Ready",
+                "Progressing",
+                "Degraded",
+                "ApplicationReady",
+                "RedisReady",
+                "AutoscalingReady",
+                "Paused"
+            ]
         );
         assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(7)));
     }

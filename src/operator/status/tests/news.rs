@@ -3,7 +3,11 @@
 use super::{super::publish::news, *};
 use crate::operator::apply::{Act, Change};
 
-fn told(before: &CachedServiceStatus, status: &CachedServiceStatus, changes: &[Change]) -> Vec<String> {
+pub(super) fn told(
+    before: &CachedServiceStatus,
+    status: &CachedServiceStatus,
+    changes: &[Change],
+) -> Vec<String> {
     news(before, status, changes)
         .into_iter()
         .map(|news| format!("{} {}: {}", news.type_.as_str(), news.reason, news.note))
