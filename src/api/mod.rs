@@ -55,6 +55,11 @@ use schema::rule;
     shortname = "csvc",
     namespaced,
     status = "CachedServiceStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     derive = "PartialEq",
     doc = "A stateless HTTP service with its autoscaler, its Redis and its Service, kept in the state that spec describes.",
     validation = rule(
@@ -111,7 +116,7 @@ use schema::rule;
 #[x_kube(
     validation = rule(
         "!has(self.replicas) || !self.autoscaling.enabled",
-        "spec.replicas: the autoscaler sets the number of pods; remove replicas, or set autoscaling.enabled to false",
+        "spec.replicas: the autoscaler sets the number of pods, from autoscaling.minReplicas to maxReplicas; change these and leave replicas out, or set autoscaling.enabled to false",
     ),
 )]
 pub struct CachedServiceSpec {
@@ -211,7 +216,7 @@ pub struct CachedServiceSpec {
 
     /// The number of pods when `autoscaling.enabled` is false, 0 to 10000.
     /// Unset: the value of `autoscaling.minReplicas`. Not allowed while
-    /// autoscaling is on.
+    /// autoscaling is on. `kubectl scale` sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rule(
         "self >= 0 && self <= 10000",

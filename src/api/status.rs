@@ -49,6 +49,11 @@ pub struct CachedServiceStatus {
     #[serde(default)]
     pub replicas: i32,
 
+    /// Selects the pods of the application, as a label selector in the form of
+    /// a text: for `kubectl scale`, autoscalers and whatever else scales.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
     /// The pods that the Deployment wants now.
     #[serde(default)]
     pub desired_replicas: i32,

@@ -14,6 +14,7 @@ mod tests;
 pub use publish::publish;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::{
     apply::Applied,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::api::{
     CachedService, CachedServiceStatus, condition_type,
-    names::{REDIS_PORT, redis_name},
+    names::{APP, COMPONENT_LABEL, NAME_LABEL, REDIS_PORT, redis_name},
 };
 use conditions::{Condition, Verdict};
 
@@ -101,6 +102,7 @@ pub fn status(
         observed_generation: generation,
         conditions: whole.into_iter().chain(parts).chain([paused]).collect(),
         replicas: counts.replicas.unwrap_or_default(),
+        selector: Some(format!("{COMPONENT_LABEL}={APP},{NAME_LABEL}={}", service.name_any())),
         desired_replicas: desired,
         ready_replicas: ready_pods,
         updated_replicas: application::updated_available(&counts),

@@ -17,6 +17,7 @@ mod pruning;
 mod readiness;
 mod repair;
 mod replicas;
+mod scale;
 mod switches;
 mod traces;
 mod truth;

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use cachedservice::api::CachedService;
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, PostParams},
-};
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,6 +1,16 @@
 //! A child as it goes to the API server. PURE.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::borrow::Cow;
+
+use k8s_openapi::{
+    Resource as _,
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::Secret,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -92,9 +102,34 @@ impl Desired {
 
 /// The name of a kind, as a label that lives as long as the program.
 pub(super) fn kind_name<K: Resource<DynamicType = ()>>() -> &'static str {
+    /// A type that inherits its kind from another hands out a copy of it.
+    const INHERITED: [&str; 4] =
+        [Deployment::KIND, StatefulSet::KIND, HorizontalPodAutoscaler::KIND, Secret::KIND];
     match K::kind(&()) {
-        std::borrow::Cow::Borrowed(kind) => kind,
-        // Kinds of compiled-in types are never made at run time.
-        std::borrow::Cow::Owned(_) => "object",
+        Cow::Borrowed(kind) => kind,
+        Cow::Owned(kind) => INHERITED.into_iter().find(|known| *known == kind).unwrap_or("object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::seen::{
+        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
+        SeenStatefulSet,
+    };
+
+    #[test]
+    fn every_kind_that_is_deleted_is_told_by_its_name() {
+        let names = [
+            kind_name::<SeenDeployment>(),
+            kind_name::<SeenStatefulSet>(),
+            kind_name::<SeenAutoscaler>(),
+            kind_name::<SeenSecret>(),
+            kind_name::<SeenService>(),
+            kind_name::<SeenConfigMap>(),
+            kind_name::<SeenDisruptionBudget>(),
+        ];
+        assert!(!names.contains(&"object"), "{names:?}");
     }
 }
