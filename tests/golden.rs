@@ -20,6 +20,7 @@ use cachedservice::{
         external::ExternalState,
         observe::Seen,
         plan::{Invalid, plan},
+        seen::Sighting,
     },
 };
 use serde::Deserialize;
@@ -31,6 +32,8 @@ use serde_json::{Value, json};
 struct Observed {
     /// Identifies the URL of the external Redis.
     external_revision: Option<String>,
+    /// The revision of the defaults in the Deployment that runs.
+    template_revision: Option<i32>,
 }
 
 #[test]
@@ -88,6 +91,7 @@ fn output(case: &Path) -> String {
         |text| serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", case.display())),
     );
     let seen = Seen {
+        deployment: observed.template_revision.map_or(Sighting::Absent, pure::running),
         external: observed.external_revision.map(|revision| ExternalState::Connecting { revision }),
         ..pure::nothing()
     };

@@ -199,7 +199,7 @@ proptest! {
         seen.status = told(&before, &earlier.1).0;
         let (status, plan) = told(&service, &seen);
         prop_assert_eq!(status.observed_generation, Some(3));
-        prop_assert_eq!(status.conditions.len(), 7);
+        prop_assert_eq!(status.conditions.len(), 8);
         for condition in &status.conditions {
             // Of a spec that was not applied, a part tells of an earlier one.
             let is_part = condition.type_.ends_with("Ready") && condition.type_ != "Ready";

@@ -21,6 +21,7 @@ mod schema;
 mod service;
 mod status;
 mod switches;
+mod template_revision;
 
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
@@ -29,8 +30,9 @@ pub use probes::{ProbeSwitch, Probes};
 pub use redis::{EvictionPolicy, ExternalRedis, Redis, RedisAuth, RedisMode, SecretKeyRef};
 pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
-pub use status::{CachedServiceStatus, RedisStatus, condition_type};
+pub use status::{CachedServiceStatus, RedisStatus, TemplateRevisions, condition_type};
 pub use switches::{Pause, SWITCHES};
+pub use template_revision::TemplateRevision;
 
 use std::collections::BTreeMap;
 
@@ -246,6 +248,15 @@ pub struct CachedServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub template: Option<Value>,
+
+    /// The revision of the operator's defaults in the pods, of the application and
+    /// of Redis: a new one restarts them, so it is taken over when you write it
+    /// here, and an older one can be gone back to. `status.templateRevision` has
+    /// the present and the newest. Unset: what runs stays, and a new CachedService
+    /// gets the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = schema::revision_rule("spec.templateRevision"))]
+    pub template_revision: Option<i32>,
 }
 
 fn default_port() -> i32 {

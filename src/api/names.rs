@@ -28,8 +28,6 @@ pub const TEMPLATE_REVISION_ANNOTATION: &str = "cachedservice.dev/template-revis
 /// Annotation on the application's pod template: a digest of the template, by
 /// which the pods of the present one are told from those that are on their way out.
 pub const TEMPLATE_ANNOTATION: &str = "cachedservice.dev/template";
-/// The value of [`TEMPLATE_REVISION_ANNOTATION`] that this operator writes.
-pub const TEMPLATE_REVISION: &str = "1";
 
 /// Annotation on a CachedService: with the value `true` the operator changes nothing of its children.
 pub const PAUSED_ANNOTATION: &str = "cachedservice.dev/paused";

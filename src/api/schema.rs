@@ -5,6 +5,8 @@ use std::time::Duration;
 use kube::core::cel::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::TemplateRevision;
+
 /// A CEL rule with the message that a user reads when it fails.
 pub(super) fn rule(expression: &str, message: &str) -> Rule {
     Rule::new(expression).message(message)
@@ -16,6 +18,15 @@ pub(super) fn duration_rule(field: &str) -> Rule {
     rule(
         "self.matches('^([0-9]{1,2}h|[0-9]{1,4}m|[0-9]{1,5}s|[0-9]{1,8}ms)+$') && duration(self) <= duration('24h')",
         &format!("{field}: write a duration such as 500ms, 30s, 10m or 1h30m, at most 24h"),
+    )
+}
+
+/// The rule of the field that holds a template revision.
+pub(super) fn revision_rule(field: &str) -> Rule {
+    let newest = TemplateRevision::NEWEST.number();
+    rule(
+        &format!("self >= 1 && self <= {newest}"),
+        &format!("{field}: write a number from 1 to {newest}, the newest template revision"),
     )
 }
 

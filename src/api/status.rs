@@ -20,10 +20,12 @@ pub mod condition_type {
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
     /// The operator leaves the children as they are, by order of an annotation.
     pub const PAUSED: &str = "Paused";
+    /// The pods have the newest defaults of the operator.
+    pub const UP_TO_DATE: &str = "UpToDate";
 
     /// Each of them.
-    pub const ALL: [&str; 7] =
-        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY, PAUSED];
+    pub const ALL: [&str; 8] =
+        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY, PAUSED, UP_TO_DATE];
 }
 
 /// What the operator has seen. Written when something changes; a change of the
@@ -36,7 +38,7 @@ pub struct CachedServiceStatus {
     pub observed_generation: Option<i64>,
 
     /// `Ready`, `Progressing`, `Degraded`, one per part (`ApplicationReady`,
-    /// `RedisReady`, `AutoscalingReady`), and `Paused`. Each names the
+    /// `RedisReady`, `AutoscalingReady`), `Paused` and `UpToDate`. Each names the
     /// generation it is about, a reason for programs and a message for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -88,10 +90,27 @@ pub struct CachedServiceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
 
+    /// The revision of the operator's defaults in the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_revision: Option<TemplateRevisions>,
+
     /// The value of the annotation `cachedservice.dev/reconcile-at`, or its first
     /// 64 characters, for which every child was last looked at and applied anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+/// The revision of the operator's defaults in the pods.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateRevisions {
+    /// The revision that the Deployment has, or had before it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<i32>,
+
+    /// The newest revision that the operator knows.
+    #[serde(default)]
+    pub newest: i32,
 }
 
 /// The Redis of the application.

@@ -64,7 +64,7 @@ pub fn children(plan: &Plan) -> Children {
         redis_service: standalone.map(|_| redis_service::service(&plan.identity)),
         stateful_set: standalone
             .zip(config.as_ref())
-            .map(|(redis, config)| redis_stateful_set::stateful_set(&plan.identity, redis, config)),
+            .map(|(redis, config)| redis_stateful_set::stateful_set(plan, redis, config)),
         redis_config: config,
         service: service::service(plan),
         disruption_budget: disruption_budget::disruption_budget(&plan.identity),

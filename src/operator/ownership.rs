@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{
     CachedService,
-    names::{APPLIED_ANNOTATION, FIELD_MANAGER},
+    names::{APPLIED_ANNOTATION, FIELD_MANAGER, TEMPLATE_REVISION_ANNOTATION},
 };
 
 /// Whether the CachedService with this `uid` controls the object.
@@ -50,6 +50,14 @@ pub fn is_intact(meta: &ObjectMeta, digest: &str, desired: &Value) -> bool {
 #[must_use]
 pub fn owns_replicas(meta: &ObjectMeta) -> bool {
     our_fields(meta).is_some_and(|ours| ours.pointer("/f:spec/f:replicas").is_some())
+}
+
+/// Whether the revision in the pod template is ours, and not what somebody wrote over it.
+#[must_use]
+pub fn owns_template_revision(meta: &ObjectMeta) -> bool {
+    our_fields(meta)
+        .and_then(|ours| ours.pointer("/f:spec/f:template/f:metadata/f:annotations"))
+        .is_some_and(|ours| ours.get(format!("f:{TEMPLATE_REVISION_ANNOTATION}")).is_some())
 }
 
 /// Whether the entry of an object's managed fields is the operator's own.

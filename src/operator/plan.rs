@@ -7,6 +7,7 @@ mod credentials;
 mod identity;
 mod malformed;
 mod quantity;
+mod revision;
 mod template;
 
 pub use credentials::Credentials;
@@ -24,7 +25,7 @@ use serde_json::json;
 use super::{external::ExternalState, observe::Seen};
 use crate::api::{
     Autoscaling, CachedService, CachedServiceSpec, EvictionPolicy, RedisMode, Resources, SecretKeyRef,
-    parse_duration,
+    TemplateRevision, parse_duration,
 };
 
 /// What an installation of the operator sets for all CachedServices.
@@ -67,6 +68,8 @@ pub struct Plan {
     pub replicas: Replicas,
     /// The Redis.
     pub redis: RedisPlan,
+    /// The revision of the operator's defaults in the pods.
+    pub template_revision: TemplateRevision,
     /// Nothing of the children is to be changed, whatever is wanted of them.
     pub paused: bool,
 }
@@ -170,6 +173,7 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
         replicas: replicas(spec, seen),
         redis: redis(spec, seen, defaults)?,
         spec: spec.clone(),
+        template_revision: revision::revision(spec, seen)?,
         paused: service.pause().holds(),
         identity,
     })

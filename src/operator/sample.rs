@@ -1,6 +1,6 @@
 //! What the unit tests of the pure parts start from.
 
-use k8s_openapi::ByteString;
+use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::api::{
     CachedService, CachedServiceStatus,
-    names::{APPLIED_ANNOTATION, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_ANNOTATION},
+    names::{
+        APPLIED_ANNOTATION, FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_ANNOTATION,
+        TEMPLATE_REVISION_ANNOTATION,
+    },
 };
 
 /// The CachedService `prod/shop` in its third generation; `spec` needs no image.
@@ -74,13 +77,29 @@ pub(super) fn deployment(replicas: i32, status: &Value) -> SeenDeployment {
         "metadata": { "name": "shop", "namespace": "prod", "generation": 2 },
         "spec": {
             "replicas": replicas,
-            "template": { "metadata": { "annotations": { TEMPLATE_ANNOTATION: TEMPLATE } } },
+            "template": { "metadata": { "annotations": {
+                TEMPLATE_ANNOTATION: TEMPLATE, TEMPLATE_REVISION_ANNOTATION: "2",
+            } } },
         },
         "status": status,
     }))
     .unwrap();
+    deployment.metadata.managed_fields = Some(vec![revision_is_of(FIELD_MANAGER)]);
     deployment.status.observed_generation.get_or_insert(2);
     deployment
+}
+
+/// The managed fields of an object with a pod template whose revision this manager wrote.
+pub(super) fn revision_is_of(manager: &str) -> ManagedFieldsEntry {
+    let annotation = format!("f:{TEMPLATE_REVISION_ANNOTATION}");
+    serde_json::from_value(json!({
+        "manager": manager,
+        "operation": "Apply",
+        "fieldsV1": {
+            "f:spec": { "f:template": { "f:metadata": { "f:annotations": { annotation: {} } } } },
+        },
+    }))
+    .unwrap()
 }
 
 /// The HorizontalPodAutoscaler `shop`.

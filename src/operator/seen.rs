@@ -13,9 +13,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
 use kube::{Resource, core::PartialObjectMeta};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::api::names::TEMPLATE_ANNOTATION;
+use super::ownership::owns_template_revision;
+use crate::api::names::{TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
 
 /// A Deployment: its metadata, its number of replicas and its status.
 #[derive(Resource, Deserialize, Clone, Debug)]
@@ -37,6 +38,12 @@ impl SeenDeployment {
     pub fn template(&self) -> Option<&str> {
         self.spec.template.metadata.annotations.get(TEMPLATE_ANNOTATION).map(String::as_str)
     }
+
+    /// The revision of the operator's defaults in its pod template.
+    #[must_use]
+    pub fn template_revision(&self) -> Option<i32> {
+        self.spec.template.revision(&self.metadata)
+    }
 }
 
 /// What the operator reads of a Deployment's spec.
@@ -57,23 +64,58 @@ pub struct SeenTemplate {
     pub metadata: SeenAnnotations,
 }
 
-/// Metadata of which only the annotations count.
+impl SeenTemplate {
+    /// The revision of the operator's defaults in it, unless somebody else wrote it there.
+    fn revision(&self, of_whole: &ObjectMeta) -> Option<i32> {
+        let revision = self.metadata.annotations.get(TEMPLATE_REVISION_ANNOTATION)?;
+        owns_template_revision(of_whole).then(|| revision.parse().ok()).flatten()
+    }
+}
+
+/// Metadata of which only two annotations count.
 #[derive(Deserialize, Clone, Debug, Default)]
 pub struct SeenAnnotations {
-    /// By their name.
-    #[serde(default)]
+    /// The digest and the revision.
+    #[serde(default, deserialize_with = "digest_and_revision")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A StatefulSet: its metadata and status.
+/// Users may have others, and large ones.
+fn digest_and_revision<'de, D: Deserializer<'de>>(all: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let mut annotations = Option::<BTreeMap<String, String>>::deserialize(all)?.unwrap_or_default();
+    annotations
+        .retain(|name, _| [TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION].contains(&name.as_str()));
+    Ok(annotations)
+}
+
+/// A StatefulSet: its metadata, its pod template and its status.
 #[derive(Resource, Deserialize, Clone, Debug)]
 #[resource(inherit = "StatefulSet")]
 pub struct SeenStatefulSet {
     /// Name, owners and field ownership.
     pub metadata: ObjectMeta,
+    /// What the operator reads of the spec.
+    #[serde(default)]
+    pub spec: SeenStatefulSetSpec,
     /// As reported by the StatefulSet controller.
     #[serde(default)]
     pub status: StatefulSetStatus,
+}
+
+impl SeenStatefulSet {
+    /// The revision of the operator's defaults in its pod template.
+    #[must_use]
+    pub fn template_revision(&self) -> Option<i32> {
+        self.spec.template.revision(&self.metadata)
+    }
+}
+
+/// What the operator reads of a StatefulSet's spec.
+#[derive(Deserialize, Clone, Debug, Default)]
+pub struct SeenStatefulSetSpec {
+    /// What the pods are made from.
+    #[serde(default)]
+    pub template: SeenTemplate,
 }
 
 /// A HorizontalPodAutoscaler: its metadata and status.

@@ -7,6 +7,7 @@ mod autoscaling;
 mod conditions;
 mod publish;
 mod redis;
+mod revision;
 mod switches;
 #[cfg(test)]
 mod tests;
@@ -62,9 +63,10 @@ pub fn status(
         .or(held_back);
     let ready = ready(refused.as_ref(), patience, &redis, &application);
     // Nobody who wonders why nothing happens is to look further than the first line.
-    let ready = match ready.is_true && paused.is_true {
-        true => Verdict::yes(switches::PAUSED, format!("{}; {}", ready.message, paused.message)),
-        false => ready,
+    let ready = if ready.is_true && paused.is_true {
+        Verdict::yes(switches::PAUSED, format!("{}; {}", ready.message, paused.message))
+    } else {
+        ready
     };
     let progressing = progressing(refused.as_ref(), &redis.verdict, &application);
     let shortage = deployment
@@ -93,14 +95,19 @@ pub fn status(
         at(condition, is_about)
     });
 
-    let paused = at((condition_type::PAUSED, paused), generation);
+    let revisions = revision::revisions(seen, deployment);
+    let beside = [
+        (condition_type::PAUSED, paused),
+        (condition_type::UP_TO_DATE, revision::up_to_date(service, &revisions, in_force)),
+    ]
+    .map(|condition| at(condition, generation));
 
     let counts = deployment.map(|deployment| deployment.status.clone()).unwrap_or_default();
     let desired = deployment.and_then(|deployment| deployment.spec.replicas).unwrap_or_default();
     let ready_pods = counts.ready_replicas.unwrap_or_default();
     CachedServiceStatus {
         observed_generation: generation,
-        conditions: whole.into_iter().chain(parts).chain([paused]).collect(),
+        conditions: whole.into_iter().chain(parts).chain(beside).collect(),
         replicas: counts.replicas.unwrap_or_default(),
         selector: Some(format!("{COMPONENT_LABEL}={APP},{NAME_LABEL}={}", service.name_any())),
         desired_replicas: desired,
@@ -114,6 +121,7 @@ pub fn status(
         cpu: autoscaling::cpu(plan, seen, applied),
         address: plan.as_ref().ok().map_or_else(|| before.address.clone(), |plan| Some(address(plan))),
         redis: Some(redis.status),
+        template_revision: Some(revisions),
         last_handled_reconcile_at: switches::handled(service, seen, applied),
     }
 }

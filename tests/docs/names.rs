@@ -97,7 +97,8 @@ fn every_label_and_annotation_that_the_documents_name_is_used() {
                 .chars()
                 .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
                 .collect();
-            let name = name.trim_end_matches('.');
+            // With a `-` behind it, kubectl takes an annotation away.
+            let name = name.trim_end_matches(['.', '-']);
             let is_version = definition.contains(&format!("name: {name}\n"));
             // Not the name of a file or of a finalizer of somebody else, which goes on before it.
             let stands_alone = !before.is_ascii_alphanumeric() && !matches!(before, '.' | '/');

@@ -17,6 +17,7 @@ mod pruning;
 mod readiness;
 mod repair;
 mod replicas;
+mod revisions;
 mod scale;
 mod switches;
 mod traces;

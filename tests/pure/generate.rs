@@ -30,6 +30,7 @@ pub fn spec() -> impl Strategy<Value = Value> {
         sometimes("service", service()),
         sometimes("redis", redis()),
         often("template", template()),
+        seldom("templateRevision", integer(1..=2)),
     ]);
     (container, scale(), rest).prop_map(|(container, scale, rest)| {
         let mut spec = Map::new();

@@ -6,21 +6,23 @@
 
 pub mod generate;
 
+use std::sync::Arc;
+
 use cachedservice::{
     api::{
         CachedServiceStatus,
-        names::{SECRET_PASSWORD, SECRET_SALT},
+        names::{FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_REVISION_ANNOTATION},
     },
     operator::{
         children::Children,
         observe::{Look, Seen},
         plan::{Credentials, Defaults},
-        seen::Sighting,
+        seen::{SeenDeployment, Sighting},
     },
 };
 use k8s_openapi::ByteString;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What the installation sets.
 pub fn defaults() -> Defaults {
@@ -50,6 +52,24 @@ pub fn nothing() -> Seen {
         provisional: false,
         look: Look::Watches,
     }
+}
+
+/// A Deployment that the operator made, of this revision of its defaults.
+pub fn running(template_revision: i32) -> Sighting<SeenDeployment> {
+    let owned = format!("f:{TEMPLATE_REVISION_ANNOTATION}");
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "managedFields": [{ "manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {
+                "f:spec": { "f:template": { "f:metadata": { "f:annotations": { owned: {} } } } },
+            } }],
+        },
+        "spec": { "template": { "metadata": { "annotations": {
+            TEMPLATE_REVISION_ANNOTATION: template_revision.to_string(),
+        } } } },
+    });
+    Sighting::Ours(Arc::new(serde_json::from_value(deployment).expect("a Deployment")))
 }
 
 /// The children as they go to the API server.

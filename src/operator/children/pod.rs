@@ -1,7 +1,12 @@
-//! What all pods have in common. Final since the first version: a change here
-//! rolls every pod of every CachedService, so it needs a new template revision.
+//! What all pods have in common. Each revision is final: a change here rolls every
+//! pod of every CachedService, so it needs a new template revision.
 
-use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext};
+use k8s_openapi::{
+    api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use crate::api::TemplateRevision;
 
 /// Security of a pod: the runtime's seccomp profile.
 pub(super) fn security_context() -> PodSecurityContext {
@@ -22,4 +27,28 @@ pub(super) fn container_security_context() -> SecurityContext {
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
         ..SecurityContext::default()
     }
+}
+
+/// The resource that logs, emptyDirs and what a container writes over its image count as.
+pub(super) const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
+
+/// As much of it is requested for a container: its logs at the kubelet's defaults (five files of
+/// 10 MiB) and a little. Where a node runs short, the pods go first that use more than they request,
+/// which without a request is every pod that logs.
+pub(super) const STORAGE_REQUEST: u64 = 64 << 20;
+
+/// So many bytes, as people write them where that is exact.
+pub(super) fn bytes(count: u64) -> Quantity {
+    const MEBIBYTE: u64 = 1 << 20;
+    if count.is_multiple_of(MEBIBYTE) {
+        Quantity(format!("{}Mi", count / MEBIBYTE))
+    } else {
+        Quantity(count.to_string())
+    }
+}
+
+/// From revision 2 on, a container that fails leaves the end of its log as its message: it stands
+/// in the pod's status, also when the container has been started again.
+pub(super) fn termination_message_policy(revision: TemplateRevision) -> Option<String> {
+    (revision >= TemplateRevision::Second).then(|| "FallbackToLogsOnError".to_owned())
 }

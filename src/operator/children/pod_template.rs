@@ -18,9 +18,11 @@ use k8s_openapi::{
 
 use super::{app_container::Handmade, pod};
 use crate::{
-    api::names::{
-        APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION,
-        TEMPLATE_REVISION_ANNOTATION,
+    api::{
+        TemplateRevision,
+        names::{
+            APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION,
+        },
     },
     operator::{
         digest::digest,
@@ -66,6 +68,8 @@ fn defaults(plan: &Plan) -> PodTemplateSpec {
         containers: vec![Container {
             name: APP_CONTAINER.to_owned(),
             security_context: Some(pod::container_security_context()),
+            resources: storage_request(plan),
+            termination_message_policy: pod::termination_message_policy(plan.template_revision),
             ..Container::default()
         }],
         ..PodSpec::default()
@@ -77,7 +81,7 @@ fn defaults(plan: &Plan) -> PodTemplateSpec {
 fn from_spec(plan: &Plan) -> PodTemplateSpec {
     let spec = &plan.spec;
     let mut annotations = spec.pod_annotations.clone();
-    annotations.insert(TEMPLATE_REVISION_ANNOTATION.to_owned(), TEMPLATE_REVISION.to_owned());
+    annotations.insert(TEMPLATE_REVISION_ANNOTATION.to_owned(), plan.template_revision.number().to_string());
     if let Some(revision) = credentials_revision(plan) {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), revision);
     }
@@ -127,6 +131,25 @@ fn resources(plan: &Plan) -> ResourceRequirements {
     }
 }
 
+/// From revision 2 on, unless the user writes of it. There is no limit: it would end applications
+/// that write more than somebody else thought of.
+fn storage_request(plan: &Plan) -> Option<ResourceRequirements> {
+    let names_it = |quantities: &BTreeMap<String, Quantity>| quantities.contains_key(pod::EPHEMERAL_STORAGE);
+    let given = &plan.spec.resources;
+    let containers = plan.template.spec.iter().flat_map(|spec| &spec.containers);
+    let mut in_template = containers
+        .filter(|container| container.name == APP_CONTAINER)
+        .filter_map(|app| app.resources.as_ref())
+        .flat_map(|resources| [&resources.requests, &resources.limits])
+        .flatten();
+    let is_given = names_it(&given.requests) || names_it(&given.limits) || in_template.any(names_it);
+    let request = pod::bytes(pod::STORAGE_REQUEST);
+    (plan.template_revision >= TemplateRevision::Second && !is_given).then(|| ResourceRequirements {
+        requests: Some(BTreeMap::from([(pod::EPHEMERAL_STORAGE.to_owned(), request)])),
+        ..ResourceRequirements::default()
+    })
+}
+
 /// Spread as evenly as the nodes allow, but never leave a pod unscheduled for it.
 fn spread(plan: &Plan, topology_key: &str) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
@@ -134,6 +157,10 @@ fn spread(plan: &Plan, topology_key: &str) -> TopologySpreadConstraint {
         topology_key: topology_key.to_owned(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
         label_selector: Some(plan.identity.selector(APP)),
+        // The pods of a rollout among themselves: those that they replace are gone afterwards, and
+        // would have pushed them together onto the other nodes.
+        match_label_keys: (plan.template_revision >= TemplateRevision::Second)
+            .then(|| vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
 }

@@ -15,17 +15,20 @@ use k8s_openapi::{
 };
 
 use super::{
-    pod,
+    pod::{self, EPHEMERAL_STORAGE, STORAGE_REQUEST},
     redis_config::{AUTH_DIR, CONFIG_FILE},
 };
 use crate::{
-    api::names::{
-        CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION, REDIS, REDIS_CONTAINER, REDIS_PORT, SECRET_ACL,
-        SECRET_PASSWORD, TEMPLATE_REVISION, TEMPLATE_REVISION_ANNOTATION,
+    api::{
+        TemplateRevision,
+        names::{
+            CONFIG_ANNOTATION, CREDENTIALS_ANNOTATION, REDIS, REDIS_CONTAINER, REDIS_PORT, SECRET_ACL,
+            SECRET_PASSWORD, TEMPLATE_REVISION_ANNOTATION,
+        },
     },
     operator::{
         digest::digest,
-        plan::{Identity, StandaloneRedis},
+        plan::{Identity, Plan, StandaloneRedis},
     },
 };
 
@@ -40,7 +43,8 @@ const LIVENESS: &str = r#"[ -n "$(redis-cli ping 2>/dev/null)" ]"#;
 const READINESS: &str = r#"IFS= read -r REDISCLI_AUTH </etc/redis/auth/password; export REDISCLI_AUTH; [ "$(redis-cli ping 2>/dev/null)" = PONG ]"#;
 const READINESS_WITHOUT_AUTH: &str = r#"[ "$(redis-cli ping 2>/dev/null)" = PONG ]"#;
 
-pub(super) fn stateful_set(identity: &Identity, redis: &StandaloneRedis, config: &ConfigMap) -> StatefulSet {
+pub(super) fn stateful_set(plan: &Plan, redis: &StandaloneRedis, config: &ConfigMap) -> StatefulSet {
+    let (identity, revision) = (&plan.identity, plan.template_revision);
     let name = identity.redis_name();
     StatefulSet {
         metadata: identity.child(&name, REDIS),
@@ -54,10 +58,10 @@ pub(super) fn stateful_set(identity: &Identity, redis: &StandaloneRedis, config:
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(identity.labels(REDIS)),
-                    annotations: Some(annotations(redis, config)),
+                    annotations: Some(annotations(redis, config, revision)),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod_spec(identity, redis)),
+                spec: Some(pod_spec(identity, redis, revision)),
             },
             ..StatefulSetSpec::default()
         },
@@ -66,10 +70,14 @@ pub(super) fn stateful_set(identity: &Identity, redis: &StandaloneRedis, config:
 }
 
 /// What Redis reads only at its start rolls the pod by standing here.
-fn annotations(redis: &StandaloneRedis, config: &ConfigMap) -> BTreeMap<String, String> {
+fn annotations(
+    redis: &StandaloneRedis,
+    config: &ConfigMap,
+    revision: TemplateRevision,
+) -> BTreeMap<String, String> {
     let config = digest(config.data.iter().flatten().map(|(_, text)| text.as_str()));
     let mut annotations = BTreeMap::from([
-        (TEMPLATE_REVISION_ANNOTATION.to_owned(), TEMPLATE_REVISION.to_owned()),
+        (TEMPLATE_REVISION_ANNOTATION.to_owned(), revision.number().to_string()),
         (CONFIG_ANNOTATION.to_owned(), config),
     ]);
     if let Some(credentials) = &redis.credentials {
@@ -78,7 +86,7 @@ fn annotations(redis: &StandaloneRedis, config: &ConfigMap) -> BTreeMap<String, 
     annotations
 }
 
-fn pod_spec(identity: &Identity, redis: &StandaloneRedis) -> PodSpec {
+fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevision) -> PodSpec {
     let name = identity.redis_name();
     let auth_volume = redis.credentials.as_ref().map(|_| Volume {
         name: "auth".to_owned(),
@@ -101,7 +109,10 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis) -> PodSpec {
     };
     let data_volume = Volume {
         name: "data".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: (revision >= TemplateRevision::Second).then(|| pod::bytes(data_limit(redis))),
+            ..EmptyDirVolumeSource::default()
+        }),
         ..Volume::default()
     };
     PodSpec {
@@ -116,13 +127,13 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis) -> PodSpec {
         }),
         termination_grace_period_seconds: Some(30),
         image_pull_secrets: Some(redis.image_pull_secrets.clone()).filter(|secrets| !secrets.is_empty()),
-        containers: vec![container(redis)],
+        containers: vec![container(redis, revision)],
         volumes: Some([data_volume, config_volume].into_iter().chain(auth_volume).collect()),
         ..PodSpec::default()
     }
 }
 
-fn container(redis: &StandaloneRedis) -> Container {
+fn container(redis: &StandaloneRedis, revision: TemplateRevision) -> Container {
     let readiness = if redis.credentials.is_some() { READINESS } else { READINESS_WITHOUT_AUTH };
     let mount = |name: &str, path: &str, sub_path: Option<&str>, read_only: bool| VolumeMount {
         name: name.to_owned(),
@@ -142,7 +153,8 @@ fn container(redis: &StandaloneRedis) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: Some(resources(redis)),
+        resources: Some(resources(redis, revision)),
+        termination_message_policy: pod::termination_message_policy(revision),
         security_context: Some(SecurityContext {
             read_only_root_filesystem: Some(true),
             ..pod::container_security_context()
@@ -161,17 +173,25 @@ fn container(redis: &StandaloneRedis) -> Container {
 }
 
 /// Memory request and limit are one: a cache that is evicted for the memory it was promised is no cache.
-fn resources(redis: &StandaloneRedis) -> ResourceRequirements {
-    let with_memory = |quantities: &BTreeMap<_, _>| {
-        let mut quantities = quantities.clone();
-        quantities.insert("memory".to_owned(), redis.memory.clone());
-        Some(quantities)
-    };
-    ResourceRequirements {
-        requests: with_memory(&redis.resources.requests),
-        limits: with_memory(&redis.resources.limits),
-        claims: None,
+fn resources(redis: &StandaloneRedis, revision: TemplateRevision) -> ResourceRequirements {
+    let mut requests = redis.resources.requests.clone();
+    let mut limits = redis.resources.limits.clone();
+    let names_storage = [&requests, &limits].iter().any(|given| given.contains_key(EPHEMERAL_STORAGE));
+    if revision >= TemplateRevision::Second && !names_storage {
+        let limit = data_limit(redis).saturating_add(STORAGE_REQUEST);
+        requests.insert(EPHEMERAL_STORAGE.to_owned(), pod::bytes(STORAGE_REQUEST));
+        limits.insert(EPHEMERAL_STORAGE.to_owned(), pod::bytes(limit));
     }
+    for quantities in [&mut requests, &mut limits] {
+        quantities.insert("memory".to_owned(), redis.memory.clone());
+    }
+    ResourceRequirements { requests: Some(requests), limits: Some(limits), claims: None }
+}
+
+/// What the data directory may hold. Redis writes nothing there by itself; when somebody has it
+/// dump its data, the last dump stays until the next one is complete.
+fn data_limit(redis: &StandaloneRedis) -> u64 {
+    redis.max_memory_bytes.saturating_mul(2)
 }
 
 fn probe(script: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -225,6 +225,86 @@ mod redis {
     }
 }
 
+mod template_revision {
+    use super::*;
+    use crate::{
+        api::{CachedServiceStatus, TemplateRevisions, names::TEMPLATE_REVISION_ANNOTATION},
+        operator::sample::{revision_is_of, stateful_set},
+    };
+
+    fn revision(spec: Value, seen: &Seen) -> Result<i32, Invalid> {
+        planned(spec, seen).map(|plan| plan.template_revision.number())
+    }
+
+    /// A Deployment of this revision, written by this manager.
+    fn running(revision: &str, manager: &str) -> Seen {
+        let mut deployment = deployment(2, &json!({}));
+        let annotations = &mut deployment.spec.template.metadata.annotations;
+        annotations.insert(TEMPLATE_REVISION_ANNOTATION.to_owned(), revision.to_owned());
+        deployment.metadata.managed_fields = Some(vec![revision_is_of(manager)]);
+        Seen { deployment: ours(deployment), ..nothing() }
+    }
+
+    fn ours_of(revision: &str) -> Seen {
+        running(revision, "cachedservice-operator")
+    }
+
+    fn remembering(current: i32, seen: Seen) -> Seen {
+        let revisions = TemplateRevisions { current: Some(current), newest: 2 };
+        let status =
+            CachedServiceStatus { template_revision: Some(revisions), ..CachedServiceStatus::default() };
+        Seen { status, ..seen }
+    }
+
+    #[test]
+    fn a_new_service_gets_the_newest() {
+        assert_eq!(revision(json!({}), &nothing()), Ok(2));
+    }
+
+    #[test]
+    fn what_runs_stays() {
+        assert_eq!(revision(json!({}), &ours_of("1")), Ok(1));
+        assert_eq!(revision(json!({ "image": "other" }), &remembering(2, ours_of("1"))), Ok(1));
+    }
+
+    #[test]
+    fn what_the_user_writes_comes_first() {
+        assert_eq!(revision(json!({ "templateRevision": 2 }), &ours_of("1")), Ok(2));
+        assert_eq!(revision(json!({ "templateRevision": 1 }), &ours_of("2")), Ok(1));
+        assert_eq!(revision(json!({ "templateRevision": 1 }), &nothing()), Ok(1));
+    }
+
+    #[test]
+    fn a_deployment_that_was_deleted_comes_back_with_its_own() {
+        assert_eq!(revision(json!({}), &remembering(1, nothing())), Ok(1));
+    }
+
+    #[test]
+    fn where_only_redis_is_left_it_is_not_restarted() {
+        let mut set = stateful_set("d1", &json!({}));
+        let annotations = &mut set.spec.template.metadata.annotations;
+        annotations.insert(TEMPLATE_REVISION_ANNOTATION.to_owned(), "1".to_owned());
+        set.metadata.managed_fields = Some(vec![revision_is_of("cachedservice-operator")]);
+        assert_eq!(revision(json!({}), &Seen { stateful_set: ours(set), ..nothing() }), Ok(1));
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_into_the_deployment_does_not_count() {
+        assert_eq!(revision(json!({}), &remembering(2, running("1", "kubectl-edit"))), Ok(2));
+        assert_eq!(revision(json!({}), &remembering(1, running("9", "kubectl-edit"))), Ok(1));
+    }
+
+    #[test]
+    fn an_unknown_one_is_refused_and_nothing_is_rolled() {
+        let invalid = revision(json!({ "templateRevision": 3 }), &nothing()).unwrap_err();
+        assert_eq!(invalid.field, "spec.templateRevision");
+        assert!(invalid.problem.contains("knows 1 to 2"), "{invalid}");
+        let invalid = revision(json!({}), &ours_of("3")).unwrap_err();
+        assert!(invalid.problem.contains("the pods have revision 3"), "{invalid}");
+        assert_eq!(revision(json!({ "templateRevision": 2 }), &ours_of("3")), Ok(2));
+    }
+}
+
 #[test]
 fn an_object_that_was_never_in_a_cluster_is_refused() {
     let mut service = sample::service(json!({}));

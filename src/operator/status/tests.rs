@@ -6,6 +6,7 @@ mod conditions;
 mod news;
 mod parts;
 mod redis;
+mod revision;
 mod switches;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;

@@ -17,7 +17,8 @@ fn every_condition_is_there_once_and_names_the_generation() {
                 "ApplicationReady",
                 "RedisReady",
                 "AutoscalingReady",
-                "Paused"
+                "Paused",
+                "UpToDate"
             ]
         );
         assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(7)));
