@@ -14,9 +14,12 @@
 mod application;
 mod autoscaling;
 mod crd;
+mod monitoring;
 pub mod names;
+mod network_policy;
 mod probes;
 mod redis;
+mod routing;
 mod schema;
 mod service;
 mod status;
@@ -26,8 +29,14 @@ mod template_revision;
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
 pub use crd::{crd, crd_yaml};
+pub use monitoring::Monitoring;
+pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};
 pub use probes::{ProbeSwitch, Probes};
-pub use redis::{EvictionPolicy, ExternalRedis, Redis, RedisAuth, RedisMode, SecretKeyRef};
+pub use redis::{
+    EvictionPolicy, Exporter, ExternalRedis, Persistence, Redis, RedisAuth, RedisMode, SecretKeyRef,
+    WhenDeleted,
+};
+pub use routing::{GatewayRef, HttpRoute, Ingress};
 pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
 pub use status::{CachedServiceStatus, RedisStatus, TemplateRevisions, condition_type};
@@ -233,6 +242,22 @@ pub struct CachedServiceSpec {
     /// The Service in front of the application.
     #[serde(default)]
     pub service: Service,
+
+    /// An Ingress to the Service. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+
+    /// An `HTTPRoute` of the Gateway API to the Service. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRoute>,
+
+    /// Who may connect to the pods.
+    #[serde(default)]
+    pub network_policy: NetworkPolicies,
+
+    /// How a Prometheus finds the metrics.
+    #[serde(default)]
+    pub monitoring: Monitoring,
 
     /// The Redis of the application.
     #[serde(default)]

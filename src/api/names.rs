@@ -16,6 +16,10 @@ pub const REDIS: &str = "redis";
 /// Value of `app.kubernetes.io/managed-by` on every child.
 pub const MANAGED_BY: &str = "cachedservice-operator";
 
+/// Label on what has no owner and so outlives its CachedService: the claim of a
+/// Redis whose data are kept. The next CachedService of the name takes it up.
+pub const RETAINED_LABEL: &str = "cachedservice.dev/retained";
+
 /// Annotation on every child: a digest of what the operator applied last.
 pub const APPLIED_ANNOTATION: &str = "cachedservice.dev/applied";
 /// Annotation on pod templates: a digest of the credentials the pods started with.

@@ -1,5 +1,8 @@
 //! The Redis of the application.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +21,10 @@ use super::{application::Resources, schema::rule};
     validation = rule(
         "self.mode == 'External' || !has(self.external)",
         "spec.redis.external only goes with mode External; set mode to External or remove external",
+    ),
+    validation = rule(
+        "self.mode != 'External' || (!self.persistence.enabled && !self.exporter.enabled)",
+        "spec.redis: persistence and exporter only go with a Redis that the operator runs; switch them off, or set mode to Standalone",
     ),
     validation = rule(
         "(!has(self.resources.requests) || !('memory' in self.resources.requests)) && (!has(self.resources.limits) || !('memory' in self.resources.limits))",
@@ -66,6 +73,15 @@ pub struct Redis {
     #[serde(default = "default_resources")]
     pub resources: Resources,
 
+    /// Keeps the data of Redis on a volume, so that a restart does not empty it.
+    #[serde(default)]
+    pub persistence: Persistence,
+
+    /// A container beside Redis that serves its figures to a Prometheus, on the
+    /// port `metrics` (9121).
+    #[serde(default)]
+    pub exporter: Exporter,
+
     /// The Redis of yours: required by mode `External`, refused in the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
@@ -80,6 +96,8 @@ impl Default for Redis {
             auth: RedisAuth::default(),
             image: None,
             resources: default_resources(),
+            persistence: Persistence::default(),
+            exporter: Exporter::default(),
             external: None,
         }
     }
@@ -154,6 +172,95 @@ impl Default for RedisAuth {
     }
 }
 
+/// A volume for the data of Redis. Every write is appended to a file that is
+/// flushed once a second (Redis `appendfsync everysec`).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rule(
+        "!self.enabled || !oldSelf.enabled || !isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
+        "spec.redis.persistence.size cannot shrink, because a volume cannot; write at least what it was",
+    ),
+)]
+pub struct Persistence {
+    /// Whether Redis keeps its data on the volume of the PersistentVolumeClaim
+    /// NAME-redis. Switched on or off later, Redis is restarted and starts with
+    /// what the volume holds, or empty. Default false.
+    #[serde(default)]
+    pub enabled: bool,
+
+    /// How large the volume is; the file with the writes takes up to about twice
+    /// `redis.memory`. A quantity in bytes of at least 64Mi, which can grow where
+    /// the StorageClass allows it, and cannot shrink. Default `1Gi`.
+    #[serde(default = "default_size")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = rule(
+        "isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0",
+        "spec.redis.persistence.size: write a quantity of at least 64Mi, such as 1Gi",
+    ))]
+    pub size: String,
+
+    /// The StorageClass. Unset: the cluster's default one. It cannot change
+    /// while the claim exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class_name: Option<String>,
+
+    /// What becomes of the claim, and with it of the data, when the
+    /// CachedService is deleted or persistence is switched off: `Retain` keeps
+    /// it, and a CachedService of the same name takes it up again; `Delete`
+    /// deletes it. Default `Retain`.
+    #[serde(default)]
+    pub when_deleted: WhenDeleted,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            size: default_size(),
+            storage_class_name: None,
+            when_deleted: WhenDeleted::default(),
+        }
+    }
+}
+
+/// What becomes of data that nobody uses any more.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDeleted {
+    /// It is kept.
+    #[default]
+    Retain,
+    /// It goes.
+    Delete,
+}
+
+/// `redis_exporter` beside Redis.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Exporter {
+    /// Whether the container is there; switching it restarts Redis. Default false.
+    #[serde(default)]
+    pub enabled: bool,
+
+    /// The image of `redis_exporter`. Unset: the image that the operator was
+    /// installed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+
+    /// CPU and memory of the container. Default: requests of 10m CPU and 32Mi
+    /// memory, a limit of 128Mi memory.
+    #[serde(default = "default_exporter_resources")]
+    pub resources: Resources,
+}
+
+impl Default for Exporter {
+    fn default() -> Self {
+        Self { enabled: false, image: None, resources: default_exporter_resources() }
+    }
+}
+
 /// A Redis that the operator does not run.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -182,15 +289,22 @@ fn default_memory() -> String {
     "256Mi".to_owned()
 }
 
+fn default_size() -> String {
+    "1Gi".to_owned()
+}
+
 fn default_resources() -> Resources {
-    Resources {
-        requests: [(
-            "cpu".to_owned(),
-            k8s_openapi::apimachinery::pkg::api::resource::Quantity("50m".to_owned()),
-        )]
-        .into(),
-        limits: std::collections::BTreeMap::new(),
-    }
+    requests([("cpu", "50m")])
+}
+
+fn default_exporter_resources() -> Resources {
+    let limits = [("memory".to_owned(), Quantity("128Mi".to_owned()))];
+    Resources { limits: limits.into(), ..requests([("cpu", "10m"), ("memory", "32Mi")]) }
+}
+
+fn requests<const N: usize>(quantities: [(&str, &str); N]) -> Resources {
+    let requests = quantities.map(|(name, quantity)| (name.to_owned(), Quantity(quantity.to_owned())));
+    Resources { requests: requests.into(), limits: BTreeMap::new() }
 }
 
 fn default_auth() -> bool {

@@ -15,7 +15,7 @@ use cachedservice::{
         client::connect,
         controller::{self, Settings},
         lease::{Election, Leadership, LeaseConfig, Outlook},
-        plan::Defaults,
+        plan::{Defaults, OperatorPods},
         watches::Scope,
     },
     telemetry::{
@@ -63,6 +63,19 @@ struct Run {
     /// The image of Redis where a CachedService names none.
     #[arg(long, env = "CACHEDSERVICE_REDIS_IMAGE", default_value = "docker.io/library/redis:8.2")]
     redis_image: String,
+
+    /// The image of Redis's exporter where a CachedService names none.
+    #[arg(
+        long,
+        env = "CACHEDSERVICE_EXPORTER_IMAGE",
+        default_value = "docker.io/oliver006/redis_exporter:v1.74.0"
+    )]
+    exporter_image: String,
+
+    /// The labels of the operator's own pods, by which network policies let it
+    /// connect to Redis, as `key=value`; unset, they do not.
+    #[arg(long, env = "CACHEDSERVICE_POD_LABELS", value_delimiter = ',', value_parser = parse_label)]
+    pod_labels: Vec<(String, String)>,
 
     /// How many CachedServices are reconciled at a time.
     #[arg(long, env = "CACHEDSERVICE_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -142,8 +155,9 @@ fn print_crd() -> Result<(), Box<dyn Error>> {
 async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
     let config = kube::Config::infer().await?;
     let identity = settings.identity.unwrap_or_else(random_identity);
+    let own_namespace = settings.lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
     let lease = LeaseConfig {
-        namespace: settings.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
+        namespace: own_namespace.clone(),
         name: settings.lease_name,
         identity: identity.clone(),
         duration: settings.lease_duration,
@@ -191,7 +205,13 @@ async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
         let settings = Settings {
             scope: settings.namespace.map_or(Scope::Cluster, Scope::Namespace),
             concurrency: settings.concurrency,
-            defaults: Defaults { redis_image: settings.redis_image },
+            defaults: Defaults {
+                redis_image: settings.redis_image,
+                exporter_image: settings.exporter_image,
+                operator_pods: Some(settings.pod_labels).filter(|labels| !labels.is_empty()).map(|labels| {
+                    OperatorPods { namespace: own_namespace, labels: labels.into_iter().collect() }
+                }),
+            },
             identity,
         };
         let shutdown = stopping.clone();
@@ -233,6 +253,13 @@ async fn follow(outlook: Option<watch::Receiver<Outlook>>, health: &Health) -> I
             return pending().await;
         }
     }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is no label; write key=value, several with a comma between them"))?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn random_identity() -> String {

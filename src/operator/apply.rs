@@ -13,14 +13,15 @@ mod desired;
 mod handover;
 mod outcome;
 mod ports;
+mod still_used;
 
 pub use outcome::{Act, Applied, Change, Outcome};
 
 use std::sync::Arc;
 
-use k8s_openapi::{
-    api::apps::v1::{Deployment, StatefulSet},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    networking::v1::{Ingress, NetworkPolicy},
 };
 use kube::{
     Api, Client, Resource,
@@ -33,12 +34,13 @@ use serde::Serialize;
 use super::{
     children::{Children, children},
     context::Context,
+    custom_kinds::HTTPRoute,
     error::ChildError,
-    external::ExternalState,
     observe::{Look, Seen},
+    optional::Optional,
     ownership::is_intact,
     plan::{Plan, RedisPlan},
-    seen::{SeenDeployment, Sighting},
+    seen::{SeenDeployment, SeenHttpRoute, SeenIngress, SeenNetworkPolicy, Sighting},
     watched::{Child, Watched},
 };
 use crate::{
@@ -46,6 +48,7 @@ use crate::{
     telemetry::ChildAct,
 };
 use desired::Desired;
+use still_used::StillUsed;
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -53,11 +56,18 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         redis_secret,
         redis_config,
         redis_service,
+        redis_policy,
+        redis_claim,
         stateful_set,
+        redis_monitor,
         service,
+        app_policy,
+        ingress,
+        http_route,
         disruption_budget,
         deployment,
         autoscaler,
+        app_monitor,
     } = children(plan);
     let identity = &plan.identity;
     let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
@@ -82,14 +92,28 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let redis_service = writer
         .ensure(&watches.services, &seen.redis_service, &redis_name, redis_service.as_ref(), used.redis)
         .await;
-    let set_waits = waits("StatefulSet", &redis_name, &[failed(&redis_secret), failed(&redis_config)]);
+    let policy = redis_policy.as_ref();
+    // A Redis that pods still use stays guarded.
+    let guarded = used.redis && plan.spec.network_policy.redis.enabled;
+    let redis_policy =
+        writer.ensure(&watches.network_policies, &seen.redis_policy, &redis_name, policy, guarded).await;
+    let redis_claim = writer
+        .ensure(&watches.claims, &seen.redis_claim, &redis_name, redis_claim.as_ref(), used.claim)
+        .await;
+    let needed = [failed(&redis_secret), failed(&redis_config), failed(&redis_claim)];
+    let set_waits = waits("StatefulSet", &redis_name, &needed);
     let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
         Err(waiting)
     } else {
         let wanted = stateful_set.as_ref();
         writer.ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, wanted, used.redis).await
     };
+    let monitor = redis_monitor.as_ref();
+    let redis_monitor =
+        writer.ensure_if_known(&watches.pod_monitors, &seen.redis_monitor, &redis_name, monitor).await;
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
+    let (app_policy, ingress, http_route) =
+        writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
     let budget = Some(&disruption_budget);
     let disruption_budget =
         writer.ensure(&watches.disruption_budgets, &seen.disruption_budget, name, budget, false).await;
@@ -110,79 +134,26 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
             writer.ensure(&watches.autoscalers, &seen.autoscaler, name, wanted.as_ref(), false).await
         }
     };
+    let monitor = app_monitor.as_ref();
+    let app_monitor = writer.ensure_if_known(&watches.pod_monitors, &seen.app_monitor, name, monitor).await;
     Applied {
         redis_secret,
         redis_config,
         redis_service,
+        redis_policy,
+        redis_claim,
         stateful_set,
+        redis_monitor,
         service,
+        app_policy,
+        ingress,
+        http_route,
         disruption_budget,
         deployment,
         autoscaler,
+        app_monitor,
         changes: writer.changes,
     }
-}
-
-/// What is not wanted any more and stays, because pods started with it.
-struct StillUsed {
-    /// Redis: until the last pod of the application has left it.
-    redis: bool,
-    /// The Secret: until Redis has left it too.
-    secret: bool,
-}
-
-impl StillUsed {
-    fn of(plan: &Plan, seen: &Seen, deployment: &Deployment, stateful_set: Option<&StatefulSet>) -> Self {
-        let name = &plan.identity.name;
-        let redis_is_there = [
-            seen.stateful_set.ours().is_some(),
-            seen.redis_service.ours().is_some(),
-            seen.redis_config.ours().is_some(),
-            seen.redis_secret.ours().is_some(),
-        ];
-        // Mostly there is nothing to take away, and nothing to find out.
-        if !redis_is_there.contains(&true) || (stateful_set.is_some() && plan.redis.has_credentials()) {
-            return Self { redis: false, secret: false };
-        }
-        let app_has_left = has_rolled_out(seen, deployment, name) && has_its_redis(plan, seen);
-        let redis_has_left =
-            stateful_set.is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &plan.identity.redis_name()));
-        Self { redis: !app_has_left, secret: !(app_has_left && redis_has_left) }
-    }
-}
-
-/// Whether every pod of the application is of the template that is wanted now.
-fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
-    let Some(live) = seen.deployment.ours() else { return false };
-    let status = &live.status;
-    was_applied(wanted, name, &live.metadata)
-        && status.observed_generation >= live.metadata.generation
-        && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
-        && status.updated_replicas == status.available_replicas
-        // Those that drain still serve. Reported from Kubernetes 1.35 on.
-        && status.terminating_replicas.unwrap_or_default() == 0
-}
-
-/// Whether the Redis that takes the place of another has ever answered.
-fn has_its_redis(plan: &Plan, seen: &Seen) -> bool {
-    match plan.redis {
-        RedisPlan::Standalone(_) => true,
-        RedisPlan::External { .. } => matches!(seen.external, Some(ExternalState::Answered { .. })),
-    }
-}
-
-/// Whether Redis's pod is of the template that is wanted now.
-fn redis_has_rolled_out(seen: &Seen, wanted: &StatefulSet, name: &str) -> bool {
-    let Some(live) = seen.stateful_set.ours() else { return false };
-    let status = &live.status;
-    was_applied(wanted, name, &live.metadata)
-        && status.observed_generation >= live.metadata.generation
-        && status.current_revision == status.update_revision
-        && status.ready_replicas.unwrap_or_default() >= 1
-}
-
-fn was_applied<D: Resource<DynamicType = ()> + Serialize>(wanted: &D, name: &str, live: &ObjectMeta) -> bool {
-    Desired::of(wanted, name).is_ok_and(|desired| desired.was_applied_to(live))
 }
 
 /// What others wait for. What is held back by a pause holds up nobody: they are held back as well.
@@ -259,6 +230,46 @@ impl Writer<'_> {
         };
         let desired = Desired::of(wanted, name)?;
         self.ensure_desired(watched, sighting, &desired).await.map(Some)
+    }
+
+    /// As [`Self::ensure`], of a kind that the cluster may not have: then there is nothing.
+    async fn ensure_if_known<K: Child, D: Resource<DynamicType = ()> + Serialize>(
+        &mut self,
+        optional: &Optional<K>,
+        sighting: &Sighting<K>,
+        name: &str,
+        wanted: Option<&D>,
+    ) -> Outcome<K> {
+        let missing = wanted.is_some() && !optional.is_present();
+        optional.set_wanted(&self.service, name, missing);
+        // It may have appeared in between, and then nobody is told any more.
+        if missing && !optional.is_present() {
+            return Ok(None);
+        }
+        self.ensure(&optional.watched, sighting, name, wanted, false).await
+    }
+
+    async fn ensure_ways_in(
+        &mut self,
+        seen: &Seen,
+        name: &str,
+        policy: Option<&NetworkPolicy>,
+        ingress: Option<&Ingress>,
+        route: Option<&HTTPRoute>,
+    ) -> (Outcome<SeenNetworkPolicy>, Outcome<SeenIngress>, Outcome<SeenHttpRoute>) {
+        let watches = &self.context.watches;
+        let policy = self.ensure(&watches.network_policies, &seen.app_policy, name, policy, false).await;
+        let ingress = self.ensure(&watches.ingresses, &seen.ingress, name, ingress, false).await;
+        let made = match self.ensure_if_known(&watches.http_routes, &seen.http_route, name, route).await {
+            // Nobody can come in this way, and that is what was asked for.
+            Ok(None) if route.is_some() => Err(ChildError::KindMissing {
+                kind: desired::kind_name::<HTTPRoute>(),
+                name: name.to_owned(),
+                from: "the Gateway API (gateway.networking.k8s.io/v1)",
+            }),
+            outcome => outcome,
+        };
+        (policy, ingress, made)
     }
 
     async fn ensure_desired<K: Child>(

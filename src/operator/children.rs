@@ -4,12 +4,19 @@
 //! does not compile until it is applied, pruned and reported.
 
 mod app_container;
+mod app_policy;
 mod autoscaler;
 mod deployment;
 mod disruption_budget;
+mod http_route;
+mod ingress;
+mod monitor;
 mod pod;
 mod pod_template;
+mod redis_claim;
 mod redis_config;
+mod redis_exporter;
+mod redis_policy;
 mod redis_secret;
 mod redis_service;
 mod redis_stateful_set;
@@ -18,11 +25,15 @@ mod service;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{ConfigMap, Secret, Service},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service},
+    networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
 
-use super::plan::{Plan, RedisPlan, Replicas};
+use super::{
+    custom_kinds::{HTTPRoute, PodMonitor},
+    plan::{Plan, RedisPlan, Replicas},
+};
 
 /// The objects of one CachedService. `None`: there shall be none.
 #[derive(Clone, Debug)]
@@ -33,16 +44,30 @@ pub struct Children {
     pub redis_config: Option<ConfigMap>,
     /// Redis's name in DNS.
     pub redis_service: Option<Service>,
+    /// Who may connect to Redis.
+    pub redis_policy: Option<NetworkPolicy>,
+    /// Where Redis keeps its data.
+    pub redis_claim: Option<PersistentVolumeClaim>,
     /// Redis.
     pub stateful_set: Option<StatefulSet>,
+    /// Where a Prometheus finds the metrics of Redis's exporter.
+    pub redis_monitor: Option<PodMonitor>,
     /// The application's Service.
     pub service: Service,
+    /// Who may connect to the application.
+    pub app_policy: Option<NetworkPolicy>,
+    /// The way in from outside the cluster.
+    pub ingress: Option<Ingress>,
+    /// The way in by the Gateway API.
+    pub http_route: Option<HTTPRoute>,
     /// How many of the application's pods may be evicted at once.
     pub disruption_budget: PodDisruptionBudget,
     /// The application, without `spec.replicas` where the autoscaler sets it.
     pub deployment: Deployment,
     /// The autoscaler.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// Where a Prometheus finds the metrics of the application.
+    pub app_monitor: Option<PodMonitor>,
 }
 
 /// The objects of a plan.
@@ -61,14 +86,23 @@ pub fn children(plan: &Plan) -> Children {
         redis_secret: standalone
             .and_then(|redis| redis.credentials.as_ref())
             .map(|credentials| redis_secret::secret(&plan.identity, credentials)),
-        redis_service: standalone.map(|_| redis_service::service(&plan.identity)),
+        redis_service: standalone.map(|redis| redis_service::service(&plan.identity, redis)),
+        redis_policy: standalone.and_then(|redis| redis_policy::network_policy(plan, redis)),
+        redis_claim: standalone
+            .and_then(|redis| redis.persistence.as_ref())
+            .map(|persistence| redis_claim::claim(&plan.identity, persistence)),
+        redis_monitor: standalone.and_then(|redis| monitor::of_redis(plan, redis)),
         stateful_set: standalone
             .zip(config.as_ref())
             .map(|(redis, config)| redis_stateful_set::stateful_set(plan, redis, config)),
         redis_config: config,
         service: service::service(plan),
+        app_policy: app_policy::network_policy(plan),
+        ingress: plan.spec.ingress.as_ref().map(|wanted| ingress::ingress(&plan.identity, wanted)),
+        http_route: plan.spec.http_route.as_ref().map(|wanted| http_route::http_route(plan, wanted)),
         disruption_budget: disruption_budget::disruption_budget(&plan.identity),
         deployment: deployment::deployment(plan),
+        app_monitor: monitor::of_application(plan),
         autoscaler: autoscaling.map(|autoscaling| autoscaler::autoscaler(&plan.identity, autoscaling)),
     }
 }

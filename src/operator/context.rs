@@ -140,6 +140,8 @@ impl Context {
     pub fn forget(&self, service: &ObjectRef<CachedService>) {
         self.memory.lock().remove(service);
         self.externals.forget(service);
+        self.watches.http_routes.forget(service);
+        self.watches.pod_monitors.forget(service);
     }
 }
 

@@ -145,6 +145,18 @@ pub enum ChildError {
         /// The serialiser's error.
         source: serde_json::Error,
     },
+    /// The cluster does not have its kind.
+    #[error(
+        "{kind} {name} cannot be made: the cluster has no such kind; install {from}, and it is made at once"
+    )]
+    KindMissing {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What brings the kind.
+        from: &'static str,
+    },
     /// Something that it refers to is not in place.
     #[error("{kind} {name} waits for {what}")]
     Waiting {
@@ -164,7 +176,7 @@ impl ChildError {
         match self {
             Self::Foreign { .. } => Class::Foreign,
             Self::Taken { .. } => Class::Transient,
-            Self::Contested { .. } => Class::Denied,
+            Self::Contested { .. } | Self::KindMissing { .. } => Class::Denied,
             Self::Refused { source, .. } => class_of(source),
             Self::Serialise { .. } => Class::Bug,
             Self::Waiting { .. } | Self::Paused { .. } => Class::Waiting,
@@ -179,6 +191,7 @@ impl ChildError {
             Self::Foreign { .. }
             | Self::Taken { .. }
             | Self::Contested { .. }
+            | Self::KindMissing { .. }
             | Self::Serialise { .. }
             | Self::Paused { .. }
             | Self::Waiting { .. } => None,
@@ -204,6 +217,7 @@ impl ChildError {
             Self::Foreign { .. } => "NameTaken",
             Self::Taken { .. } => "Retrying",
             Self::Contested { .. } => "Contested",
+            Self::KindMissing { .. } => "KindMissing",
             Self::Refused { source, .. } => reason_of(source),
             Self::Serialise { .. } => "OperatorBug",
             Self::Waiting { .. } => "Waiting",

@@ -9,11 +9,11 @@ use super::{
     context::Context,
     error::Error,
     external::ExternalState,
-    ownership::{is_controlled_by, is_of_predecessor, owner_in_words},
+    ownership::{is_controlled_by, is_of_predecessor, is_retained_for, owner_in_words},
     plan::Credentials,
     seen::{
-        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
-        SeenStatefulSet, Sighting,
+        SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenHttpRoute,
+        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenStatefulSet, Sighting,
     },
     trouble::Trouble,
     watched::{Child, Found, Watched},
@@ -42,16 +42,30 @@ pub struct Seen {
     pub redis_config: Sighting<SeenConfigMap>,
     /// At the name of Redis's Service.
     pub redis_service: Sighting<SeenService>,
+    /// At the name of Redis's NetworkPolicy.
+    pub redis_policy: Sighting<SeenNetworkPolicy>,
+    /// At the name of the PersistentVolumeClaim.
+    pub redis_claim: Sighting<SeenClaim>,
     /// At the name of the StatefulSet.
     pub stateful_set: Sighting<SeenStatefulSet>,
+    /// At the name of the `PodMonitor` of Redis's exporter.
+    pub redis_monitor: Sighting<SeenPodMonitor>,
     /// At the name of the application's Service.
     pub service: Sighting<SeenService>,
+    /// At the name of the application's NetworkPolicy.
+    pub app_policy: Sighting<SeenNetworkPolicy>,
+    /// At the name of the Ingress.
+    pub ingress: Sighting<SeenIngress>,
+    /// At the name of the `HTTPRoute`.
+    pub http_route: Sighting<SeenHttpRoute>,
     /// At the name of the PodDisruptionBudget.
     pub disruption_budget: Sighting<SeenDisruptionBudget>,
     /// At the name of the Deployment.
     pub deployment: Sighting<SeenDeployment>,
     /// At the name of the HorizontalPodAutoscaler.
     pub autoscaler: Sighting<SeenAutoscaler>,
+    /// At the name of the application's `PodMonitor`.
+    pub app_monitor: Sighting<SeenPodMonitor>,
     /// The credentials in the Secret; fresh ones where it has none.
     pub credentials: Credentials,
     /// What is known of the external Redis, in mode `External`.
@@ -83,12 +97,28 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     // What is not wanted is looked for only among what we made.
     let redis_wanted = service.spec.redis.mode == RedisMode::Standalone;
     let secret_wanted = redis_wanted && service.spec.redis.auth.enabled;
+    let policies = &service.spec.network_policy;
+    let claim_wanted = redis_wanted && service.spec.redis.persistence.enabled;
     let autoscaler_wanted = service.spec.autoscaling.enabled;
+    let monitor_wanted = service.spec.monitoring.enabled && watches.pod_monitors.is_present();
+    let redis_monitor_wanted = monitor_wanted && redis_wanted && service.spec.redis.exporter.enabled;
+    let route_wanted = service.spec.http_route.is_some() && watches.http_routes.is_present();
     let (redis_secret, redis_config, redis_service, stateful_set) = tokio::try_join!(
         sight.at(&watches.secrets, &redis_name, secret_wanted),
         sight.at(&watches.config_maps, &redis_name, redis_wanted),
         sight.at(&watches.services, &redis_name, redis_wanted),
         sight.at(&watches.stateful_sets, &redis_name, redis_wanted),
+    )?;
+    let (redis_policy, redis_claim, redis_monitor) = tokio::try_join!(
+        sight.at(&watches.network_policies, &redis_name, redis_wanted && policies.redis.enabled),
+        sight.at(&watches.claims, &redis_name, claim_wanted),
+        sight.at(&watches.pod_monitors.watched, &redis_name, redis_monitor_wanted),
+    )?;
+    let (app_policy, ingress, http_route, app_monitor) = tokio::try_join!(
+        sight.at(&watches.network_policies, &name, policies.app.enabled),
+        sight.at(&watches.ingresses, &name, service.spec.ingress.is_some()),
+        sight.at(&watches.http_routes.watched, &name, route_wanted),
+        sight.at(&watches.pod_monitors.watched, &name, monitor_wanted),
     )?;
     let (app_service, disruption_budget, deployment, autoscaler) = tokio::try_join!(
         sight.at(&watches.services, &name, true),
@@ -118,7 +148,14 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         redis_refusal: refusal,
         interrupted: watches.interruptions.in_words(),
         status: context.latest_status(service),
-        provisional: redis_secret.provisional
+        provisional: redis_policy.provisional
+            || redis_claim.provisional
+            || redis_monitor.provisional
+            || app_policy.provisional
+            || ingress.provisional
+            || http_route.provisional
+            || app_monitor.provisional
+            || redis_secret.provisional
             || redis_config.provisional
             || redis_service.provisional
             || stateful_set.provisional
@@ -129,7 +166,14 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         redis_secret: redis_secret.sighting,
         redis_config: redis_config.sighting,
         redis_service: redis_service.sighting,
+        redis_policy: redis_policy.sighting,
+        redis_claim: redis_claim.sighting,
+        redis_monitor: redis_monitor.sighting,
         stateful_set: stateful_set.sighting,
+        app_policy: app_policy.sighting,
+        ingress: ingress.sighting,
+        http_route: http_route.sighting,
+        app_monitor: app_monitor.sighting,
         service: app_service.sighting,
         disruption_budget: disruption_budget.sighting,
         deployment: deployment.sighting,
@@ -164,6 +208,8 @@ impl Sight<'_> {
         let sighting = match object {
             None => Sighting::Absent,
             Some(object) if is_controlled_by(object.meta(), self.uid) => Sighting::Ours(object),
+            // It was kept for this one too.
+            Some(object) if is_retained_for(object.meta(), self.service) => Sighting::Ours(object),
             Some(object) if is_of_predecessor(object.meta(), self.service, self.uid) => Sighting::Leaving,
             Some(object) => Sighting::Foreign { owner: owner_in_words(object.meta()) },
         };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{
     CachedService,
-    names::{APPLIED_ANNOTATION, FIELD_MANAGER, TEMPLATE_REVISION_ANNOTATION},
+    names::{APPLIED_ANNOTATION, FIELD_MANAGER, NAME_LABEL, RETAINED_LABEL, TEMPLATE_REVISION_ANNOTATION},
 };
 
 /// Whether the CachedService with this `uid` controls the object.
@@ -24,6 +24,22 @@ pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
 pub fn is_of_predecessor(meta: &ObjectMeta, name: &str, uid: &str) -> bool {
     controlling(meta)
         .is_some_and(|owner| owner.kind == CachedService::kind(&()) && owner.name == name && owner.uid != uid)
+}
+
+/// Whether the object outlives its CachedService.
+#[must_use]
+pub fn is_retained(meta: &ObjectMeta) -> bool {
+    controlling(meta).is_none() && label(meta, RETAINED_LABEL).is_some()
+}
+
+/// Whether the object is kept for CachedServices of this `name`, whichever is there.
+#[must_use]
+pub fn is_retained_for(meta: &ObjectMeta, name: &str) -> bool {
+    is_retained(meta) && label(meta, NAME_LABEL) == Some(name)
+}
+
+fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Who controls the object, in words.
@@ -233,6 +249,21 @@ mod tests {
         };
         assert!(is_controlled_by(&meta, "b"));
         assert!(!is_controlled_by(&meta, "a"));
+    }
+
+    #[test]
+    fn only_what_is_labelled_so_and_controlled_by_nobody_is_retained() {
+        let meta = |labels: &[&str], owner: Option<OwnerReference>| ObjectMeta {
+            labels: Some(labels.iter().map(|key| ((*key).to_owned(), "shop".to_owned())).collect()),
+            owner_references: owner.map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        };
+        let labels = [NAME_LABEL, RETAINED_LABEL];
+        assert!(is_retained_for(&meta(&labels, None), "shop"));
+        assert!(!is_retained_for(&meta(&labels, None), "other"));
+        assert!(!is_retained_for(&meta(&labels[..1], None), "shop"));
+        let owner = OwnerReference { controller: Some(true), ..OwnerReference::default() };
+        assert!(!is_retained_for(&meta(&labels, Some(owner)), "shop"));
     }
 
     #[test]

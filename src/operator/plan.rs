@@ -13,7 +13,7 @@ mod template;
 pub use credentials::Credentials;
 pub use identity::Identity;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{LocalObjectReference, PodTemplateSpec},
@@ -25,14 +25,27 @@ use serde_json::json;
 use super::{external::ExternalState, observe::Seen};
 use crate::api::{
     Autoscaling, CachedService, CachedServiceSpec, EvictionPolicy, RedisMode, Resources, SecretKeyRef,
-    TemplateRevision, parse_duration,
+    TemplateRevision, WhenDeleted, parse_duration,
 };
 
 /// What an installation of the operator sets for all CachedServices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Defaults {
     /// The image of Redis where a CachedService names none.
     pub redis_image: String,
+    /// The image of Redis's exporter where a CachedService names none.
+    pub exporter_image: String,
+    /// The operator's own pods, if it runs in a cluster.
+    pub operator_pods: Option<OperatorPods>,
+}
+
+/// The operator's own pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorPods {
+    /// Their namespace.
+    pub namespace: String,
+    /// The labels that tell them from others there.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The spec cannot be turned into children; nothing is changed.
@@ -72,6 +85,8 @@ pub struct Plan {
     pub template_revision: TemplateRevision,
     /// Nothing of the children is to be changed, whatever is wanted of them.
     pub paused: bool,
+    /// The operator's own pods, which network policies let in.
+    pub operator_pods: Option<OperatorPods>,
 }
 
 /// Phases of a leaving pod.
@@ -113,7 +128,7 @@ impl Replicas {
 #[derive(Clone, Debug)]
 pub enum RedisPlan {
     /// One pod of the operator's.
-    Standalone(StandaloneRedis),
+    Standalone(Box<StandaloneRedis>),
     /// A Redis of the user's.
     External {
         /// The key that holds its URL.
@@ -128,6 +143,12 @@ impl RedisPlan {
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         matches!(self, Self::Standalone(redis) if redis.credentials.is_some())
+    }
+
+    /// Whether it keeps its data on a volume.
+    #[must_use]
+    pub fn has_persistence(&self) -> bool {
+        matches!(self, Self::Standalone(redis) if redis.persistence.is_some())
     }
 }
 
@@ -146,8 +167,32 @@ pub struct StandaloneRedis {
     pub resources: Resources,
     /// Password and what is derived from it; none with `auth.enabled: false`.
     pub credentials: Option<Credentials>,
+    /// The volume of its data, if it keeps any.
+    pub persistence: Option<PersistencePlan>,
+    /// The container with its figures.
+    pub exporter: Option<ExporterPlan>,
     /// Credentials for the image's registry.
     pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+/// The volume of Redis's data.
+#[derive(Clone, Debug)]
+pub struct PersistencePlan {
+    /// Its size, a quantity in bytes.
+    pub size: String,
+    /// Its StorageClass, if it is not the default one.
+    pub storage_class_name: Option<String>,
+    /// What becomes of it.
+    pub when_deleted: WhenDeleted,
+}
+
+/// The container with Redis's figures.
+#[derive(Clone, Debug)]
+pub struct ExporterPlan {
+    /// Its image.
+    pub image: String,
+    /// CPU and memory.
+    pub resources: Resources,
 }
 
 /// The part of Redis's memory limit that data may fill. The rest is for
@@ -166,12 +211,15 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
     let Autoscaling { metrics, behavior, .. } = &spec.autoscaling;
     malformed::check("spec.autoscaling.metrics", &json!(metrics))?;
     malformed::check("spec.autoscaling.behavior", &json!(behavior))?;
+    let duration = &spec.monitoring.interval;
+    parse_duration(duration).map_err(|error| Invalid::new("spec.monitoring.interval", error.to_string()))?;
     Ok(Plan {
         template: template::parse(spec.template.as_ref())?,
         shutdown,
         progress_deadline_seconds: i32::try_from(deadline.max(1)).unwrap_or(i32::MAX),
         replicas: replicas(spec, seen),
         redis: redis(spec, seen, defaults)?,
+        operator_pods: defaults.operator_pods.clone(),
         spec: spec.clone(),
         template_revision: revision::revision(spec, seen)?,
         paused: service.pause().holds(),
@@ -244,15 +292,24 @@ fn redis(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Result<R
                 )
             })?;
             let (part, whole) = MAX_MEMORY_SHARE;
-            Ok(RedisPlan::Standalone(StandaloneRedis {
+            Ok(RedisPlan::Standalone(Box::new(StandaloneRedis {
                 image: redis.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
                 memory: Quantity(redis.memory.clone()),
                 max_memory_bytes: bytes / whole * part,
                 eviction_policy: redis.eviction_policy,
                 resources: redis.resources.clone(),
+                persistence: redis.persistence.enabled.then(|| PersistencePlan {
+                    size: redis.persistence.size.clone(),
+                    storage_class_name: redis.persistence.storage_class_name.clone(),
+                    when_deleted: redis.persistence.when_deleted,
+                }),
+                exporter: redis.exporter.enabled.then(|| ExporterPlan {
+                    image: redis.exporter.image.clone().unwrap_or_else(|| defaults.exporter_image.clone()),
+                    resources: redis.exporter.resources.clone(),
+                }),
                 credentials: redis.auth.enabled.then(|| seen.credentials.clone()),
                 image_pull_secrets: spec.image_pull_secrets.clone(),
-            }))
+            })))
         }
     }
 }

@@ -38,6 +38,13 @@ pub(super) fn nothing() -> Seen {
         redis_secret: Sighting::Absent,
         redis_config: Sighting::Absent,
         redis_service: Sighting::Absent,
+        redis_policy: Sighting::Absent,
+        redis_claim: Sighting::Absent,
+        redis_monitor: Sighting::Absent,
+        app_policy: Sighting::Absent,
+        ingress: Sighting::Absent,
+        http_route: Sighting::Absent,
+        app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         disruption_budget: Sighting::Absent,
@@ -61,9 +68,17 @@ pub(super) fn credentials(password: &str) -> Credentials {
     Credentials::read(&data.into(), Credentials::random())
 }
 
+fn defaults() -> Defaults {
+    Defaults {
+        redis_image: "redis:8.2".to_owned(),
+        exporter_image: "redis_exporter:v1".to_owned(),
+        operator_pods: None,
+    }
+}
+
 /// The plan for `prod/shop` with this spec.
 pub(super) fn planned(spec: Value, seen: &Seen) -> Result<Plan, Invalid> {
-    plan(&service(spec), seen, &Defaults { redis_image: "redis:8.2".to_owned() })
+    plan(&service(spec), seen, &defaults())
 }
 
 /// The digest of the pod template of [`deployment`].
@@ -141,6 +156,13 @@ pub(super) fn applied(seen: &Seen) -> Applied {
         redis_secret: Ok(object(&seen.redis_secret)),
         redis_config: Ok(object(&seen.redis_config)),
         redis_service: Ok(object(&seen.redis_service)),
+        redis_policy: Ok(object(&seen.redis_policy)),
+        redis_claim: Ok(object(&seen.redis_claim)),
+        redis_monitor: Ok(object(&seen.redis_monitor)),
+        app_policy: Ok(object(&seen.app_policy)),
+        ingress: Ok(object(&seen.ingress)),
+        http_route: Ok(object(&seen.http_route)),
+        app_monitor: Ok(object(&seen.app_monitor)),
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(object(&seen.service)),
         disruption_budget: Ok(object(&seen.disruption_budget)),

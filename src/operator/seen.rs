@@ -7,7 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentStatus, StatefulSet, StatefulSetStatus},
         autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus},
-        core::v1::{ConfigMap, Event, Pod, PodStatus, Secret, Service},
+        core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod, PodStatus, Secret, Service},
+        networking::v1::{Ingress, NetworkPolicy},
         policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
@@ -15,7 +16,10 @@ use k8s_openapi::{
 use kube::{Resource, core::PartialObjectMeta};
 use serde::{Deserialize, Deserializer};
 
-use super::ownership::owns_template_revision;
+use super::{
+    custom_kinds::{HTTPRoute, PodMonitor},
+    ownership::owns_template_revision,
+};
 use crate::api::names::{TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
 
 /// A Deployment: its metadata, its number of replicas and its status.
@@ -152,6 +156,16 @@ pub type SeenService = PartialObjectMeta<Service>;
 pub type SeenConfigMap = PartialObjectMeta<ConfigMap>;
 /// A PodDisruptionBudget, of which only the metadata counts.
 pub type SeenDisruptionBudget = PartialObjectMeta<PodDisruptionBudget>;
+/// A PersistentVolumeClaim, of which only the metadata counts.
+pub type SeenClaim = PartialObjectMeta<PersistentVolumeClaim>;
+/// A NetworkPolicy, of which only the metadata counts.
+pub type SeenNetworkPolicy = PartialObjectMeta<NetworkPolicy>;
+/// An Ingress, of which only the metadata counts.
+pub type SeenIngress = PartialObjectMeta<Ingress>;
+/// An `HTTPRoute`, of which only the metadata counts.
+pub type SeenHttpRoute = PartialObjectMeta<HTTPRoute>;
+/// A `PodMonitor`, of which only the metadata counts.
+pub type SeenPodMonitor = PartialObjectMeta<PodMonitor>;
 
 /// A pod: read for what keeps it from running.
 #[derive(Resource, Deserialize, Clone, Debug)]

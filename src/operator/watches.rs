@@ -1,17 +1,15 @@
 //! The watches: narrowed to what carries our label, trimmed to what is needed.
 
+mod follow;
+
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::ObjectMeta,
+    Api, Client, ResourceExt,
     runtime::{
         WatchStreamExt,
-        reflector::{
-            ObjectRef,
-            store::{Writer, WriterDropped},
-        },
+        reflector::{ObjectRef, store::WriterDropped},
         watcher,
     },
 };
@@ -21,21 +19,22 @@ use tokio::{
     time::timeout,
 };
 
+use follow::{Guard, child_events, follow_children, follow_lists, order_all, service_of, trim};
+
 use super::{
     interruptions::{Interruptions, Pauses},
+    optional::{Optional, follow_optional},
     seen::{
-        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent, SeenPod, SeenSecret,
-        SeenService, SeenStatefulSet,
+        SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent,
+        SeenHttpRoute, SeenIngress, SeenNetworkPolicy, SeenPod, SeenPodMonitor, SeenSecret, SeenService,
+        SeenStatefulSet,
     },
     triggers::Triggers,
     trouble::{Refusals, Troubles, VolumeFailure},
     watched::{Child, Found, Watched},
 };
 use crate::{
-    api::{
-        CachedService,
-        names::{APPLIED_ANNOTATION, COMPONENT_LABEL, FIELD_MANAGER, NAME_LABEL},
-    },
+    api::{CachedService, names::NAME_LABEL},
     telemetry::Metrics,
 };
 
@@ -78,6 +77,16 @@ pub struct Watches {
     pub config_maps: Arc<Watched<SeenConfigMap>>,
     /// Secrets.
     pub secrets: Arc<Watched<SeenSecret>>,
+    /// PersistentVolumeClaims of Redises.
+    pub claims: Arc<Watched<SeenClaim>>,
+    /// NetworkPolicies, the applications' and the Redises'.
+    pub network_policies: Arc<Watched<SeenNetworkPolicy>>,
+    /// Ingresses.
+    pub ingresses: Arc<Watched<SeenIngress>>,
+    /// `HTTPRoute`s, if the cluster has them.
+    pub http_routes: Arc<Optional<SeenHttpRoute>>,
+    /// `PodMonitor`s, if the cluster has them.
+    pub pod_monitors: Arc<Optional<SeenPodMonitor>>,
     /// What keeps pods from running.
     pub troubles: Arc<Troubles>,
     /// Why pods of StatefulSets were refused.
@@ -153,6 +162,11 @@ impl Watches {
             services: start.children(watcher(scope.api::<SeenService>(client), ours())),
             disruption_budgets: start.children(watcher(scope.api::<SeenDisruptionBudget>(client), ours())),
             config_maps: start.children(watcher(scope.api::<SeenConfigMap>(client), ours())),
+            claims: start.children(watcher(scope.api::<SeenClaim>(client), ours())),
+            network_policies: start.children(watcher(scope.api::<SeenNetworkPolicy>(client), ours())),
+            ingresses: start.children(watcher(scope.api::<SeenIngress>(client), ours())),
+            http_routes: start.optional(scope.api::<SeenHttpRoute>(client), ours()),
+            pod_monitors: start.optional(scope.api::<SeenPodMonitor>(client), ours()),
             stateful_sets,
             troubles,
             refusals,
@@ -176,6 +190,11 @@ impl Watches {
             disruption_budgets,
             config_maps,
             secrets,
+            claims,
+            network_policies,
+            ingresses,
+            http_routes,
+            pod_monitors,
             troubles: _,
             refusals: _,
             interruptions: _,
@@ -189,6 +208,11 @@ impl Watches {
             disruption_budgets.wait_until_ready(),
             config_maps.wait_until_ready(),
             secrets.wait_until_ready(),
+            claims.wait_until_ready(),
+            network_policies.wait_until_ready(),
+            ingresses.wait_until_ready(),
+            http_routes.watched.wait_until_ready(),
+            pod_monitors.watched.wait_until_ready(),
         )?;
         let all = async {
             for mut list in first_lists.iter().cloned() {
@@ -216,29 +240,6 @@ struct Start<'a> {
     tasks: &'a mut JoinSet<()>,
 }
 
-/// Notes when a watch fails and when it works, and has all told of it.
-#[derive(Clone)]
-struct Guard {
-    interruptions: Arc<Interruptions>,
-    triggers: Triggers,
-}
-
-impl Guard {
-    fn failed(&self, kind: &str, error: &watcher::Error) {
-        // The stream goes on by itself, after a pause.
-        tracing::warn!(kind, %error, "watch interrupted; starting it again");
-        if self.interruptions.failed(kind, error) {
-            self.triggers.send_all();
-        }
-    }
-
-    fn works(&self, kind: &str) {
-        if self.interruptions.recovered(kind) {
-            self.triggers.send_all();
-        }
-    }
-}
-
 impl Start<'_> {
     fn children<K: Child>(
         &mut self,
@@ -248,6 +249,32 @@ impl Start<'_> {
         let events = events.backoff(Pauses::default()).modify(|object| trim(object.meta_mut()));
         self.tasks.spawn(follow_children(events, watched.clone(), writer, self.guard.clone()));
         watched
+    }
+
+    fn optional<K: Child>(&mut self, api: Api<K>, config: watcher::Config) -> Arc<Optional<K>> {
+        let (watched, writer) = Watched::new();
+        let optional = Optional::new(watched.clone());
+        let start = move || {
+            let events = watcher(api.clone(), config.clone()).backoff(Pauses::default());
+            events.modify(|object| trim(object.meta_mut()))
+        };
+        let guard = self.guard.clone();
+        let kind = K::kind(&());
+        let mut handle = child_events(watched, writer, guard.triggers.clone());
+        let followed = optional.clone();
+        self.tasks.spawn(async move {
+            let handle = |event: watcher::Result<watcher::Event<K>>| match event {
+                Ok(event) => guard.handle(&kind, event, &mut handle),
+                Err(error) => guard.failed(&kind, &error),
+            };
+            let appeared = |services: Vec<ObjectRef<CachedService>>| {
+                for service in services {
+                    guard.triggers.send(service);
+                }
+            };
+            follow_optional(&followed, start, handle, appeared).await;
+        });
+        optional
     }
 
     fn pods(
@@ -344,133 +371,13 @@ impl Start<'_> {
     }
 }
 
-fn order_all(triggers: &Triggers, services: Vec<(String, String)>) {
-    for (namespace, name) in services {
-        triggers.send(ObjectRef::new(&name).within(&namespace));
-    }
-}
-
-async fn follow_children<K: Child>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
-    watched: Arc<Watched<K>>,
-    mut writer: Writer<K>,
-    guard: Guard,
-) {
-    let triggers = guard.triggers.clone();
-    let kind = K::kind(&()).into_owned();
-    let mut listed_before = false;
-    follow(events, &kind, guard, move |event| {
-        writer.apply_watcher_event(&event);
-        watched.observe(&event);
-        match &event {
-            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                if let Some(service) = service_of(object) {
-                    triggers.send(service);
-                }
-            }
-            watcher::Event::Delete(object) => {
-                if let Some(service) = service_of(object) {
-                    triggers.send_first(service);
-                }
-            }
-            // What vanished while the watch was broken is in no event.
-            watcher::Event::InitDone if listed_before => triggers.send_all(),
-            watcher::Event::InitDone => listed_before = true,
-            watcher::Event::Init => {}
-        }
-    })
-    .await;
-}
-
-/// Follows a watch that fills no store, and tells when its first list is complete.
-async fn follow_lists<K>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
-    kind: &str,
-    guard: Guard,
-    listed: watch::Sender<bool>,
-    mut handle: impl FnMut(watcher::Event<K>) + Send,
-) {
-    follow(events, kind, guard, move |event| {
-        let is_complete = matches!(event, watcher::Event::InitDone);
-        handle(event);
-        if is_complete {
-            listed.send_replace(true);
-        }
-    })
-    .await;
-}
-
-async fn follow<K>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
-    kind: &str,
-    guard: Guard,
-    mut handle: impl FnMut(watcher::Event<K>) + Send,
-) {
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                // A list is begun before it is asked for.
-                if !matches!(event, watcher::Event::Init) {
-                    guard.works(kind);
-                }
-                handle(event);
-            }
-            Err(error) => guard.failed(kind, &error),
-        }
-    }
-}
-
-/// The CachedService that an object belongs to: its controller, or what its label says.
-fn service_of<K: Resource>(object: &K) -> Option<ObjectRef<CachedService>> {
-    let meta = object.meta();
-    let controller = meta
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true) && owner.kind == CachedService::kind(&()))
-        .map(|owner| owner.name.as_str());
-    let label = meta.labels.as_ref().and_then(|labels| labels.get(NAME_LABEL)).map(String::as_str);
-    let name = controller.or(label)?;
-    Some(ObjectRef::new(name).within(meta.namespace.as_deref()?))
-}
-
-/// Drops what is never read: most of an object's metadata is about other writers.
-fn trim(meta: &mut ObjectMeta) {
-    if let Some(entries) = &mut meta.managed_fields {
-        entries.retain(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
-    }
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.retain(|key, _| key == APPLIED_ANNOTATION);
-    }
-    if let Some(labels) = &mut meta.labels {
-        labels.retain(|key, _| key == NAME_LABEL || key == COMPONENT_LABEL);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
     use kube::runtime::reflector;
     use serde_json::json;
 
     use super::*;
     use crate::telemetry::Metrics;
-
-    #[test]
-    fn an_object_belongs_to_its_controller_before_its_label() {
-        let mut object = SeenService::default();
-        object.metadata.namespace = Some("n".to_owned());
-        object.metadata.labels = Some([(NAME_LABEL.to_owned(), "labelled".to_owned())].into());
-        assert_eq!(service_of(&object).unwrap().name, "labelled");
-        object.metadata.owner_references = Some(vec![OwnerReference {
-            kind: "CachedService".to_owned(),
-            name: "owner".to_owned(),
-            controller: Some(true),
-            ..OwnerReference::default()
-        }]);
-        assert_eq!(service_of(&object).unwrap().name, "owner");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn refusals_found_in_a_new_list_order_a_reconcile_when_they_count() {

@@ -51,14 +51,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let client = Client::try_from(Config::infer().await?)?;
     let services: Api<CachedService> = Api::namespaced(client.clone(), &cli.namespace);
-    let defaults = Defaults { redis_image: cli.redis_image };
+    let defaults = Defaults { redis_image: cli.redis_image, ..Defaults::default() };
     let services = services.list(&ListParams::default()).await?;
     stream::iter(services.items.into_iter().map(Ok))
         .try_for_each_concurrent(cli.concurrency, |service| {
             let (client, defaults) = (&client, &defaults);
             async move {
                 let plan = plan(&service, &nothing_seen(), defaults)?;
-                // Boxed: the futures of eight kinds together are large.
+                // Boxed: the futures of all kinds together are large.
                 Box::pin(apply_all(client, &plan)).await
             }
         })
@@ -72,17 +72,30 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
         redis_secret,
         redis_config,
         redis_service,
+        redis_policy,
+        redis_claim,
         stateful_set,
+        redis_monitor,
         service,
+        app_policy,
+        ingress,
+        http_route,
         disruption_budget,
         deployment,
         autoscaler,
+        app_monitor,
     } = children(plan);
     apply(client, redis_secret, |_| {}).await?;
     apply(client, redis_config, |_| {}).await?;
     apply(client, redis_service, |_| {}).await?;
+    apply(client, redis_policy, |_| {}).await?;
+    apply(client, redis_claim, |_| {}).await?;
     apply(client, stateful_set, |_| {}).await?;
+    apply(client, redis_monitor, |_| {}).await?;
     apply(client, Some(service), |_| {}).await?;
+    apply(client, app_policy, |_| {}).await?;
+    apply(client, ingress, |_| {}).await?;
+    apply(client, http_route, |_| {}).await?;
     apply(client, Some(disruption_budget), |_| {}).await?;
     let replicas = |value: &mut Value| {
         // Written beside what the digest covers, as the operator does.
@@ -91,7 +104,8 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
         }
     };
     apply(client, Some(deployment), replicas).await?;
-    apply(client, autoscaler, |_| {}).await
+    apply(client, autoscaler, |_| {}).await?;
+    apply(client, app_monitor, |_| {}).await
 }
 
 async fn apply<K>(client: &Client, child: Option<K>, add: impl Fn(&mut Value)) -> Result<(), Box<dyn Error>>
@@ -119,6 +133,13 @@ fn nothing_seen() -> Seen {
         redis_secret: Sighting::Absent,
         redis_config: Sighting::Absent,
         redis_service: Sighting::Absent,
+        redis_policy: Sighting::Absent,
+        redis_claim: Sighting::Absent,
+        redis_monitor: Sighting::Absent,
+        app_policy: Sighting::Absent,
+        ingress: Sighting::Absent,
+        http_route: Sighting::Absent,
+        app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         disruption_budget: Sighting::Absent,

@@ -38,6 +38,13 @@ fn filled(path: &str, length: usize) -> Value {
     };
     let name = || json!("a".repeat(length));
     let external = |reference: Value| json!({ "redis": { "mode": "External", "external": { "urlSecretRef": reference } } });
+    let path_of_length = format!("/{}", "a".repeat(length.saturating_sub(1)));
+    let hosts = list(|at| json!(format!("a{at}.example.com")));
+    let route = |fields: Value| {
+        let mut route = json!({ "parentRefs": [{ "name": "a" }] });
+        route.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({ "httpRoute": route })
+    };
     match path {
         "spec.image" => json!({ "image": name() }),
         "spec.command" => json!({ "command": list(|_| json!("a")) }),
@@ -59,6 +66,43 @@ fn filled(path: &str, length: usize) -> Value {
         }
         "spec.service.annotations" => json!({ "service": { "annotations": map("a") } }),
         "spec.service.clusterIP" => json!({ "service": { "clusterIP": name() } }),
+        "spec.ingress.className" => json!({ "ingress": { "className": name() } }),
+        "spec.ingress.hosts" => json!({ "ingress": { "hosts": hosts } }),
+        "spec.ingress.hosts[]" => json!({ "ingress": { "hosts": [name()] } }),
+        "spec.ingress.path" => json!({ "ingress": { "path": path_of_length } }),
+        "spec.ingress.tlsSecretName" => json!({ "ingress": { "tlsSecretName": name() } }),
+        "spec.ingress.annotations" => json!({ "ingress": { "annotations": map("a") } }),
+        "spec.httpRoute.parentRefs" => {
+            json!({ "httpRoute": { "parentRefs": list(|_| json!({ "name": "a" })) } })
+        }
+        "spec.httpRoute.parentRefs[].name" => route(json!({ "parentRefs": [{ "name": name() }] })),
+        "spec.httpRoute.parentRefs[].namespace" => {
+            route(json!({ "parentRefs": [{ "name": "a", "namespace": name() }] }))
+        }
+        "spec.httpRoute.parentRefs[].sectionName" => {
+            route(json!({ "parentRefs": [{ "name": "a", "sectionName": name() }] }))
+        }
+        "spec.httpRoute.hostnames" => route(json!({ "hostnames": hosts })),
+        "spec.httpRoute.hostnames[]" => route(json!({ "hostnames": [name()] })),
+        "spec.httpRoute.path" => route(json!({ "path": path_of_length })),
+        "spec.httpRoute.annotations" => route(json!({ "annotations": map("a") })),
+        "spec.networkPolicy.redis.from" => {
+            json!({ "networkPolicy": { "redis": { "from": list(|_| json!({})) } } })
+        }
+        "spec.networkPolicy.app.from" => {
+            json!({ "networkPolicy": { "app": { "from": list(|_| json!({})) } } })
+        }
+        "spec.monitoring.portName" => json!({ "monitoring": { "portName": name() } }),
+        "spec.monitoring.path" => json!({ "monitoring": { "path": name() } }),
+        "spec.monitoring.interval" => {
+            json!({ "monitoring": { "interval": "1h".repeat(length).get(..length) } })
+        }
+        "spec.monitoring.labels" => json!({ "monitoring": { "labels": map("a") } }),
+        "spec.redis.persistence.size" => json!({ "redis": { "persistence": { "size": text("1Gi") } } }),
+        "spec.redis.persistence.storageClassName" => {
+            json!({ "redis": { "persistence": { "storageClassName": name() } } })
+        }
+        "spec.redis.exporter.image" => json!({ "redis": { "exporter": { "image": name() } } }),
         "spec.redis.memory" => json!({ "redis": { "memory": text("1Gi") } }),
         "spec.redis.image" => json!({ "redis": { "image": name() } }),
         "spec.redis.external.urlSecretRef.name" => external(json!({ "name": name() })),
@@ -67,7 +111,10 @@ fn filled(path: &str, length: usize) -> Value {
             Some(which) => json!({ "resources": resources(which) }),
             None => match path.strip_prefix("spec.redis.resources.") {
                 Some(which) => json!({ "redis": { "resources": resources(which) } }),
-                None => panic!("how is {path} filled?"),
+                None => match path.strip_prefix("spec.redis.exporter.resources.") {
+                    Some(which) => json!({ "redis": { "exporter": { "resources": resources(which) } } }),
+                    None => panic!("how is {path} filled?"),
+                },
             },
         },
     }

@@ -141,10 +141,27 @@ async fn the_address_of_the_service_cannot_change() {
     writer.ask_to_change("plain", &spec(&json!({ "service": { "type": "NodePort" } }))).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_volume_can_grow_and_not_shrink() {
+    let sandbox = sandbox().await;
+    let writer = Writer::new(&sandbox);
+    let with = |enabled: bool, size: &str| {
+        spec(&json!({ "redis": { "persistence": { "enabled": enabled, "size": size } } }))
+    };
+    // The default of a volume that is not there does not count.
+    writer.write("kept", &spec(&json!({}))).await.unwrap();
+    writer.write("kept", &with(true, "512Mi")).await.unwrap();
+    writer.ask_to_change("kept", &with(true, "2Gi")).await.unwrap();
+    let refusal = writer.ask_to_change("kept", &with(true, "511Mi")).await.unwrap_err();
+    assert!(refusal.contains("spec.redis.persistence.size cannot shrink"), "{refusal}");
+    writer.ask_to_change("kept", &with(false, "64Mi")).await.unwrap();
+}
+
 #[test]
 fn every_rule_is_seen_to_refuse() {
     // Those that are about the name or an earlier state have tests of their own.
-    let elsewhere = ["metadata.name: ", "spec.service.clusterIP can"];
+    let elsewhere =
+        ["metadata.name: ", "spec.service.clusterIP can", "spec.redis.persistence.size cannot shrink"];
     let refused = refused();
     for message in rules() {
         let tested =

@@ -7,6 +7,7 @@ mod support;
 mod cut_off;
 mod election;
 mod killed;
+mod kinds;
 
 use support::{Cluster, Sandbox};
 use tokio::sync::{Mutex, MutexGuard};

@@ -14,8 +14,8 @@ use crate::{
     support::{
         Sandbox,
         child::{
-            AUTOSCALER, CHILDREN, ChildKind, DEPLOYMENT, DISRUPTION_BUDGET, REDIS_CONFIG, REDIS_SECRET,
-            REDIS_SERVICE, SERVICE, STATEFUL_SET, uid,
+            AUTOSCALER, CHILDREN, ChildKind, DEPLOYMENT, DISRUPTION_BUDGET, REDIS_CONFIG, REDIS_POLICY,
+            REDIS_SECRET, REDIS_SERVICE, SERVICE, STATEFUL_SET, uid,
         },
         until,
     },
@@ -71,6 +71,7 @@ fn service_blocked_at(kind: ChildKind) -> &'static str {
         REDIS_SERVICE => "redis-service",
         REDIS_CONFIG => "config",
         REDIS_SECRET => "secret",
+        REDIS_POLICY => "policy",
         other => panic!("{other:?}"),
     }
 }
@@ -144,6 +145,7 @@ fn something(kind: ChildKind) -> Value {
             "maxReplicas": 3,
         } }),
         DISRUPTION_BUDGET => json!({ "spec": { "selector": { "matchLabels": labels }, "minAvailable": 1 } }),
+        REDIS_POLICY => json!({ "spec": { "podSelector": { "matchLabels": labels } } }),
         SERVICE | REDIS_SERVICE => json!({ "spec": { "ports": [{ "port": 1 }] } }),
         _ => json!({ "data": {} }),
     }

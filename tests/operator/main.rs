@@ -22,7 +22,9 @@ mod scale;
 mod switches;
 mod traces;
 mod truth;
+mod volume_claims;
 mod volumes;
+mod ways_in;
 
 /// The cluster of these tests.
 async fn sandbox() -> support::Sandbox {

@@ -16,7 +16,7 @@ use cachedservice::{
     operator::{
         children::Children,
         observe::{Look, Seen},
-        plan::{Credentials, Defaults},
+        plan::{Credentials, Defaults, OperatorPods},
         seen::{SeenDeployment, Sighting},
     },
 };
@@ -26,7 +26,14 @@ use serde_json::{Value, json};
 
 /// What the installation sets.
 pub fn defaults() -> Defaults {
-    Defaults { redis_image: "docker.io/library/redis:8.2".to_owned() }
+    Defaults {
+        redis_image: "docker.io/library/redis:8.2".to_owned(),
+        exporter_image: "docker.io/oliver006/redis_exporter:v1".to_owned(),
+        operator_pods: Some(OperatorPods {
+            namespace: "cachedservice-system".to_owned(),
+            labels: [("app.kubernetes.io/name".to_owned(), "cachedservice-operator".to_owned())].into(),
+        }),
+    }
 }
 
 /// A namespace in which there is nothing yet. The credentials are always the same.
@@ -38,6 +45,13 @@ pub fn nothing() -> Seen {
         redis_secret: Sighting::Absent,
         redis_config: Sighting::Absent,
         redis_service: Sighting::Absent,
+        redis_policy: Sighting::Absent,
+        redis_claim: Sighting::Absent,
+        redis_monitor: Sighting::Absent,
+        app_policy: Sighting::Absent,
+        ingress: Sighting::Absent,
+        http_route: Sighting::Absent,
+        app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         disruption_budget: Sighting::Absent,
@@ -78,21 +92,35 @@ pub fn manifests(children: &Children) -> Vec<Value> {
         redis_secret,
         redis_config,
         redis_service,
+        redis_policy,
+        redis_claim,
         stateful_set,
+        redis_monitor,
         service,
+        app_policy,
+        ingress,
+        http_route,
         disruption_budget,
         deployment,
         autoscaler,
+        app_monitor,
     } = children;
     [
         redis_secret.as_ref().map(manifest),
         redis_config.as_ref().map(manifest),
         redis_service.as_ref().map(manifest),
+        redis_policy.as_ref().map(manifest),
+        redis_claim.as_ref().map(manifest),
         stateful_set.as_ref().map(manifest),
+        redis_monitor.as_ref().map(manifest),
         Some(manifest(service)),
+        app_policy.as_ref().map(manifest),
+        ingress.as_ref().map(manifest),
+        http_route.as_ref().map(manifest),
         Some(manifest(disruption_budget)),
         Some(manifest(deployment)),
         autoscaler.as_ref().map(manifest),
+        app_monitor.as_ref().map(manifest),
     ]
     .into_iter()
     .flatten()

@@ -1,4 +1,4 @@
-//! The eight objects that a CachedService becomes, whatever their kind.
+//! The objects that a CachedService becomes, whatever their kind.
 
 use cachedservice::api::names::redis_name;
 use kube::{
@@ -29,9 +29,17 @@ pub const STATEFUL_SET: ChildKind = redis("StatefulSet", "apps");
 pub const REDIS_SERVICE: ChildKind = redis("Service", "");
 pub const REDIS_CONFIG: ChildKind = redis("ConfigMap", "");
 pub const REDIS_SECRET: ChildKind = redis("Secret", "");
+pub const REDIS_POLICY: ChildKind = redis("NetworkPolicy", "networking.k8s.io");
 
-/// All of them.
-pub const CHILDREN: [ChildKind; 8] = [
+/// Not there unless they are asked for.
+pub const APP_POLICY: ChildKind = app("NetworkPolicy", "networking.k8s.io", "v1");
+pub const INGRESS: ChildKind = app("Ingress", "networking.k8s.io", "v1");
+pub const HTTP_ROUTE: ChildKind = app("HTTPRoute", "gateway.networking.k8s.io", "v1");
+pub const POD_MONITOR: ChildKind = app("PodMonitor", "monitoring.coreos.com", "v1");
+pub const REDIS_POD_MONITOR: ChildKind = redis("PodMonitor", "monitoring.coreos.com");
+
+/// Those of every CachedService.
+pub const CHILDREN: [ChildKind; 9] = [
     DEPLOYMENT,
     AUTOSCALER,
     SERVICE,
@@ -40,6 +48,7 @@ pub const CHILDREN: [ChildKind; 8] = [
     REDIS_SERVICE,
     REDIS_CONFIG,
     REDIS_SECRET,
+    REDIS_POLICY,
 ];
 
 const fn app(kind: &'static str, group: &'static str, version: &'static str) -> ChildKind {

@@ -26,7 +26,10 @@ impl InProcess {
         let settings = Settings {
             scope: Scope::Namespace(namespace.to_owned()),
             concurrency: 4,
-            defaults: Defaults { redis_image: "localhost/cachedservice-redis:7.0".to_owned() },
+            defaults: Defaults {
+                redis_image: "localhost/cachedservice-redis:7.0".to_owned(),
+                ..Defaults::default()
+            },
             identity: "in-process".to_owned(),
         };
         let shutdown = async {

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use crate::operator::{
     error::ChildError,
     seen::{
-        SeenAutoscaler, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenSecret, SeenService,
-        SeenStatefulSet,
+        SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenHttpRoute,
+        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenStatefulSet,
     },
 };
 
@@ -21,16 +21,30 @@ pub struct Applied {
     pub redis_config: Outcome<SeenConfigMap>,
     /// Redis's Service.
     pub redis_service: Outcome<SeenService>,
+    /// Redis's NetworkPolicy.
+    pub redis_policy: Outcome<SeenNetworkPolicy>,
+    /// The PersistentVolumeClaim.
+    pub redis_claim: Outcome<SeenClaim>,
     /// The StatefulSet.
     pub stateful_set: Outcome<SeenStatefulSet>,
+    /// The `PodMonitor` of Redis's exporter.
+    pub redis_monitor: Outcome<SeenPodMonitor>,
     /// The application's Service.
     pub service: Outcome<SeenService>,
+    /// The application's NetworkPolicy.
+    pub app_policy: Outcome<SeenNetworkPolicy>,
+    /// The Ingress.
+    pub ingress: Outcome<SeenIngress>,
+    /// The `HTTPRoute`.
+    pub http_route: Outcome<SeenHttpRoute>,
     /// The PodDisruptionBudget.
     pub disruption_budget: Outcome<SeenDisruptionBudget>,
     /// The Deployment.
     pub deployment: Outcome<SeenDeployment>,
     /// The HorizontalPodAutoscaler.
     pub autoscaler: Outcome<SeenAutoscaler>,
+    /// The application's `PodMonitor`.
+    pub app_monitor: Outcome<SeenPodMonitor>,
     /// What was changed, in order.
     pub changes: Vec<Change>,
 }
@@ -43,22 +57,36 @@ impl Applied {
             redis_secret,
             redis_config,
             redis_service,
+            redis_policy,
+            redis_claim,
             stateful_set,
+            redis_monitor,
             service,
+            app_policy,
+            ingress,
+            http_route,
             disruption_budget,
             deployment,
             autoscaler,
+            app_monitor,
             changes: _,
         } = self;
         [
             redis_secret.as_ref().err(),
             redis_config.as_ref().err(),
             redis_service.as_ref().err(),
+            redis_policy.as_ref().err(),
+            redis_claim.as_ref().err(),
             stateful_set.as_ref().err(),
+            redis_monitor.as_ref().err(),
             service.as_ref().err(),
+            app_policy.as_ref().err(),
+            ingress.as_ref().err(),
+            http_route.as_ref().err(),
             disruption_budget.as_ref().err(),
             deployment.as_ref().err(),
             autoscaler.as_ref().err(),
+            app_monitor.as_ref().err(),
         ]
         .into_iter()
         .flatten()
@@ -84,22 +112,36 @@ impl Applied {
             redis_secret,
             redis_config,
             redis_service,
+            redis_policy,
+            redis_claim,
             stateful_set,
+            redis_monitor,
             service,
+            app_policy,
+            ingress,
+            http_route,
             disruption_budget,
             deployment,
             autoscaler,
+            app_monitor,
             changes: _,
         } = self;
         [
             redis_secret.err(),
             redis_config.err(),
             redis_service.err(),
+            redis_policy.err(),
+            redis_claim.err(),
             stateful_set.err(),
+            redis_monitor.err(),
             service.err(),
+            app_policy.err(),
+            ingress.err(),
+            http_route.err(),
             disruption_budget.err(),
             deployment.err(),
             autoscaler.err(),
+            app_monitor.err(),
         ]
         .into_iter()
         .flatten()

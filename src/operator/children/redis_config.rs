@@ -32,10 +32,14 @@ fn config(redis: &StandaloneRedis) -> String {
         "dir /data".to_owned(),
         format!("maxmemory {}", redis.max_memory_bytes),
         format!("maxmemory-policy {}", redis.eviction_policy.as_str()),
-        // A cache: nothing is written to disk.
+        // No snapshots: what is kept is kept by appending.
         "save \"\"".to_owned(),
-        "appendonly no".to_owned(),
     ];
+    if redis.persistence.is_some() {
+        lines.extend(["appendonly yes".to_owned(), "appendfsync everysec".to_owned()]);
+    } else {
+        lines.push("appendonly no".to_owned());
+    }
     if redis.credentials.is_some() {
         lines.push(format!("aclfile {AUTH_DIR}/users.acl"));
     }

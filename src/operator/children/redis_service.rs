@@ -5,28 +5,34 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
+use super::redis_exporter::{METRICS_PORT, METRICS_PORT_NAME};
 use crate::{
     api::names::{REDIS, REDIS_PORT},
-    operator::plan::Identity,
+    operator::plan::{Identity, StandaloneRedis},
 };
 
 /// Headless: the name resolves to the pod, with no proxy in between.
-pub(super) fn service(identity: &Identity) -> Service {
+pub(super) fn service(identity: &Identity, redis: &StandaloneRedis) -> Service {
+    let metrics = redis.exporter.as_ref().map(|_| port(METRICS_PORT_NAME, METRICS_PORT));
     Service {
         metadata: identity.child(&identity.redis_name(), REDIS),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             cluster_ip: Some("None".to_owned()),
             selector: Some(identity.selector_labels(REDIS)),
-            ports: Some(vec![ServicePort {
-                name: Some("redis".to_owned()),
-                port: REDIS_PORT,
-                protocol: Some("TCP".to_owned()),
-                target_port: Some(IntOrString::String("redis".to_owned())),
-                ..ServicePort::default()
-            }]),
+            ports: Some([port("redis", REDIS_PORT)].into_iter().chain(metrics).collect()),
             ..ServiceSpec::default()
         }),
         status: None,
+    }
+}
+
+fn port(name: &str, number: i32) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: number,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        ..ServicePort::default()
     }
 }

@@ -7,8 +7,8 @@ use k8s_openapi::{
         apps::v1::{StatefulSet, StatefulSetSpec},
         core::v1::{
             ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, ExecAction,
-            KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+            KeyToPath, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -17,6 +17,7 @@ use k8s_openapi::{
 use super::{
     pod::{self, EPHEMERAL_STORAGE, STORAGE_REQUEST},
     redis_config::{AUTH_DIR, CONFIG_FILE},
+    redis_exporter,
 };
 use crate::{
     api::{
@@ -107,14 +108,21 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevi
         }),
         ..Volume::default()
     };
+    let claim = redis
+        .persistence
+        .as_ref()
+        .map(|_| PersistentVolumeClaimVolumeSource { claim_name: identity.redis_name(), read_only: None });
     let data_volume = Volume {
         name: "data".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
+        empty_dir: claim.is_none().then(|| EmptyDirVolumeSource {
             size_limit: (revision >= TemplateRevision::Second).then(|| pod::bytes(data_limit(redis))),
             ..EmptyDirVolumeSource::default()
         }),
+        persistent_volume_claim: claim,
         ..Volume::default()
     };
+    let exporter =
+        redis.exporter.as_ref().map(|exporter| redis_exporter::container(identity, redis, exporter));
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -127,7 +135,7 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevi
         }),
         termination_grace_period_seconds: Some(30),
         image_pull_secrets: Some(redis.image_pull_secrets.clone()).filter(|secrets| !secrets.is_empty()),
-        containers: vec![container(redis, revision)],
+        containers: [container(redis, revision)].into_iter().chain(exporter).collect(),
         volumes: Some([data_volume, config_volume].into_iter().chain(auth_volume).collect()),
         ..PodSpec::default()
     }

@@ -146,7 +146,7 @@ mod redis {
 
     fn standalone(redis: &Value) -> Result<StandaloneRedis, Invalid> {
         match planned(json!({ "redis": redis }), &nothing())?.redis {
-            RedisPlan::Standalone(redis) => Ok(redis),
+            RedisPlan::Standalone(redis) => Ok(*redis),
             RedisPlan::External { .. } => panic!("external"),
         }
     }
@@ -309,7 +309,7 @@ mod template_revision {
 fn an_object_that_was_never_in_a_cluster_is_refused() {
     let mut service = sample::service(json!({}));
     service.metadata.uid = None;
-    let invalid = plan(&service, &nothing(), &Defaults { redis_image: String::new() }).unwrap_err();
+    let invalid = plan(&service, &nothing(), &Defaults::default()).unwrap_err();
     assert_eq!(invalid.field, "metadata.uid");
 }
 

@@ -27,6 +27,10 @@ pub(super) fn verdict(
     if let Some(applied) = applied {
         let failures = [
             applied.service.as_ref().err(),
+            applied.app_policy.as_ref().err(),
+            applied.ingress.as_ref().err(),
+            applied.http_route.as_ref().err(),
+            applied.app_monitor.as_ref().err(),
             applied.disruption_budget.as_ref().err(),
             applied.deployment.as_ref().err(),
         ];

@@ -129,6 +129,9 @@ fn judge(
             applied.redis_secret.as_ref().err(),
             applied.redis_config.as_ref().err(),
             applied.redis_service.as_ref().err(),
+            applied.redis_policy.as_ref().err(),
+            applied.redis_claim.as_ref().err(),
+            applied.redis_monitor.as_ref().err(),
             applied.stateful_set.as_ref().err(),
         ];
         if let Some(verdict) = patience.verdict(&failures) {

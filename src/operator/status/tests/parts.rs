@@ -29,10 +29,17 @@ fn ready_needs_each_of_its_conditions() {
     everything.deployment(2, &pods(1)).shows(READY, "False TooFewAvailable");
     Situation::all_well().stateful_set("d1", &silent()).shows(READY, "False Starting");
     Situation::all_well().spec(json!({ "progressDeadline": "soon" })).shows(READY, "False InvalidSpec");
-    let every_child: [fn(&mut Applied); 8] = [
+    let every_child: [fn(&mut Applied); 15] = [
         |applied| applied.redis_secret = foreign("Secret"),
         |applied| applied.redis_config = foreign("ConfigMap"),
         |applied| applied.redis_service = foreign("Service"),
+        |applied| applied.redis_policy = foreign("NetworkPolicy"),
+        |applied| applied.redis_claim = foreign("PersistentVolumeClaim"),
+        |applied| applied.redis_monitor = foreign("PodMonitor"),
+        |applied| applied.app_policy = foreign("NetworkPolicy"),
+        |applied| applied.ingress = foreign("Ingress"),
+        |applied| applied.http_route = foreign("HTTPRoute"),
+        |applied| applied.app_monitor = foreign("PodMonitor"),
         |applied| applied.stateful_set = foreign("StatefulSet"),
         |applied| applied.service = foreign("Service"),
         |applied| applied.disruption_budget = foreign("PodDisruptionBudget"),

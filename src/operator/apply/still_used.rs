@@ -1,0 +1,92 @@
+//! What is no longer wanted, and stays for as long as pods use it. PURE.
+
+use k8s_openapi::{
+    api::apps::v1::{Deployment, StatefulSet},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::Resource;
+use serde::Serialize;
+
+use super::desired::Desired;
+use crate::operator::{
+    external::ExternalState,
+    observe::Seen,
+    ownership::is_retained,
+    plan::{Plan, RedisPlan},
+};
+
+/// What is not wanted any more and stays, because pods started with it.
+pub(super) struct StillUsed {
+    /// Redis: until the last pod of the application has left it.
+    pub(super) redis: bool,
+    /// The Secret: until Redis has left it too.
+    pub(super) secret: bool,
+    /// The claim: until Redis has left it, and for good where its data are kept.
+    pub(super) claim: bool,
+}
+
+impl StillUsed {
+    pub(super) fn of(
+        plan: &Plan,
+        seen: &Seen,
+        deployment: &Deployment,
+        stateful_set: Option<&StatefulSet>,
+    ) -> Self {
+        let name = &plan.identity.name;
+        let redis_is_there = [
+            seen.stateful_set.ours().is_some(),
+            seen.redis_service.ours().is_some(),
+            seen.redis_config.ours().is_some(),
+            seen.redis_secret.ours().is_some(),
+        ];
+        let spare_claim = seen.redis_claim.ours().filter(|_| !plan.redis.has_persistence());
+        let is_wanted_whole = stateful_set.is_some() && plan.redis.has_credentials() && spare_claim.is_none();
+        // Mostly there is nothing to take away, and nothing to find out.
+        if !redis_is_there.contains(&true) || is_wanted_whole {
+            let retained = spare_claim.is_some_and(|claim| is_retained(&claim.metadata));
+            return Self { redis: false, secret: false, claim: retained };
+        }
+        let app_has_left = has_rolled_out(seen, deployment, name) && has_its_redis(plan, seen);
+        let redis_has_left =
+            stateful_set.is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &plan.identity.redis_name()));
+        let retained = spare_claim.is_some_and(|claim| is_retained(&claim.metadata));
+        let has_left = app_has_left && redis_has_left;
+        // With a Redis of another kind the application need not leave it first.
+        let claim = retained || !(redis_has_left && (stateful_set.is_some() || app_has_left));
+        Self { redis: !app_has_left, secret: !has_left, claim }
+    }
+}
+
+/// Whether every pod of the application is of the template that is wanted now.
+fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
+    let Some(live) = seen.deployment.ours() else { return false };
+    let status = &live.status;
+    was_applied(wanted, name, &live.metadata)
+        && status.observed_generation >= live.metadata.generation
+        && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
+        && status.updated_replicas == status.available_replicas
+        // Those that drain still serve. Reported from Kubernetes 1.35 on.
+        && status.terminating_replicas.unwrap_or_default() == 0
+}
+
+/// Whether the Redis that takes the place of another has ever answered.
+fn has_its_redis(plan: &Plan, seen: &Seen) -> bool {
+    match plan.redis {
+        RedisPlan::Standalone(_) => true,
+        RedisPlan::External { .. } => matches!(seen.external, Some(ExternalState::Answered { .. })),
+    }
+}
+
+/// Whether Redis's pod is of the template that is wanted now.
+fn redis_has_rolled_out(seen: &Seen, wanted: &StatefulSet, name: &str) -> bool {
+    let Some(live) = seen.stateful_set.ours() else { return false };
+    let status = &live.status;
+    was_applied(wanted, name, &live.metadata)
+        && status.observed_generation >= live.metadata.generation
+        && status.current_revision == status.update_revision
+        && status.ready_replicas.unwrap_or_default() >= 1
+}
+
+fn was_applied<D: Resource<DynamicType = ()> + Serialize>(wanted: &D, name: &str, live: &ObjectMeta) -> bool {
+    Desired::of(wanted, name).is_ok_and(|desired| desired.was_applied_to(live))
+}

@@ -1,0 +1,34 @@
+//! Who may connect to the application.
+
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+
+use crate::{api::names::APP, operator::plan::Plan};
+
+pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
+    let wanted = &plan.spec.network_policy.app;
+    if !wanted.enabled {
+        return None;
+    }
+    let identity = &plan.identity;
+    // No peers at all would mean everybody.
+    let from = if wanted.from.is_empty() {
+        vec![NetworkPolicyPeer {
+            pod_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        }]
+    } else {
+        wanted.from.clone()
+    };
+    Some(NetworkPolicy {
+        metadata: identity.child(&identity.name, APP),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(identity.selector(APP)),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(from), ports: None }]),
+            egress: None,
+        }),
+    })
+}

@@ -1,0 +1,28 @@
+//! The way in by the Gateway API.
+
+use crate::{
+    api::{self, names::APP},
+    operator::{
+        custom_kinds::{BackendRef, HTTPRoute, HttpPathMatch, HttpRouteMatch, HttpRouteRule, HttpRouteSpec},
+        plan::Plan,
+    },
+};
+
+pub(super) fn http_route(plan: &Plan, wanted: &api::HttpRoute) -> HTTPRoute {
+    let identity = &plan.identity;
+    let mut metadata = identity.child(&identity.name, APP);
+    metadata.annotations = Some(wanted.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    HTTPRoute {
+        metadata,
+        spec: HttpRouteSpec {
+            parent_refs: wanted.parent_refs.clone(),
+            hostnames: wanted.hostnames.clone(),
+            rules: vec![HttpRouteRule {
+                matches: vec![HttpRouteMatch {
+                    path: HttpPathMatch { type_: "PathPrefix".to_owned(), value: wanted.path.clone() },
+                }],
+                backend_refs: vec![BackendRef { name: identity.name.clone(), port: plan.spec.service.port }],
+            }],
+        },
+    }
+}

@@ -1,0 +1,43 @@
+//! Where a Prometheus finds the metrics.
+
+use super::redis_exporter::METRICS_PORT_NAME;
+use crate::{
+    api::names::{APP, NAME_LABEL, REDIS},
+    operator::{
+        custom_kinds::{PodMetricsEndpoint, PodMonitor, PodMonitorSpec},
+        plan::{Plan, StandaloneRedis},
+    },
+};
+
+pub(super) fn of_application(plan: &Plan) -> Option<PodMonitor> {
+    let monitoring = &plan.spec.monitoring;
+    monitoring
+        .enabled
+        .then(|| monitor(plan, &plan.identity.name, APP, &monitoring.port_name, &monitoring.path))
+}
+
+pub(super) fn of_redis(plan: &Plan, redis: &StandaloneRedis) -> Option<PodMonitor> {
+    (plan.spec.monitoring.enabled && redis.exporter.is_some())
+        .then(|| monitor(plan, &plan.identity.redis_name(), REDIS, METRICS_PORT_NAME, "/metrics"))
+}
+
+fn monitor(plan: &Plan, name: &str, component: &str, port: &str, path: &str) -> PodMonitor {
+    let identity = &plan.identity;
+    let monitoring = &plan.spec.monitoring;
+    let mut metadata = identity.child(name, component);
+    // The operator's own labels win: its watch selects by one of them.
+    let ours = metadata.labels.take().unwrap_or_default();
+    metadata.labels = Some(monitoring.labels.clone().into_iter().chain(ours).collect());
+    PodMonitor {
+        metadata,
+        spec: PodMonitorSpec {
+            selector: identity.selector(component),
+            pod_target_labels: vec![NAME_LABEL.to_owned()],
+            pod_metrics_endpoints: vec![PodMetricsEndpoint {
+                port: port.to_owned(),
+                path: path.to_owned(),
+                interval: monitoring.interval.clone(),
+            }],
+        },
+    }
+}

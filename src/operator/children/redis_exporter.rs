@@ -1,0 +1,59 @@
+//! The container beside Redis that turns its figures into Prometheus' form
+//! (`redis_exporter`, README, "Command line flags").
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, SecurityContext,
+};
+
+use super::pod;
+use crate::{
+    api::names::{REDIS_PORT, SECRET_PASSWORD},
+    operator::plan::{ExporterPlan, Identity, StandaloneRedis},
+};
+
+/// Name of the port with the metrics.
+pub(super) const METRICS_PORT_NAME: &str = "metrics";
+/// Port of the metrics.
+pub(super) const METRICS_PORT: i32 = 9121;
+
+pub(super) fn container(identity: &Identity, redis: &StandaloneRedis, exporter: &ExporterPlan) -> Container {
+    let variable =
+        |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let password = redis.credentials.as_ref().map(|_| EnvVar {
+        name: "REDIS_PASSWORD".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: identity.redis_name(),
+                key: SECRET_PASSWORD.to_owned(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    });
+    let fixed = [
+        variable("REDIS_ADDR", format!("redis://localhost:{REDIS_PORT}")),
+        variable("REDIS_EXPORTER_WEB_LISTEN_ADDRESS", format!(":{METRICS_PORT}")),
+    ];
+    Container {
+        name: "exporter".to_owned(),
+        image: Some(exporter.image.clone()),
+        env: Some(fixed.into_iter().chain(password).collect()),
+        ports: Some(vec![ContainerPort {
+            container_port: METRICS_PORT,
+            name: Some(METRICS_PORT_NAME.to_owned()),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(ResourceRequirements {
+            requests: Some(exporter.resources.requests.clone()),
+            limits: Some(exporter.resources.limits.clone()).filter(|limits| !limits.is_empty()),
+            claims: None,
+        }),
+        security_context: Some(SecurityContext {
+            read_only_root_filesystem: Some(true),
+            ..pod::container_security_context()
+        }),
+        ..Container::default()
+    }
+}

@@ -1,0 +1,205 @@
+//! A kind that the cluster may not have. Its watch begins when it appears.
+//!
+//! It is looked for once at the start, and from time to time only while a
+//! CachedService would have an object of it: a cluster without the kind, and
+//! without anybody who asks for it, sees no requests.
+
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use kube::runtime::{reflector::ObjectRef, watcher};
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::watched::{Child, Watched};
+use crate::api::CachedService;
+
+/// How often it is looked for while somebody would have it.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// The objects of a kind that the cluster may not have.
+pub struct Optional<K: Child> {
+    /// None while the cluster does not have the kind.
+    pub watched: Arc<Watched<K>>,
+    present: AtomicBool,
+    /// The CachedServices, with the names of the objects.
+    wanted_by: Mutex<HashSet<(ObjectRef<CachedService>, String)>>,
+    wanted: Notify,
+}
+
+impl<K: Child> Optional<K> {
+    /// Not known to be there.
+    #[must_use]
+    pub fn new(watched: Arc<Watched<K>>) -> Arc<Self> {
+        Arc::new(Self {
+            watched,
+            present: AtomicBool::new(false),
+            wanted_by: Mutex::default(),
+            wanted: Notify::new(),
+        })
+    }
+
+    /// Whether the cluster has the kind.
+    pub fn is_present(&self) -> bool {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// A CachedService would have the object `name` of the kind, or not any more.
+    pub fn set_wanted(&self, service: &ObjectRef<CachedService>, name: &str, wanted: bool) {
+        let mut wanted_by = self.wanted_by.lock();
+        let key = (service.clone(), name.to_owned());
+        if !wanted {
+            wanted_by.remove(&key);
+        } else if wanted_by.insert(key) {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// A CachedService is gone.
+    pub fn forget(&self, service: &ObjectRef<CachedService>) {
+        self.wanted_by.lock().retain(|(by, _)| by != service);
+    }
+
+    async fn until_wanted(&self) {
+        while self.wanted_by.lock().is_empty() {
+            self.wanted.notified().await;
+        }
+    }
+}
+
+/// Follows the kind for ever. `start` begins a watch; `handle` fills the store of
+/// `optional`; `appeared` is told who has waited for the kind.
+pub async fn follow_optional<K, S>(
+    optional: &Optional<K>,
+    start: impl Fn() -> S,
+    mut handle: impl FnMut(watcher::Result<watcher::Event<K>>),
+    appeared: impl Fn(Vec<ObjectRef<CachedService>>),
+) where
+    K: Child,
+    S: Stream<Item = watcher::Result<watcher::Event<K>>>,
+{
+    loop {
+        let started = Instant::now();
+        let mut events = pin!(start());
+        while let Some(event) = events.next().await {
+            match event {
+                Err(error) if is_missing(&error) => break,
+                Ok(watcher::Event::InitDone) => {
+                    handle(Ok(watcher::Event::InitDone));
+                    optional.present.store(true, Ordering::Release);
+                    appeared(optional.wanted_by.lock().drain().map(|(service, _)| service).collect());
+                }
+                event => handle(event),
+            }
+        }
+        optional.present.store(false, Ordering::Release);
+        // Nothing is there, and that is known.
+        handle(Ok(watcher::Event::Init));
+        handle(Ok(watcher::Event::InitDone));
+        optional.until_wanted().await;
+        sleep_until(started + PERIOD).await;
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_missing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::stream;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::Status;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn missing() -> watcher::Error {
+        let status = Status { code: 404, ..Status::default() };
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    /// A kind that appears after so many looks; who waited for it when it did.
+    async fn looked_at(
+        optional: &Optional<ConfigMap>,
+        appears_after: usize,
+        looks: &AtomicUsize,
+    ) -> Vec<ObjectRef<CachedService>> {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let start = || {
+            let present = looks.fetch_add(1, Ordering::Relaxed) >= appears_after;
+            let first = if present { Ok(watcher::Event::InitDone) } else { Err(missing()) };
+            stream::iter([Ok(watcher::Event::Init), first]).chain(stream::pending())
+        };
+        let followed = follow_optional(optional, start, |_| {}, |who| sender.send(who).unwrap());
+        tokio::select! {
+            () = followed => unreachable!(),
+            who = receiver.recv() => who.unwrap(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_nobody_wants_is_looked_for_once() {
+        let optional = Optional::new(Watched::new().0);
+        let looks = AtomicUsize::new(0);
+        let hour = Duration::from_hours(1);
+        assert!(timeout(hour, looked_at(&optional, usize::MAX, &looks)).await.is_err());
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+        assert!(!optional.is_present());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_a_kind_is_told_when_it_appears() {
+        let optional = Optional::new(Watched::new().0);
+        let looks = AtomicUsize::new(0);
+        let shop = ObjectRef::new("shop").within("prod");
+        optional.set_wanted(&shop, "shop", true);
+        let begun = Instant::now();
+        assert_eq!(looked_at(&optional, 3, &looks).await, [shop]);
+        assert_eq!(begun.elapsed().as_secs(), 45);
+        assert!(optional.is_present());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_gone_causes_no_looks() {
+        let optional = Optional::new(Watched::new().0);
+        let looks = AtomicUsize::new(0);
+        let shop = ObjectRef::new("shop").within("prod");
+        optional.set_wanted(&shop, "shop-redis", true);
+        optional.forget(&shop);
+        let hour = Duration::from_hours(1);
+        assert!(timeout(hour, looked_at(&optional, usize::MAX, &looks)).await.is_err());
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_want_it_any_more_causes_no_looks() {
+        let optional = Optional::new(Watched::new().0);
+        let looks = AtomicUsize::new(0);
+        let shop = ObjectRef::new("shop").within("prod");
+        optional.set_wanted(&shop, "shop", true);
+        optional.set_wanted(&shop, "shop", false);
+        let hour = Duration::from_hours(1);
+        assert!(timeout(hour, looked_at(&optional, usize::MAX, &looks)).await.is_err());
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+    }
+}
