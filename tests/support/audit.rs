@@ -1,8 +1,10 @@
 //! Who asked the API server for what, from its audit log.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Seek, SeekFrom},
+    path::Path,
     time::Duration,
 };
 
@@ -17,6 +19,13 @@ use super::{Cluster, Sandbox, until};
 #[derive(Clone, Copy, Debug)]
 pub struct AuditMark(u64);
 
+impl AuditMark {
+    /// The present end of a log.
+    pub(super) fn end_of(log: &Path) -> Self {
+        Self(std::fs::metadata(log).expect("the audit log").len())
+    }
+}
+
 /// One request that is over.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +37,8 @@ pub struct AuditEntry {
     user: User,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -75,6 +86,12 @@ impl AuditEntry {
         self.user.username == user
     }
 
+    /// How it breaks the Pod Security Standard of its namespace, of which who asked was warned
+    /// (Kubernetes documentation, "Pod Security Admission").
+    pub fn violation(&self) -> Option<&str> {
+        self.annotations.get("pod-security.kubernetes.io/audit-violations").map(String::as_str)
+    }
+
     /// Whether it is part of the leader election.
     pub fn is_election(&self) -> bool {
         self.resource() == "leases"
@@ -84,8 +101,7 @@ impl AuditEntry {
 impl Sandbox {
     /// The present, for [`Self::audit_since`].
     pub async fn audit_mark(&self) -> AuditMark {
-        let length = std::fs::metadata(&self.cluster.audit_log).expect("the audit log").len();
-        AuditMark(self.barrier(AuditMark(length)).await.1)
+        AuditMark(self.barrier(AuditMark::end_of(&self.cluster.audit_log)).await.1)
     }
 
     /// The requests of a user that ended since `mark`, the election's apart.
@@ -147,6 +163,13 @@ fn entries(text: &str) -> impl Iterator<Item = AuditEntry> + '_ {
 }
 
 impl Cluster {
+    /// Fails if somebody was warned of a Pod Security Standard since this process began.
+    pub(super) fn assert_nobody_was_warned(&self) {
+        let (text, _) = self.audit_text(self.began);
+        let warned: Vec<AuditEntry> = entries(&text).filter(|entry| entry.violation().is_some()).collect();
+        assert!(warned.is_empty(), "the API server warned of this: {warned:#?}");
+    }
+
     /// What was logged since `mark`, up to the last whole line, and where that ends.
     fn audit_text(&self, mark: AuditMark) -> (String, u64) {
         let mut file = File::open(&self.audit_log).expect("the audit log");

@@ -1,6 +1,7 @@
 //! A real API server with its controllers and no node, from `tests/cluster`.
 
 use std::{
+    collections::BTreeMap,
     fmt::Debug,
     path::{Path, PathBuf},
     process::Command,
@@ -24,10 +25,10 @@ use kube::{
     discovery::ApiResource,
 };
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::until;
+use super::{AuditMark, until};
 
 /// Label on the namespaces that a test binary made; its value is the binary.
 pub(super) const TEST_LABEL: &str = "cachedservice.dev/test";
@@ -47,14 +48,23 @@ pub struct Cluster {
     pub(super) name: &'static str,
     kubeconfig: Kubeconfig,
     pub(super) audit_log: PathBuf,
+    /// The end of the audit log when this process began.
+    pub(super) began: AuditMark,
+    /// The Pod Security Standard that the namespaces of tests are held to.
+    pub(super) pod_security: &'static str,
 }
+
+/// On a cluster with pods: what the operator makes is to be fit for the strictest.
+const RESTRICTED: &str = "restricted";
+/// Without pods there is nothing to protect, and specs can be short.
+const PRIVILEGED: &str = "privileged";
 
 impl Cluster {
     /// The cluster `name`, started if it is not running. One for each test binary.
     pub async fn up(name: &'static str) -> &'static Self {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
         let cluster = CLUSTER.get_or_init(|| async {
-            let cluster = Self::start(name, "control-plane").await;
+            let cluster = Self::start(name, "control-plane", PRIVILEGED).await;
             install_crd(&cluster.client().await).await;
             cluster
         });
@@ -69,22 +79,26 @@ impl Cluster {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
         CLUSTER
             .get_or_init(|| async {
-                let cluster = Self::start("full", "full").await;
+                let cluster = Self::start("full", "full", RESTRICTED).await;
+                cluster.restrict(OPERATOR_NAMESPACE).await;
                 cluster.install_by_helm();
                 cluster
             })
             .await
     }
 
-    async fn start(name: &'static str, mode: &str) -> Self {
+    async fn start(name: &'static str, mode: &str, pod_security: &'static str) -> Self {
         // It fails only where it is set already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         tool(&["up", "--mode", mode, "--audit", "--name", name]);
         let kubeconfig = tool(&["kubeconfig", "--name", name]);
+        let audit_log = PathBuf::from(tool(&["audit-log", "--name", name]).trim());
         let cluster = Self {
             name,
             kubeconfig: Kubeconfig::read_from(kubeconfig.trim()).expect("the cluster's kubeconfig"),
-            audit_log: PathBuf::from(tool(&["audit-log", "--name", name]).trim()),
+            began: AuditMark::end_of(&audit_log),
+            audit_log,
+            pod_security,
         };
         let client = cluster.client().await;
         cluster.forget_earlier_runs(&client).await;
@@ -96,15 +110,40 @@ impl Cluster {
         Client::try_from(self.config(self.kubeconfig.clone()).await).expect("a client")
     }
 
+    /// Makes a namespace that is held to this cluster's Pod Security Standard.
+    async fn restrict(&self, namespace: &str) {
+        let manifest = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": { "name": namespace, "labels": self.namespace_labels() },
+        });
+        apply(&self.client().await, manifest).await;
+    }
+
+    /// The labels of a namespace that is held to this cluster's Pod Security Standard: pods that do
+    /// not fit are refused, and of what would make such pods the audit log tells.
+    pub(super) fn namespace_labels(&self) -> BTreeMap<String, String> {
+        let modes = ["enforce", "audit", "warn"].into_iter();
+        modes
+            .map(|mode| (format!("pod-security.kubernetes.io/{mode}"), self.pod_security.to_owned()))
+            .collect()
+    }
+
     /// Kills a part of the control plane, starts it and waits until it is healthy.
     pub fn restart(&self, part: &str) {
         tool(&["restart", "--name", self.name, part]);
     }
 
+    /// Stops a part of the control plane until the answer is dropped, as on a machine that hangs.
+    pub fn pause(&self, part: &'static str) -> Paused<'_> {
+        tool(&["kill", "--name", self.name, part, "--signal", "STOP"]);
+        Paused { cluster: self, part }
+    }
+
     /// The address and certificate authority of this cluster with other credentials.
     pub(super) fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Value {
         let mut kubeconfig = serde_json::to_value(&self.kubeconfig).expect("a kubeconfig is JSON");
-        kubeconfig["users"][0]["user"] = serde_json::json!({ "token": token });
+        kubeconfig["users"][0]["user"] = json!({ "token": token });
         kubeconfig["contexts"][0]["context"]["namespace"] = namespace.into();
         kubeconfig
     }
@@ -174,6 +213,18 @@ impl Cluster {
         for namespace in &earlier {
             let _ = namespaces.delete(namespace, &DeleteParams::background()).await;
         }
+    }
+}
+
+/// A part that hangs; dropped, it goes on.
+pub struct Paused<'a> {
+    cluster: &'a Cluster,
+    part: &'static str,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        tool(&["kill", "--name", self.cluster.name, self.part, "--signal", "CONT"]);
     }
 }
 

@@ -7,11 +7,21 @@ use kube::{
     Api,
     api::{DeleteParams, LogParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Sandbox, until};
 
 const LOAD: &str = "load";
+
+/// What makes a pod of one container fit the Pod Security Standard `restricted`.
+fn restricted(container: &str) -> Value {
+    json!({ "spec": {
+        "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        "containers": [{ "name": container, "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
+        } }],
+    } })
+}
 
 impl Sandbox {
     /// Starts load that ends by itself after `seconds`.
@@ -20,9 +30,12 @@ impl Sandbox {
         let _ = pods.delete(LOAD, &DeleteParams::default().grace_period(0)).await;
         let seconds = seconds.to_string();
         let image = "--image=localhost/cachedservice-demo:0.1.0";
-        let run = ["run", LOAD, image, "--restart=Never", "--command", "--", "/demo", "load"];
+        let run = ["run", LOAD, image, "--restart=Never"];
+        let command = ["--command", "--", "/demo", "load"];
+        let restricted = restricted(LOAD).to_string();
+        let fit = ["--override-type=strategic", "--overrides", &restricted];
         let load = ["--url", url, "--seconds", &seconds, "--connections", connections];
-        self.kubectl(&[&run[..], &load].concat());
+        self.kubectl(&[&run[..], &fit, &command, &load].concat());
         until(Duration::from_secs(30), async || {
             let pod = pods.get(LOAD).await.map_err(|error| error.to_string())?;
             let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();

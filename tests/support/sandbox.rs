@@ -1,6 +1,6 @@
 //! The namespace of one test.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use cachedservice::api::CachedService;
 use k8s_openapi::{
@@ -32,10 +32,12 @@ impl Sandbox {
     /// A new namespace.
     pub async fn new(cluster: &'static Cluster) -> Self {
         let client = cluster.client().await;
+        let mut labels = cluster.namespace_labels();
+        labels.insert(TEST_LABEL.to_owned(), TEST_BINARY.to_owned());
         let namespace = Namespace {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{TEST_BINARY}-")),
-                labels: Some([(TEST_LABEL.to_owned(), TEST_BINARY.to_owned())].into()),
+                labels: Some(labels),
                 ..ObjectMeta::default()
             },
             ..Namespace::default()
@@ -160,14 +162,22 @@ impl Sandbox {
 
     /// As [`Self::kubectl`], or what it says when it fails.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
-        let prefix = ["kubectl", "--name", self.cluster.name, "--", "--namespace", &self.namespace];
-        try_tool(&[&prefix[..], arguments].concat())
+        let cluster = ["kubectl", "--name", self.cluster.name, "--", "--warnings-as-errors"];
+        try_tool(&[&cluster[..], &["--namespace", &self.namespace], arguments].concat())
     }
 
     /// Waits until the CachedService serves.
     #[track_caller]
     pub fn until_ready<'a>(&'a self, name: &'a str) -> impl Future<Output = Condition> + 'a {
         self.until_condition(Duration::from_secs(20), name, "Ready", "True", "Serving")
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.cluster.assert_nobody_was_warned();
+        }
     }
 }
 
