@@ -56,6 +56,10 @@ bench: ## Speed and footprint against a bare client, on fake nodes (about 10 min
 test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 2 minutes)
 	@tests/demo/real
 
+.PHONY: faults
+faults: ## The operator killed at random times through 500 reconciles (about 5 minutes)
+	@FAULTS_RECONCILES=500 cargo test --test faults -- --test-threads=1 --nocapture killed_at_random_times
+
 .PHONY: soak
 soak: ## Start and stop local clusters again and again, with killed parts (about 10 minutes)
 	@cd tests/cluster && go test -tags soak -count 1 -timeout 40m -v .

@@ -8,6 +8,8 @@ mod cut_off;
 mod election;
 mod killed;
 mod kinds;
+mod mix;
+mod same_end;
 
 use support::{Cluster, Sandbox};
 use tokio::sync::{Mutex, MutexGuard};

@@ -35,6 +35,8 @@ pub struct AuditEntry {
     pub uri: String,
     request_received_timestamp: Timestamp,
     user: User,
+    #[serde(default)]
+    user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
     #[serde(default)]
@@ -47,8 +49,11 @@ struct User {
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase")]
 struct ObjectRef {
+    api_group: Option<String>,
     resource: Option<String>,
+    subresource: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -67,6 +72,23 @@ impl AuditEntry {
         self.object_ref.as_ref().and_then(|object| object.resource.as_deref()).unwrap_or_default()
     }
 
+    /// The API group, and the plural of the kind with the subresource.
+    pub(super) fn group_and_resource(&self) -> (String, String) {
+        let object = self.object_ref.clone().unwrap_or_default();
+        let resource = [object.resource, object.subresource].into_iter().flatten();
+        (object.api_group.unwrap_or_default(), resource.collect::<Vec<_>>().join("/"))
+    }
+
+    /// Whether an operator asked, whichever its account.
+    pub(super) fn is_of_the_operator(&self) -> bool {
+        self.user_agent.starts_with("cachedservice-operator/")
+    }
+
+    /// Whether its user has no right to it. Quotas and admission refuse otherwise.
+    pub fn is_forbidden(&self) -> bool {
+        self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
+    }
+
     /// The HTTP status of the answer.
     pub fn code(&self) -> u16 {
         self.response_status.as_ref().and_then(|status| status.code).unwrap_or_default()
@@ -75,6 +97,11 @@ impl AuditEntry {
     /// Whether it asked to change something.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether it asked for objects to be gone.
+    pub fn is_deletion(&self) -> bool {
+        self.verb.starts_with("delete")
     }
 
     /// Whether it asked to change something beside the Lease.
@@ -135,6 +162,37 @@ impl Sandbox {
         self.audit_since(mark, user).await.into_iter().filter(AuditEntry::is_write).collect()
     }
 
+    /// Waits until none of these users has written anything while the leader, one of them, renewed its
+    /// Lease three times.
+    pub async fn until_quiet(&self, leader: &str, users: &[&str]) {
+        let mut written = Vec::new();
+        for _ in 0..20 {
+            let mark = self.audit_mark().await;
+            self.until_renewed(mark, leader, 3).await;
+            written.clear();
+            for user in users {
+                written.extend(self.writes_since(mark, user).await);
+            }
+            if written.is_empty() {
+                return;
+            }
+        }
+        panic!("the writes do not cease: {written:#?}");
+    }
+
+    /// The requests of everybody that ended since `mark`.
+    pub async fn everyone_since(&self, mark: AuditMark) -> Vec<AuditEntry> {
+        let (text, _) = self.barrier(mark).await;
+        entries(&text).collect()
+    }
+
+    /// The successful writes of a user to its Lease since `mark`.
+    pub async fn lease_writes_since(&self, mark: AuditMark, user: &str) -> Vec<AuditEntry> {
+        let mut asked = self.all_since(mark, user).await;
+        asked.retain(|entry| entry.is_election() && entry.is_write() && entry.code() < 300);
+        asked
+    }
+
     /// Waits until a user has written at least this often since `mark`.
     pub async fn until_written(&self, mark: AuditMark, user: &str, writes: usize) {
         until(Duration::from_secs(30), async || {
@@ -158,7 +216,7 @@ impl Sandbox {
     }
 }
 
-fn entries(text: &str) -> impl Iterator<Item = AuditEntry> + '_ {
+pub(super) fn entries(text: &str) -> impl Iterator<Item = AuditEntry> + '_ {
     text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 

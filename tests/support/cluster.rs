@@ -87,6 +87,17 @@ impl Cluster {
             .await
     }
 
+    /// A new cluster with nodes that only play pods, and with nothing installed; one of the same name
+    /// is taken away. One for each test binary.
+    pub async fn anew_with_fake_nodes(name: &'static str) -> &'static Self {
+        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+        let cluster = CLUSTER.get_or_init(|| async {
+            tool(&["down", "--name", name]);
+            Self::start(name, "scale", PRIVILEGED).await
+        });
+        cluster.await
+    }
+
     async fn start(name: &'static str, mode: &str, pod_security: &'static str) -> Self {
         // It fails only where it is set already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -159,6 +170,14 @@ impl Cluster {
         let image = |name: &str| repository().join("target/images").join(name).display().to_string();
         tool(&["load", "--name", self.name, &image("operator.tar"), &image("demo.tar"), &image("redis.tar")]);
         self.helm(&["upgrade", "--install", OPERATOR, CHART]);
+    }
+
+    /// Installs a chart as the operator's release, or upgrades to it, where no image is needed.
+    pub fn install(&self, chart: &Path) {
+        let chart = chart.to_str().expect("a path in UTF-8");
+        let helm = ["helm", "--name", self.name, "--", "upgrade", "--install", OPERATOR, chart];
+        let settings = ["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout=2m"];
+        tool(&[&helm[..], &settings, &["--set=image.repository=not-pulled"]].concat());
     }
 
     /// Runs Helm on the operator's release, with the images of this cluster.
@@ -309,6 +328,13 @@ pub(super) fn try_tool(arguments: &[&str]) -> Result<String, String> {
         return Ok(text(output.stdout));
     }
     Err(format!("cluster {}: {}{}", arguments.join(" "), text(output.stdout), text(output.stderr)))
+}
+
+/// Where the cluster tool keeps its clusters (tests/cluster/README.md).
+pub(super) fn state_folder() -> PathBuf {
+    std::env::var_os("CACHEDSERVICE_STATE")
+        .filter(|folder| !folder.is_empty())
+        .map_or_else(|| PathBuf::from("/var/tmp/cachedservice-clusters"), PathBuf::from)
 }
 
 pub(super) fn repository() -> &'static Path {

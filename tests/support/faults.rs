@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kube::client::{Body, DynBody};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tokio::sync::watch;
 use tower::{BoxError, Layer, Service};
@@ -23,6 +24,48 @@ struct State {
     last_write: Option<usize>,
     refused: Mutex<Vec<Refusal>>,
     held: Mutex<Vec<(Method, String)>>,
+    chance: Option<Mutex<Chance>>,
+}
+
+/// Draws which answers are replaced.
+struct Chance {
+    random: StdRng,
+    share: f64,
+    drawn: [usize; Mishap::ALL.len()],
+}
+
+/// What comes in the place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mishap {
+    Conflict,
+    TooManyRequests,
+    ServerError,
+    Silence,
+}
+
+impl Mishap {
+    const ALL: [Self; 4] = [Self::Conflict, Self::TooManyRequests, Self::ServerError, Self::Silence];
+
+    async fn answer(self) -> Response<Box<DynBody>> {
+        match self {
+            Self::Conflict => refusal(409, "injected: the object has been modified"),
+            Self::TooManyRequests => refusal(429, "injected: too many requests"),
+            Self::ServerError => refusal(500, "injected: an error of the server"),
+            Self::Silence => pending().await,
+        }
+    }
+}
+
+impl Chance {
+    /// Whether this answer is replaced, by what, and whether the request is carried out all the same.
+    fn draw(&mut self) -> Option<(Mishap, bool)> {
+        if !self.random.random_bool(self.share) {
+            return None;
+        }
+        let kind = self.random.random_range(0..Mishap::ALL.len());
+        self.drawn[kind] += 1;
+        Some((Mishap::ALL[kind], self.random.random_bool(0.5)))
+    }
 }
 
 /// Requests of this method whose path contains this text get this answer.
@@ -46,9 +89,27 @@ impl Faults {
         Self::with(Some(number))
     }
 
+    /// Replaces this share of all answers by 409, 429, 500 or none at all. Of the requests
+    /// concerned every second one is carried out.
+    pub fn at_random(seed: u64, share: f64) -> Self {
+        let random = StdRng::seed_from_u64(seed);
+        let chance = Chance { random, share, drawn: Default::default() };
+        Self::of(None, Some(Mutex::new(chance)))
+    }
+
     fn with(last_write: Option<usize>) -> Self {
+        Self::of(last_write, None)
+    }
+
+    fn of(last_write: Option<usize>, chance: Option<Mutex<Chance>>) -> Self {
         let (writes, _) = watch::channel(0);
-        Self(Arc::new(State { writes, last_write, refused: Mutex::default(), held: Mutex::default() }))
+        let (refused, held) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(State { writes, last_write, refused, held, chance }))
+    }
+
+    /// How many answers became a 409, a 429, a 500 and none at all.
+    pub fn drawn(&self) -> [usize; 4] {
+        self.0.chance.as_ref().expect("faults at random").lock().unwrap().drawn
     }
 
     /// Answers the next `times` requests of this method and path with an error.
@@ -102,18 +163,27 @@ impl State {
                 && request.uri().path().contains(&refusal.path)
         })?;
         refusal.times -= 1;
-        let status = json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "code": refusal.code,
-            "message": refusal.message,
-        });
-        let body = Full::from(status.to_string()).map_err(BoxError::from);
-        let response = Response::builder().status(refusal.code).header("Content-Type", "application/json");
-        Some(response.body(Box::new(body) as Box<DynBody>).expect("a response"))
+        Some(self::refusal(refusal.code, &refusal.message))
     }
+
+    fn mishap(&self) -> Option<(Mishap, bool)> {
+        self.chance.as_ref()?.lock().unwrap().draw()
+    }
+}
+
+/// The answer of an API server that does not do what it was asked for.
+fn refusal(code: u16, message: &str) -> Response<Box<DynBody>> {
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "code": code,
+        "message": message,
+    });
+    let body = Full::from(status.to_string()).map_err(BoxError::from);
+    let response = Response::builder().status(code).header("Content-Type", "application/json");
+    response.body(Box::new(body) as Box<DynBody>).expect("a response")
 }
 
 impl<S> Layer<S> for Faults {
@@ -150,6 +220,11 @@ where
         if let Some(refusal) = self.state.refusal(&request) {
             return Box::pin(async { Ok(refusal) });
         }
+        let mishap = match self.state.mishap() {
+            Some((mishap, false)) => return Box::pin(async move { Ok(mishap.answer().await) }),
+            Some((mishap, true)) => Some(mishap),
+            None => None,
+        };
         let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
         let answer = self.inner.call(request);
         let state = self.state.clone();
@@ -161,7 +236,10 @@ where
             if state.is_dead() {
                 return pending().await;
             }
-            answer
+            match mishap {
+                Some(mishap) => Ok(mishap.answer().await),
+                None => answer,
+            }
         })
     }
 }

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cachedservice::{
@@ -30,7 +31,7 @@ use kube::{
 };
 
 use super::{
-    Faults, InProcess, Operator, Sandbox,
+    Cluster, Faults, InProcess, OPERATOR, OPERATOR_NAMESPACE, Operator, Sandbox,
     cluster::{apply_yaml, repository, tool},
 };
 
@@ -42,13 +43,15 @@ const BINARY: &str = env!("CARGO_BIN_EXE_cachedservice-operator");
 
 /// A service account with the chart's rights, and its kubeconfig.
 pub struct Installation {
-    /// The namespace of the service account and the Lease, and the only one that is looked after.
+    /// The namespace of the service account and the Lease.
     pub namespace: String,
+    /// Whether that is the only namespace that is looked after.
+    pub(super) is_alone: bool,
     /// How the audit log names it.
     pub user: String,
     pub(super) kubeconfig_path: PathBuf,
     kubeconfig: Kubeconfig,
-    cluster: &'static super::Cluster,
+    cluster: &'static Cluster,
 }
 
 impl Installation {
@@ -77,6 +80,14 @@ impl Installation {
         Self::of_account(sandbox, SIBLING).await
     }
 
+    /// That of a chart that Helm has installed for all namespaces.
+    pub async fn of_the_chart(cluster: &'static Cluster) -> Self {
+        let (client, namespace) = (cluster.client().await, OPERATOR_NAMESPACE.to_owned());
+        let mut installed = Self::of_account(&Sandbox { cluster, client, namespace }, OPERATOR).await;
+        installed.is_alone = false;
+        installed
+    }
+
     async fn of_account(sandbox: &Sandbox, account: &str) -> Self {
         let Sandbox { cluster, namespace, .. } = sandbox;
         let accounts: Api<ServiceAccount> = sandbox.api();
@@ -88,6 +99,7 @@ impl Installation {
         write_private(&kubeconfig_path, &kubeconfig.to_string());
         Self {
             namespace: namespace.clone(),
+            is_alone: true,
             user: format!("system:serviceaccount:{namespace}:{account}"),
             kubeconfig: serde_json::from_value(kubeconfig).expect("a kubeconfig"),
             kubeconfig_path,
@@ -103,6 +115,11 @@ impl Installation {
     /// Starts the operator's binary with further arguments.
     pub fn start_with(&self, identity: &str, arguments: &[&str]) -> Operator {
         Operator::start(self, Path::new(BINARY), identity, arguments, &[])
+    }
+
+    /// Starts the operator's binary of another version.
+    pub fn start_binary(&self, binary: &Path, identity: &str) -> Operator {
+        Operator::start(self, binary, identity, &[], &[])
     }
 
     /// Starts the operator's binary with further environment variables.
@@ -121,10 +138,15 @@ impl Installation {
     /// Starts the control loop in this process, without an election; `faults`
     /// stands between it and the API server.
     pub async fn start_in_process(&self, faults: &Faults) -> InProcess {
+        self.start_impatient(faults, REQUEST_TIMEOUT).await
+    }
+
+    /// As [`Self::start_in_process`], with another time-out for requests.
+    pub async fn start_impatient(&self, faults: &Faults, timeout: Duration) -> InProcess {
         let config = configured(self.cluster.config(self.kubeconfig.clone()).await);
         let connection = ClientBuilder::try_from(config).expect("a connection").with_layer(faults);
         let metrics = Metrics::default();
-        let client = guard(connection, &Leadership::always(), &metrics, REQUEST_TIMEOUT);
+        let client = guard(connection, &Leadership::always(), &metrics, timeout);
         InProcess::start(client, &self.namespace, metrics)
     }
 }
@@ -145,7 +167,8 @@ fn named(name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
 }
 
-fn rendered(namespace: &str) -> String {
+/// The chart's service account, roles and bindings for an operator of one namespace.
+pub(super) fn rendered(namespace: &str) -> String {
     let chart = repository().join("charts/cachedservice-operator");
     let watch = format!("watchNamespace={namespace}");
     tool(&[

@@ -39,7 +39,8 @@ impl Operator {
             .arg(binary)
             .arg("run")
             .args(["--identity", identity, "--admin-address", &admin.to_string()])
-            .args(["--namespace", &installation.namespace, "--lease-namespace", &installation.namespace])
+            .args(["--lease-namespace", &installation.namespace])
+            .args(installation.is_alone.then(|| format!("--namespace={}", installation.namespace)))
             .args(arguments)
             .env("KUBECONFIG", &installation.kubeconfig_path)
             .envs(environment.iter().copied())
@@ -111,6 +112,15 @@ impl Operator {
         let exposition = self.get("/metrics").expect("the operator's metrics");
         let line = exposition.lines().find(|line| line.starts_with(&format!("{series} ")));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    }
+
+    /// How many reconciles it has ended; none as long as it does not answer.
+    pub fn reconciles(&self) -> usize {
+        let exposition = self.get("/metrics").unwrap_or_default();
+        let counts = exposition
+            .lines()
+            .filter(|line| line.starts_with("cachedservice_reconcile_duration_seconds_count"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
     }
 
     /// What it has logged.
