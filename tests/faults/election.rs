@@ -1,7 +1,11 @@
 //! One leads, others stand by, and never do two write.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
+use cachedservice::api::parse_duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use rustix::process::Signal;
@@ -18,7 +22,9 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Quicker than the defaults, in the same proportions.
-const QUICK: [&str; 6] = ["--lease-duration", "4s", "--renew-deadline", "2500ms", "--retry-period", "500ms"];
+const QUICK: [&str; 6] = ["--lease-duration", LEASE, "--renew-deadline", "2500ms", "--retry-period", RETRY];
+const LEASE: &str = "4s";
+const RETRY: &str = "500ms";
 
 fn spec(port: u16) -> Value {
     json!({ "image": "example.com/shop:1", "service": { "port": port }, "autoscaling": { "minReplicas": 3 } })
@@ -61,6 +67,57 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
     let deployment = sandbox.child(DEPLOYMENT, "shop").await;
     assert_eq!(deployment.data["spec"]["replicas"], 3);
     assert_eq!(deployment.metadata.generation, settled, "the spec was changed in between");
+}
+
+#[tokio::test]
+async fn leaders_killed_in_the_middle_of_their_work_are_followed_within_the_lease_and_two_never_write() {
+    let (sandbox, _turn) = sandbox().await;
+    let first = sandbox.install().await;
+    let second = first.sibling(&sandbox).await;
+    let _kubelet = sandbox.kubelet();
+    let began = sandbox.audit_mark().await;
+    let names: Vec<String> = (0..8).map(|number| format!("shop-{number}")).collect();
+    // Of two accounts in turn, so that the audit log tells them apart.
+    let accounts = [&first, &second];
+    let start = |turn: usize| accounts[turn % 2].start_with(&format!("turn-{turn}"), &QUICK);
+    let mut leader = start(0);
+    leader.until_leading(LIMIT).await;
+    for turn in 0..2 {
+        let standby = start(turn + 1);
+        standby.until_standing_by(LIMIT).await;
+        let mark = sandbox.audit_mark().await;
+        for name in &names {
+            sandbox.apply(name, spec(81 + u16::try_from(turn).unwrap())).await;
+        }
+        // With most of its work before it.
+        sandbox.until_written(mark, &accounts[turn % 2].user, 5).await;
+        let killed = Timestamp::now();
+        leader.kill();
+        standby.until_leading(LIMIT).await;
+        let taken = sandbox.lease_writes_since(mark, &accounts[(turn + 1) % 2].user).await;
+        let taken = taken.iter().map(AuditEntry::at).min().expect("it took the Lease");
+        let within: Duration = taken.duration_since(killed).try_into().expect("after the kill");
+        println!("took over {within:?} after the kill");
+        // It looks once in a retry period: at the last renewal, and at its end. The rest is the machine's.
+        let [lease, retry] = [LEASE, RETRY].map(|duration| parse_duration(duration).unwrap());
+        assert!(within <= lease + 2 * retry + Duration::from_secs(1), "took over {within:?} after the kill");
+        leader = standby;
+    }
+    for name in &names {
+        sandbox.until_ready(name).await;
+    }
+
+    let (mut writers, mut touched) = (Vec::new(), BTreeSet::new());
+    for (number, account) in accounts.iter().enumerate() {
+        let writes = sandbox.writes_since(began, &account.user).await;
+        touched.extend(writes.iter().map(|write| write.resource().to_owned()));
+        writers.extend(writes.iter().map(|write| (write.at(), number)));
+    }
+    assert!(touched.is_superset(&["deployments", "cachedservices", "events"].map(str::to_owned).into()));
+    writers.sort_unstable();
+    let mut turns: Vec<usize> = writers.iter().map(|(_, number)| *number).collect();
+    turns.dedup();
+    assert_eq!(turns, [0, 1, 0], "who wrote, one after the other");
 }
 
 #[tokio::test]
