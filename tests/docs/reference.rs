@@ -12,12 +12,13 @@ const FILE: &str = "docs/api-reference.md";
 
 /// Fields that hold a type of Kubernetes' own, which its documentation has in
 /// full; `[]` stands for each entry of a list.
-const OF_KUBERNETES: [(&str, &str); 7] = [
+const OF_KUBERNETES: [(&str, &str); 8] = [
     ("spec.autoscaling.behavior", "HorizontalPodAutoscalerBehavior (autoscaling/v2)"),
     ("spec.autoscaling.metrics[]", "MetricSpec (autoscaling/v2)"),
     ("spec.env[]", "EnvVar"),
     ("spec.envFrom[]", "EnvFromSource"),
     ("spec.imagePullSecrets[]", "LocalObjectReference"),
+    ("spec.networkPolicy.*.from[]", "NetworkPolicyPeer (networking.k8s.io/v1)"),
     ("spec.probes.*.custom", "Probe"),
     ("status.conditions[]", "Condition (meta/v1)"),
 ];
@@ -61,7 +62,13 @@ fn kubernetes_types(schema: &Value, path: &str, used: &mut BTreeSet<String>) {
         kubernetes_types(&schema["items"], &format!("{path}[]"), used);
     } else {
         for (name, field) in properties(schema) {
-            kubernetes_types(field, &format!("{path}.{name}"), used);
+            let path = format!("{path}.{name}");
+            // Those of Kubernetes begin with the name of the field, ours with a capital letter.
+            assert!(
+                !text(&field["description"]).starts_with(|c: char| c.is_ascii_lowercase()),
+                "{path} is a field of a type of Kubernetes: name that type in OF_KUBERNETES"
+            );
+            kubernetes_types(field, &path, used);
         }
     }
 }
