@@ -1,6 +1,7 @@
 //! The demo application: a small HTTP service that counts in Redis and burns
 //! CPU on request, and the bounded load that makes it scale.
 
+mod connect;
 mod load;
 mod serve;
 mod store;
@@ -20,6 +21,8 @@ enum Command {
     Serve(serve::Options),
     /// Send bounded load to a URL; the last line printed is a JSON summary.
     Load(load::Options),
+    /// Open a TCP connection once and print what became of it.
+    Connect(connect::Options),
 }
 
 #[tokio::main]
@@ -27,6 +30,7 @@ async fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Serve(options) => serve::run(options).await,
         Command::Load(options) => load::run(options).await,
+        Command::Connect(options) => connect::run(options).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

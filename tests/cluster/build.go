@@ -43,6 +43,7 @@ var programs = []program{
 	{name: "containerd-shim-runc-v2", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", flags: containerdFlags, cold: "seconds"},
 	{name: "ctr", pkg: "github.com/containerd/containerd/v2/cmd/ctr", flags: containerdFlags, cold: "seconds"},
 	{name: "coredns", pkg: "./coredns", cold: "at most 90 seconds"},
+	{name: "network-policies", pkg: "./network-policies", cold: "at most a minute"},
 	{name: "metrics-server", pkg: "sigs.k8s.io/metrics-server/cmd/metrics-server", cold: "at most 2 minutes"},
 	{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", cold: "at most 2 minutes"},
 	{name: "kwok", pkg: kwokModule + "/cmd/kwok", data: []string{kwokStagesFile}, cold: "at most a minute"},
@@ -70,7 +71,7 @@ func neededBy(mode Mode) []string {
 	case Scale:
 		return []string{"kubernetes", "kwok"}
 	default:
-		return []string{"kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "metrics-server", "helm", "pause"}
+		return []string{"kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "metrics-server", "network-policies", "helm", "pause"}
 	}
 }
 

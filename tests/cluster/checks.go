@@ -20,6 +20,7 @@ var debianPackages = []struct{ file, name string }{
 	{"ip", "iproute2"},
 	{"iptables", "iptables"},
 	{"conntrack", "conntrack"},
+	{"nft", "nftables"},
 	{"runc", "runc"},
 	{cniPlugins + "/bridge", "containernetworking-plugins"},
 	{"buildah", "buildah"},

@@ -151,7 +151,7 @@ func newCluster(name string, mode Mode) (*Cluster, error) {
 		c.Ports = map[string]int{
 			"etcd": 2379, "etcd-peer": 2380, "apiserver": 6443, "controller-manager": 10257, "scheduler": 10259,
 			"kubelet": 10250, "kubelet-health": 10248, "proxy-health": 10256, "proxy-metrics": 10249,
-			"metrics-server": 4443, "coredns": 5353, "coredns-ready": 8181,
+			"metrics-server": 4443, "coredns": 5353, "coredns-ready": 8181, "network-policies": 8182,
 		}
 		return c, nil
 	}

@@ -25,7 +25,7 @@ func (c *Cluster) parts() []part {
 	case Scale:
 		return append(parts, c.scheduler(), c.kwok())
 	default:
-		return append(parts, c.scheduler(), c.containerd(), c.kubelet(), c.proxy(), c.coredns(), c.metricsServer())
+		return append(parts, c.scheduler(), c.containerd(), c.kubelet(), c.proxy(), c.networkPolicies(), c.coredns(), c.metricsServer())
 	}
 }
 
@@ -203,6 +203,20 @@ func (c *Cluster) proxy() part {
 		after:  []string{"apiserver"},
 		argv:   []string{c.bin("kube-proxy"), "--config=" + c.config("proxy.yaml")},
 		health: fmt.Sprintf("http://%s/livez", c.at("proxy-health")),
+	}
+}
+
+func (c *Cluster) networkPolicies() part {
+	return part{
+		name:  "network-policies",
+		after: []string{manifestsStep},
+		argv: []string{
+			c.bin("network-policies"),
+			"-kubeconfig=" + c.kubeconfig("network-policies"),
+			"-pod-range=" + c.Net().Pods,
+			"-health-address=" + c.at("network-policies"),
+		},
+		health: fmt.Sprintf("http://%s/healthz", c.at("network-policies")),
 	}
 }
 

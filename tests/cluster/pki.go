@@ -39,6 +39,7 @@ func (c *Cluster) identities() map[string]identity {
 		"kubelet":            {"system:node:" + c.NodeName(), []string{"system:nodes"}},
 		"metrics-server":     {"metrics-server", nil},
 		"coredns":            {"coredns", nil},
+		"network-policies":   {"network-policies", nil},
 		// It stands in for kubelets, so its requests are to have their priority;
 		// its rights, as it is no node by name, come from RBAC.
 		"kwok": {"kwok", []string{"system:nodes"}},

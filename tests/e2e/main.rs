@@ -9,6 +9,7 @@ mod support;
 
 mod chart;
 mod examples;
+mod network_policies;
 mod pods;
 mod scaling;
 mod trouble;

@@ -18,6 +18,7 @@ mod audit;
 pub mod child;
 mod cluster;
 pub mod collector;
+mod connection;
 mod etcd;
 mod faults;
 mod history;
@@ -35,6 +36,7 @@ mod wait;
 
 pub use audit::{AuditEntry, AuditMark};
 pub use cluster::{CHART, Cluster, OPERATOR, OPERATOR_NAMESPACE};
+pub use connection::Connection;
 pub use faults::Faults;
 pub use history::ReplicaHistory;
 pub use in_process::InProcess;
