@@ -206,6 +206,16 @@ func firewallRules() string {
 			rules = append(rules, line)
 		}
 	}
+	// The rules for NetworkPolicies are a table of their own, which the list above leaves out.
+	tables, err := exec.Command("nft", "list", "tables").Output()
+	if err != nil {
+		return strings.Join(rules, "")
+	}
+	for line := range strings.Lines(string(tables)) {
+		if strings.Contains(line, "network-policies") {
+			rules = append(rules, line)
+		}
+	}
 	return strings.Join(rules, "")
 }
 
