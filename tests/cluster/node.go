@@ -61,6 +61,9 @@ func (c *Cluster) startInit() (Process, error) {
 	defer answer.Close()
 	defer report.Close()
 
+	if err := closeInherited(); err != nil {
+		return Process{}, err
+	}
 	command := exec.Command(self, initCommand, c.Name)
 	command.Dir = "/"
 	command.Stdin, command.Stdout, command.Stderr = goAhead, log, log

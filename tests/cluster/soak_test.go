@@ -36,6 +36,7 @@ type soak struct {
 	state    string
 	networks map[network]bool // those that its clusters had
 	before   machine
+	given    *os.File // what the tool has open from its caller
 }
 
 func newSoak(t *testing.T) *soak {
@@ -53,7 +54,11 @@ func newSoak(t *testing.T) *soak {
 	}
 	t.Setenv("CACHEDSERVICE_STATE", state)
 	t.Setenv("CLUSTER_NAME", soakName)
-	s := &soak{T: t, state: state, networks: map[network]bool{}}
+	given, err := os.Create(filepath.Join(t.TempDir(), "given"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &soak{T: t, state: state, networks: map[network]bool{}, given: given}
 	s.before = s.observe()
 	t.Cleanup(func() {
 		s.cluster("down", "--all")
@@ -67,6 +72,7 @@ func (s *soak) command(ctx context.Context, arguments ...string) (*exec.Cmd, *by
 	command := exec.CommandContext(ctx, "./cluster", arguments...)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
+	command.ExtraFiles = []*os.File{s.given}
 	return command, &output
 }
 
@@ -87,6 +93,22 @@ func (s *soak) up(arguments ...string) {
 	began := time.Now()
 	s.cluster(append([]string{"up", "--name", soakName}, arguments...)...)
 	s.Logf("up took %.1f s", time.Since(began).Seconds())
+	s.nothingIsHeld()
+}
+
+// nothingIsHeld looks for parts that hold open what whoever started them had.
+func (s *soak) nothingIsHeld() {
+	s.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, file := range files {
+		// Processes and their files come and go meanwhile.
+		if target, err := os.Readlink(file); err == nil && target == s.given.Name() && !strings.HasPrefix(file, fmt.Sprintf("/proc/%d/", os.Getpid())) {
+			s.Errorf("%s is still open as %s", target, file)
+		}
+	}
 }
 
 func (s *soak) down() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"time"
@@ -72,6 +73,15 @@ func (c *Cluster) logTail(name string) string {
 	return fmt.Sprintf("the end of its log %s:\n%s", c.logPath(name), bytes.Join(lines, []byte("\n")))
 }
 
+// closeInherited keeps files that this command was given from the processes
+// that it starts. They outlive it, and would hold a caller's lock or pipe.
+func closeInherited() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep inherited files from what is started: %w", err)
+	}
+	return nil
+}
+
 // start starts a part inside the cluster, in a session of its own, so that it
 // outlives this command and hears nothing of the terminal.
 func (c *Cluster) start(init Process, p part) (Process, error) {
@@ -80,6 +90,9 @@ func (c *Cluster) start(init Process, p part) (Process, error) {
 		return Process{}, err
 	}
 	defer log.Close()
+	if err := closeInherited(); err != nil {
+		return Process{}, err
+	}
 	command := exec.Command(p.argv[0], p.argv[1:]...)
 	command.Dir = "/"
 	command.Env = []string{"PATH=" + c.path("bin") + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"}
