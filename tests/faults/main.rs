@@ -10,6 +10,7 @@ mod killed;
 mod kinds;
 mod mix;
 mod same_end;
+mod side_by_side;
 
 use support::{Cluster, Sandbox};
 use tokio::sync::{Mutex, MutexGuard};
