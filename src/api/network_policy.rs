@@ -23,7 +23,8 @@ pub struct NetworkPolicies {
 #[serde(rename_all = "camelCase")]
 pub struct RedisNetworkPolicy {
     /// Whether Redis takes connections only from the pods of the application,
-    /// the operator, and `from`; its exporter's port stays open. Default true.
+    /// the operator, and `from`, and makes none; its exporter's port stays open.
+    /// Default true.
     #[serde(default = "default_redis_enabled")]
     pub enabled: bool,
 

@@ -38,7 +38,8 @@ pub(super) fn network_policy(plan: &Plan, redis: &StandaloneRedis) -> Option<Net
         metadata: identity.child(&identity.redis_name(), REDIS),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(identity.selector(REDIS)),
-            policy_types: Some(vec!["Ingress".to_owned()]),
+            // Without a rule for it, nothing goes out: Redis connects to nobody.
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some([clients].into_iter().chain(scrapers).collect()),
             egress: None,
         }),
