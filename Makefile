@@ -64,6 +64,10 @@ faults: ## The operator killed at random times through 500 reconciles (about 5 m
 soak: ## Start and stop local clusters again and again, with killed parts (about 10 minutes)
 	@cd tests/cluster && go test -tags soak -count 1 -timeout 40m -v .
 
+.PHONY: test-matrix
+test-matrix: ## The tests of the API on the oldest and the newest Kubernetes that the chart claims
+	@tests/matrix
+
 .PHONY: advisories
 advisories: ## Known vulnerabilities of the dependencies (needs the internet)
 	@tests/deny check advisories

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ type program struct {
 
 const (
 	kubernetesVersion = "v1.37.2"
+	kubernetesProgram = "kubernetes"
 	kwokModule        = "sigs.k8s.io/kwok"
 	kwokStagesFile    = "kwok-stages.yaml"
 
@@ -36,7 +38,7 @@ const (
 )
 
 var programs = []program{
-	{name: "kubernetes", pkg: "./kubernetes", flags: kubernetesFlags(), links: []string{
+	{name: kubernetesProgram, pkg: "./kubernetes", flags: kubernetesFlags(kubernetesVersion), links: []string{
 		"etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet",
 	}, cold: "about 7 minutes"},
 	{name: "containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd", flags: containerdFlags, cold: "a minute"},
@@ -50,32 +52,62 @@ var programs = []program{
 	{name: "pause", pkg: "./pause", cold: "a second"},
 }
 
+// olderKubernetes are the control planes of minor versions before that of
+// kubernetesVersion. Each has a go.mod of its own beside the usual one.
+var olderKubernetes = map[string]program{
+	"1.31": older("v1.31.14"),
+}
+
+func older(version string) program {
+	name := kubernetesProgram + "-" + minorOf(version)
+	return program{
+		name: name, pkg: "./kubernetes",
+		flags: append(kubernetesFlags(version), "-modfile="+name+".mod", "-tags=control_plane"),
+		links: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"},
+		cold:  "about 5 minutes",
+	}
+}
+
+// minorOf gives 1.37 of v1.37.2.
+func minorOf(version string) string {
+	number := strings.Split(strings.TrimPrefix(version, "v"), ".")
+	return number[0] + "." + number[1]
+}
+
 // Storage drivers that need C libraries or are of no use on one machine.
 var containerdFlags = []string{"-tags=no_btrfs,no_zfs,no_devmapper"}
 
-func kubernetesFlags() []string {
-	number := strings.Split(strings.TrimPrefix(kubernetesVersion, "v"), ".")
-	const version = "-X k8s.io/component-base/version."
+func kubernetesFlags(version string) []string {
+	major, minor, _ := strings.Cut(minorOf(version), ".")
+	const variable = "-X k8s.io/component-base/version."
 	return []string{"-ldflags=-s -w " +
-		version + "gitVersion=" + kubernetesVersion + " " +
-		version + "gitMajor=" + number[0] + " " +
-		version + "gitMinor=" + number[1]}
+		variable + "gitVersion=" + version + " " +
+		variable + "gitMajor=" + major + " " +
+		variable + "gitMinor=" + minor}
 }
 
-// neededBy names the programs that a mode runs. Helm goes with a node, where
-// charts are installed.
-func neededBy(mode Mode) []string {
+// neededBy names the programs that a mode runs, with an older Kubernetes if
+// one is named. Helm goes with a node, where charts are installed.
+func neededBy(mode Mode, older string) []string {
 	switch mode {
 	case ControlPlane:
-		return []string{"kubernetes"}
+		if older != "" {
+			return []string{olderKubernetes[older].name}
+		}
+		return []string{kubernetesProgram}
 	case Scale:
-		return []string{"kubernetes", "kwok"}
+		return []string{kubernetesProgram, "kwok"}
 	default:
-		return []string{"kubernetes", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "metrics-server", "network-policies", "helm", "pause"}
+		return []string{kubernetesProgram, "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "metrics-server", "network-policies", "helm", "pause"}
 	}
 }
 
 func find(name string) (program, bool) {
+	for _, p := range olderKubernetes {
+		if p.name == name {
+			return p, true
+		}
+	}
 	at := slices.IndexFunc(programs, func(p program) bool { return p.name == name || slices.Contains(p.links, name) })
 	if at < 0 {
 		return program{}, false
@@ -124,6 +156,9 @@ func (t *toolchain) key() (string, error) {
 	}
 	for _, p := range programs {
 		fmt.Fprintln(hash, p.name, p.pkg, p.flags, p.links)
+	}
+	for _, version := range slices.Sorted(maps.Keys(olderKubernetes)) {
+		fmt.Fprintln(hash, olderKubernetes[version])
 	}
 	return fmt.Sprintf("%x", hash.Sum(nil))[:16], nil
 }
@@ -175,6 +210,9 @@ func (t *toolchain) buildOne(p program) error {
 		return err
 	}
 	for _, link := range p.links {
+		if named, _ := find(link); named.name != p.name {
+			continue // it means the newest version's
+		}
 		if err := os.Symlink(p.name, t.path(link)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

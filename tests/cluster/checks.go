@@ -42,15 +42,15 @@ func checkPrivileges() error {
 
 // checkNeeds looks for all that a start needs, installs what it can, and
 // names everything that is missing at once. A new cluster is nil.
-func checkNeeds(log *progress, mode Mode, tools *toolchain, c *Cluster) error {
+func checkNeeds(log *progress, wanted request, tools *toolchain, c *Cluster) error {
 	problems := []error{
 		checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE"),
-		tools.checkNeeds(neededBy(mode)),
+		tools.checkNeeds(neededBy(wanted.mode, wanted.older)),
 	}
 	if c != nil {
 		problems = append(problems, c.checkPorts())
 	}
-	if mode == Full {
+	if wanted.mode == Full {
 		problems = append(problems,
 			checkImageCompilers(tools.repository()),
 			checkPackages(log),

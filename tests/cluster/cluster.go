@@ -38,8 +38,9 @@ type Cluster struct {
 	Address string         `json:"address"` // all parts listen here
 	Ports   map[string]int `json:"ports"`
 	Audit   bool           `json:"audit"`
-	Nodes   int            `json:"nodes"` // fake ones
-	Slot    int            `json:"slot"`  // which addresses a node has
+	Nodes   int            `json:"nodes"`           // fake ones
+	Slot    int            `json:"slot"`            // which addresses a node has
+	Older   string         `json:"older,omitempty"` // the minor version of Kubernetes, when it is not the newest
 	Dir     string         `json:"-"`
 }
 

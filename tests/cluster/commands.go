@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 const usage = `usage: cluster COMMAND
 
   up [--mode full|control-plane|scale] [--name NAME] [--audit] [--nodes N]
+     [--kubernetes VERSION]
                              start a cluster, or what is not healthy in it
   down [--name NAME | --all] take it away, with all that it made
   status [-o json]           its parts, and whether they are healthy
@@ -35,7 +37,9 @@ const usage = `usage: cluster COMMAND
 
 Each of those on a cluster takes --name NAME before its own arguments; without it,
 the cluster is the one in CLUSTER_NAME, else the one named full. A cluster that up
-is told no name for is named after its mode.
+is told no name for is named after its mode. An older Kubernetes is there for the mode
+control-plane; without --kubernetes it is the one in CACHEDSERVICE_KUBERNETES, else
+the newest.
 `
 
 var errUsage = errors.New("see `cluster help`")
@@ -143,22 +147,37 @@ func parse(flags *flag.FlagSet, arguments []string, names ...string) ([]string, 
 }
 
 func upCommand(arguments []string) error {
+	wanted, err := upRequest(arguments)
+	if err != nil {
+		return err
+	}
+	return up(wanted)
+}
+
+func upRequest(arguments []string) (request, error) {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	mode := flags.String("mode", string(Full), "")
 	name := flags.String("name", "", "")
 	audit := flags.Bool("audit", false, "")
 	nodes := flags.Int("nodes", 0, "")
+	kubernetes := flags.String("kubernetes", os.Getenv("CACHEDSERVICE_KUBERNETES"), "")
 	if _, err := parse(flags, arguments); err != nil {
-		return err
+		return request{}, err
 	}
-	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes}
+	older, err := olderVersion(*kubernetes)
+	if err != nil {
+		return request{}, err
+	}
+	wanted := request{name: *name, mode: Mode(*mode), audit: *audit, nodes: *nodes, older: older}
 	switch {
 	case !wanted.mode.known():
-		return unknownMode(wanted.mode)
+		return request{}, unknownMode(wanted.mode)
 	case wanted.mode != Scale && wanted.nodes != 0:
-		return fmt.Errorf("--nodes counts fake nodes, which only --mode %s has", Scale)
+		return request{}, fmt.Errorf("--nodes counts fake nodes, which only --mode %s has", Scale)
+	case wanted.older != "" && wanted.mode != ControlPlane:
+		return request{}, fmt.Errorf("Kubernetes %s is there for --mode %s alone", wanted.older, ControlPlane)
 	case wanted.nodes < 0 || wanted.nodes > 1000:
-		return fmt.Errorf("--nodes %d is not between 1 and 1000", wanted.nodes)
+		return request{}, fmt.Errorf("--nodes %d is not between 1 and 1000", wanted.nodes)
 	}
 	if wanted.name == "" {
 		wanted.name = *mode
@@ -167,9 +186,23 @@ func upCommand(arguments []string) error {
 		wanted.nodes = 10
 	}
 	if !validName.MatchString(wanted.name) {
-		return fmt.Errorf("%q cannot be the name of a cluster", wanted.name)
+		return request{}, fmt.Errorf("%q cannot be the name of a cluster", wanted.name)
 	}
-	return up(wanted)
+	return wanted, nil
+}
+
+// olderVersion takes the minor version of Kubernetes that is asked for. It gives
+// none for the newest, which is also meant when none is said.
+func olderVersion(asked string) (string, error) {
+	newest := minorOf(kubernetesVersion)
+	if asked == "" || asked == newest {
+		return "", nil
+	}
+	if _, known := olderKubernetes[asked]; !known {
+		known := append(slices.Sorted(maps.Keys(olderKubernetes)), newest)
+		return "", fmt.Errorf("there is no Kubernetes %q; there are %s", asked, strings.Join(known, ", "))
+	}
+	return asked, nil
 }
 
 func unknownMode(mode Mode) error {
@@ -236,7 +269,7 @@ func programsToBuild(mode Mode, named []string) ([]string, error) {
 	if !mode.known() {
 		return nil, unknownMode(mode)
 	}
-	return append(neededBy(mode), named...), nil
+	return append(neededBy(mode, ""), named...), nil
 }
 
 func binCommand(arguments []string) error {

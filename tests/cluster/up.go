@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type request struct {
 	mode  Mode
 	audit bool
 	nodes int
+	older string // minor version of Kubernetes, when it is not the newest
 }
 
 // up starts the cluster, or those parts of it that are not healthy.
@@ -46,6 +48,9 @@ func up(wanted request) error {
 		if c.Mode != wanted.mode {
 			return fmt.Errorf("cluster %s is there in mode %s: take it down first with `cluster down --name %s`, or give this one another --name", c.Name, c.Mode, c.Name)
 		}
+		if c.Older != wanted.older {
+			return fmt.Errorf("cluster %s is there with Kubernetes %s: take it down first with `cluster down --name %s`, or give this one another --name", c.Name, cmp.Or(c.Older, minorOf(kubernetesVersion)), c.Name)
+		}
 		if c.satisfies(wanted) && c.healthy(ctx) == nil {
 			log.step("cluster %s is up already", c.Name)
 			return nil
@@ -56,10 +61,10 @@ func up(wanted request) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNeeds(log, wanted.mode, tools, c); err != nil {
+	if err := checkNeeds(log, wanted, tools, c); err != nil {
 		return err
 	}
-	needed := neededBy(wanted.mode)
+	needed := neededBy(wanted.mode, wanted.older)
 	if err := tools.build(log, needed...); err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func settle(wanted request) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Audit, c.Nodes = wanted.audit, wanted.nodes
+	c.Audit, c.Nodes, c.Older = wanted.audit, wanted.nodes, wanted.older
 	if err := c.writePKI(); err != nil {
 		return nil, err
 	}
