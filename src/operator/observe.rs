@@ -9,6 +9,7 @@ use super::{
     context::Context,
     error::Error,
     external::ExternalState,
+    optional::Optional,
     ownership::{is_controlled_by, is_of_predecessor, is_retained_for, owner_in_words},
     plan::Credentials,
     seen::{
@@ -100,9 +101,9 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let policies = &service.spec.network_policy;
     let claim_wanted = redis_wanted && service.spec.redis.persistence.enabled;
     let autoscaler_wanted = service.spec.autoscaling.enabled;
-    let monitor_wanted = service.spec.monitoring.enabled && watches.pod_monitors.is_present();
+    let monitor_wanted = service.spec.monitoring.enabled;
     let redis_monitor_wanted = monitor_wanted && redis_wanted && service.spec.redis.exporter.enabled;
-    let route_wanted = service.spec.http_route.is_some() && watches.http_routes.is_present();
+    let route_wanted = service.spec.http_route.is_some();
     let (redis_secret, redis_config, redis_service, stateful_set) = tokio::try_join!(
         sight.at(&watches.secrets, &redis_name, secret_wanted),
         sight.at(&watches.config_maps, &redis_name, redis_wanted),
@@ -112,13 +113,13 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let (redis_policy, redis_claim, redis_monitor) = tokio::try_join!(
         sight.at(&watches.network_policies, &redis_name, redis_wanted && policies.redis.enabled),
         sight.at(&watches.claims, &redis_name, claim_wanted),
-        sight.at(&watches.pod_monitors.watched, &redis_name, redis_monitor_wanted),
+        sight.at_if_known(&watches.pod_monitors, &redis_name, redis_monitor_wanted),
     )?;
     let (app_policy, ingress, http_route, app_monitor) = tokio::try_join!(
         sight.at(&watches.network_policies, &name, policies.app.enabled),
         sight.at(&watches.ingresses, &name, service.spec.ingress.is_some()),
-        sight.at(&watches.http_routes.watched, &name, route_wanted),
-        sight.at(&watches.pod_monitors.watched, &name, monitor_wanted),
+        sight.at_if_known(&watches.http_routes, &name, route_wanted),
+        sight.at_if_known(&watches.pod_monitors, &name, monitor_wanted),
     )?;
     let (app_service, disruption_budget, deployment, autoscaler) = tokio::try_join!(
         sight.at(&watches.services, &name, true),
@@ -196,6 +197,19 @@ struct Looked<K> {
 }
 
 impl Sight<'_> {
+    /// As [`Self::at`], of a kind that the cluster may not have: then there is nothing.
+    async fn at_if_known<K: Child>(
+        &self,
+        optional: &Optional<K>,
+        name: &str,
+        wanted: bool,
+    ) -> Result<Looked<K>, Error> {
+        if !optional.is_present() {
+            return Ok(Looked { sighting: Sighting::Absent, provisional: false });
+        }
+        self.at(&optional.watched, name, wanted).await
+    }
+
     async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
         let (object, provisional) = match watched.find(self.namespace, name) {
             _ if self.look == Look::Anew => (self.get(name).await?, false),

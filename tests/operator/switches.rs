@@ -176,7 +176,7 @@ async fn an_order_to_reconcile_looks_at_every_child_and_applies_it_anew_once() {
     for kind in CHILDREN {
         let name = format!("/{}", kind.name("shop"));
         let about = |entry: &&AuditEntry| {
-            entry.resource() == format!("{}s", kind.kind.to_lowercase())
+            entry.resource() == kind.resource().plural
                 && entry.uri.split('?').next().is_some_and(|path| path.ends_with(&name))
         };
         let verbs: Vec<_> = asked.iter().filter(about).map(|entry| entry.verb.as_str()).collect();

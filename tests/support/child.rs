@@ -70,7 +70,8 @@ impl ChildKind {
         self.resource().api_version
     }
 
-    fn resource(self) -> ApiResource {
+    /// As the API server knows it.
+    pub fn resource(self) -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, self.version, self.kind))
     }
 }
