@@ -31,6 +31,10 @@ use tokio::{
     sync::watch,
 };
 
+/// Gives memory back a few seconds after it was needed; docs/performance.md compares.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Turns CachedServices into Deployments, autoscalers, Redises and Services.
 #[derive(Parser)]
 #[command(version)]

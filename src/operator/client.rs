@@ -2,7 +2,7 @@
 //! and, if it changes something, fenced by the leadership.
 //!
 //! ```text
-//! Api<K> ▸ Counted ▸ Bounded ▸ Fenced ▸ (faults, in tests) ▸ kube: auth, TLS, HTTP
+//! Api<K> ▸ newest ▸ Counted ▸ Bounded ▸ Fenced ▸ (faults, in tests) ▸ kube: auth, TLS, HTTP
 //! ```
 //!
 //! A request that the fence refuses or the clock cuts short is counted too. The
@@ -18,6 +18,7 @@ mod call;
 mod connections;
 mod count;
 mod fence;
+mod newest;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
 };
-use tower::{BoxError, Service, layer::layer_fn};
+use tower::{BoxError, Service, layer::layer_fn, util::MapRequestLayer};
 
 use super::lease::Leadership;
 use crate::telemetry::Metrics;
@@ -36,6 +37,7 @@ use connections::Connections;
 use count::Counted;
 use fence::Fenced;
 pub use fence::{NotLeader, is_fenced};
+use newest::newest;
 
 /// How long a request may take; a watch, until it begins to stream.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -80,6 +82,7 @@ where
         .with_layer(&layer_fn(|inner| Fenced::new(inner, leadership.clone())))
         .with_layer(&layer_fn(|inner| Bounded::new(inner, timeout)))
         .with_layer(&layer_fn(|inner| Counted::new(inner, metrics.clone())))
+        .with_layer(&MapRequestLayer::new(newest))
         .build()
 }
 

@@ -2,16 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{
-    Client, ResourceExt,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    apply::Change, error::APPLIED_AT_MOST, events::Events, external::Externals, plan::Defaults,
-    triggers::Triggers, watched::PROVISIONAL, watches::Watches,
+    apply::Change, digest::digest, error::APPLIED_AT_MOST, events::Events, external::Externals,
+    plan::Defaults, store::Store, triggers::Triggers, watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -53,10 +50,10 @@ pub struct Memory {
     pub changes: Vec<Change>,
     /// When its figures were last written.
     pub figures_written: Option<Instant>,
-    /// The status that was written last.
-    pub written: Option<Written>,
-    /// The status that was sent last.
-    pub told: Option<CachedServiceStatus>,
+    /// The status that was written last, while the watch may not show it yet.
+    pub written: Option<Box<Written>>,
+    /// A digest of the status that was sent last.
+    pub told: Option<String>,
 }
 
 /// A status that the API server has taken.
@@ -118,6 +115,15 @@ impl Context {
         })
     }
 
+    /// Drops what has become too old to matter.
+    pub fn tidy(&self) {
+        for memory in self.memory.lock().values_mut() {
+            memory.applied.retain(|(_, _, at)| at.elapsed() < CONTEST);
+            memory.applied.shrink_to_fit();
+            memory.written.take_if(|written| written.at.elapsed() >= PROVISIONAL);
+        }
+    }
+
     /// The same was applied to a child once more.
     pub fn applied(&self, service: &ObjectRef<CachedService>, kind: &'static str, digest: &str) {
         let now = Instant::now();
@@ -128,7 +134,8 @@ impl Context {
     pub fn is_echo(&self, before: &CachedService, now: &CachedService) -> bool {
         let memory = self.memory.lock();
         let told = memory.get(&ObjectRef::from_obj(now)).and_then(|memory| memory.told.as_ref());
-        told.is_some() && told == now.status.as_ref() && is_same_but_for_status(before, now)
+        told.is_some_and(|told| now.status.as_ref().is_some_and(|status| *told == digest_of(status)))
+            && is_same_but_for_status(before, now)
     }
 
     /// All CachedServices of which something is remembered.
@@ -143,6 +150,13 @@ impl Context {
         self.watches.http_routes.forget(service);
         self.watches.pod_monitors.forget(service);
     }
+}
+
+/// A short name for a status.
+#[must_use]
+pub fn digest_of(status: &CachedServiceStatus) -> String {
+    // It has no maps with keys other than strings, and so can always be written.
+    digest([serde_json::to_string(status).unwrap_or_default().as_str()])
 }
 
 fn is_same_but_for_status(before: &CachedService, now: &CachedService) -> bool {

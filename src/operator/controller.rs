@@ -4,14 +4,7 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use kube::{
-    Client,
-    core::error_boundary::DeserializeGuard,
-    runtime::{
-        reflector::{self, Store},
-        watcher,
-    },
-};
+use kube::{Client, core::error_boundary::DeserializeGuard, runtime::watcher};
 use tokio::{task::JoinSet, time};
 
 use super::{
@@ -21,6 +14,8 @@ use super::{
     plan::Defaults,
     reconcile::turn,
     services,
+    store::{Store, store},
+    streaming::watch_streamed,
     tally::tally,
     triggers::Triggers,
     watches::{Scope, WatchEnded, Watches},
@@ -56,7 +51,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let mut tasks = JoinSet::new();
-    let (services, writer) = reflector::store();
+    let (services, writer) = store();
     let triggers = Triggers::new(services.clone(), metrics.clone(), settings.concurrency);
     let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &metrics, &mut tasks));
     let context = Arc::new(Context {
@@ -71,8 +66,10 @@ pub async fn run(
         client: client.clone(),
     });
 
-    let events =
-        watcher(settings.scope.api::<DeserializeGuard<CachedService>>(&client), watcher::Config::default());
+    let events = watch_streamed(
+        settings.scope.api::<DeserializeGuard<CachedService>>(&client),
+        watcher::Config::default(),
+    );
     tasks.spawn(services::follow(events, writer, context.clone(), services.clone()));
 
     let mut shutdown = Box::pin(futures::FutureExt::shared(futures::FutureExt::boxed(shutdown)));
@@ -113,12 +110,28 @@ async fn first_lists(watches: &Watches, services: &Store<CachedService>) -> Resu
 
 async fn beat(health: &Health, context: &Context) -> Infallible {
     let mut interval = time::interval(HEARTBEAT);
+    let mut counted = 0;
     loop {
         interval.tick().await;
         health.beat();
         context.watches.interruptions.recount();
-        for count in tally(&context.services.state()) {
-            context.metrics.set_conditions(count.condition, count.status, count.services);
+        context.tidy();
+        if context.services.version() != counted {
+            counted = context.services.version();
+            recount(context).await;
         }
     }
+}
+
+/// Counts the conditions of all CachedServices. There may be thousands to unpack: beside the task
+/// that takes the turns.
+async fn recount(context: &Context) {
+    let (services, metrics) = (context.services.clone(), context.metrics.clone());
+    let counting = tokio::task::spawn_blocking(move || {
+        for count in tally(services.objects()) {
+            metrics.set_conditions(count.condition, count.status, count.services);
+        }
+    });
+    // It is abandoned with the process alone.
+    let _ = counting.await;
 }

@@ -33,6 +33,8 @@ mod sample;
 pub mod seen;
 pub mod services;
 pub mod status;
+pub mod store;
+mod streaming;
 pub mod tally;
 pub mod triggers;
 pub mod trouble;

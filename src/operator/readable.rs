@@ -4,12 +4,10 @@
 
 use kube::{
     core::error_boundary::{DeserializeGuard, InvalidObject},
-    runtime::{
-        reflector::{ObjectRef, Store},
-        watcher::Event,
-    },
+    runtime::{reflector::ObjectRef, watcher::Event},
 };
 
+use super::store::Store;
 use crate::api::CachedService;
 
 /// An event as far as it can be read.
@@ -53,10 +51,11 @@ fn departure(unreadable: &InvalidObject, known: &Store<CachedService>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use kube::{ResourceExt, runtime::reflector};
+    use kube::ResourceExt;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::operator::store::store;
 
     fn guarded(spec: &Value) -> DeserializeGuard<CachedService> {
         serde_json::from_value(json!({
@@ -74,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named_with_the_reason() {
-        let (store, _writer) = reflector::store();
+        let (store, _writer) = store();
         for event in [Event::Apply(from_the_future()), Event::InitApply(from_the_future())] {
             let Reading { event, unreadable } = readable(event, &store);
             assert!(event.is_none(), "{event:?}");
@@ -86,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_field_of_a_newer_crd_is_passed_over() {
-        let (store, _writer) = reflector::store();
+        let (store, _writer) = store();
         let event = Event::Apply(guarded(&json!({ "image": "a", "balancing": {} })));
         let read = readable(event, &store);
         assert!(read.unreadable.is_none());
@@ -98,7 +97,7 @@ mod tests {
         for (event, is_told) in
             [(Event::Apply(from_the_future()), true), (Event::Delete(from_the_future()), false)]
         {
-            let (store, mut writer) = reflector::store();
+            let (store, mut writer) = store();
             let service = guarded(&json!({ "image": "a" })).0.unwrap();
             writer.apply_watcher_event(&Event::Apply(service));
             let read = readable(event, &store);
@@ -110,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_becomes_unreadable_leaves_the_store_with_a_new_list() {
-        let (store, mut writer) = reflector::store();
+        let (store, mut writer) = store();
         writer.apply_watcher_event(&Event::Apply(guarded(&json!({ "image": "a" })).0.unwrap()));
         for event in [Event::Init, Event::InitApply(from_the_future()), Event::InitDone] {
             if let Some(event) = readable(event, &store).event {

@@ -104,7 +104,7 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
     let changes = context.remember(&reference, |memory| memory.changes.clone());
     let figures_due = publish(context, service, &seen.status, status, &changes).await?;
-    context.remember(&reference, |memory| memory.changes.clear());
+    context.remember(&reference, |memory| memory.changes = Vec::new());
     next(&seen, plan, applied, figures_due)
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time},
 };
 use kube::{Resource, core::PartialObjectMeta};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     custom_kinds::{HTTPRoute, PodMonitor},
@@ -23,7 +23,7 @@ use super::{
 use crate::api::names::{TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
 
 /// A Deployment: its metadata, its number of replicas and its status.
-#[derive(Resource, Deserialize, Clone, Debug)]
+#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
 #[resource(inherit = "Deployment")]
 pub struct SeenDeployment {
     /// Name, owners and field ownership.
@@ -51,7 +51,7 @@ impl SeenDeployment {
 }
 
 /// What the operator reads of a Deployment's spec.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
 pub struct SeenDeploymentSpec {
     /// The number of pods wanted now.
     pub replicas: Option<i32>,
@@ -61,7 +61,7 @@ pub struct SeenDeploymentSpec {
 }
 
 /// What the operator reads of a pod template.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
 pub struct SeenTemplate {
     /// Its annotations.
     #[serde(default)]
@@ -77,7 +77,7 @@ impl SeenTemplate {
 }
 
 /// Metadata of which only two annotations count.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
 pub struct SeenAnnotations {
     /// The digest and the revision.
     #[serde(default, deserialize_with = "digest_and_revision")]
@@ -93,7 +93,7 @@ fn digest_and_revision<'de, D: Deserializer<'de>>(all: D) -> Result<BTreeMap<Str
 }
 
 /// A StatefulSet: its metadata, its pod template and its status.
-#[derive(Resource, Deserialize, Clone, Debug)]
+#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
 #[resource(inherit = "StatefulSet")]
 pub struct SeenStatefulSet {
     /// Name, owners and field ownership.
@@ -115,7 +115,7 @@ impl SeenStatefulSet {
 }
 
 /// What the operator reads of a StatefulSet's spec.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
 pub struct SeenStatefulSetSpec {
     /// What the pods are made from.
     #[serde(default)]
@@ -123,7 +123,7 @@ pub struct SeenStatefulSetSpec {
 }
 
 /// A HorizontalPodAutoscaler: its metadata and status.
-#[derive(Resource, Deserialize, Clone, Debug)]
+#[derive(Resource, Serialize, Deserialize, Clone, Debug)]
 #[resource(inherit = "HorizontalPodAutoscaler")]
 pub struct SeenAutoscaler {
     /// Name, owners and field ownership.
@@ -134,7 +134,7 @@ pub struct SeenAutoscaler {
 }
 
 /// A Secret that the operator generated.
-#[derive(Resource, Deserialize, Clone)]
+#[derive(Resource, Serialize, Deserialize, Clone)]
 #[resource(inherit = "Secret")]
 pub struct SeenSecret {
     /// Name, owners and field ownership.

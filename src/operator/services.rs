@@ -7,11 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource, ResourceExt,
     core::error_boundary::{DeserializeGuard, InvalidObject},
-    runtime::{
-        WatchStreamExt,
-        reflector::{self, ObjectRef},
-        watcher,
-    },
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use tokio::sync::mpsc;
 
@@ -20,6 +16,7 @@ use super::{
     events::{EventType, News},
     interruptions::Pauses,
     readable::{Reading, readable},
+    store::{Store, Writer},
 };
 use crate::api::{CachedService, SWITCHES};
 
@@ -30,9 +27,9 @@ const UNTOLD: usize = 64;
 /// Keeps the store as the API server shows it and orders reconciles of what changed.
 pub(super) async fn follow(
     events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
-    writer: reflector::store::Writer<CachedService>,
+    writer: Writer<CachedService>,
     context: Arc<Context>,
-    services: reflector::Store<CachedService>,
+    services: Store<CachedService>,
 ) {
     let (unreadable, untold) = mpsc::channel(UNTOLD);
     // Beside each other: where Events are taken slowly, the watch goes on.
@@ -41,9 +38,9 @@ pub(super) async fn follow(
 
 async fn take_in(
     events: impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<CachedService>>>> + Send,
-    mut writer: reflector::store::Writer<CachedService>,
+    mut writer: Writer<CachedService>,
     context: &Context,
-    services: &reflector::Store<CachedService>,
+    services: &Store<CachedService>,
     untold: mpsc::Sender<Box<InvalidObject>>,
 ) {
     let mut events = std::pin::pin!(events.backoff(Pauses::default()).modify(|service| {

@@ -19,17 +19,15 @@ pub struct Count {
 
 /// One count for each condition and status, also where it is zero. A CachedService that does not
 /// tell a condition counts as `Unknown`.
-pub fn tally(services: &[impl Borrow<CachedService>]) -> impl Iterator<Item = Count> {
-    condition_type::ALL.into_iter().flat_map(move |condition| {
-        let mut counts = STATUSES.map(|status| Count { condition, status, services: 0 });
-        for service in services {
-            let told = status_of(service.borrow(), condition);
-            for count in counts.iter_mut().filter(|count| count.status == told) {
-                count.services += 1;
-            }
+pub fn tally(services: impl IntoIterator<Item = impl Borrow<CachedService>>) -> impl Iterator<Item = Count> {
+    let zero = |condition| STATUSES.map(|status| Count { condition, status, services: 0 });
+    let mut counts = condition_type::ALL.map(zero);
+    for service in services {
+        for count in counts.as_flattened_mut() {
+            count.services += usize::from(status_of(service.borrow(), count.condition) == count.status);
         }
-        counts
-    })
+    }
+    counts.into_iter().flatten()
 }
 
 fn status_of<'a>(service: &'a CachedService, condition: &str) -> &'a str {

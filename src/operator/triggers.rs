@@ -3,14 +3,17 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use super::queue::{Lane, Queue};
+use super::{
+    queue::{Lane, Queue},
+    store::Store,
+};
 use crate::{api::CachedService, telemetry::Metrics};
 
 /// Of so many turns at a time one may be of the second lane.
@@ -48,8 +51,8 @@ impl Triggers {
 
     /// Orders a reconcile of every CachedService.
     pub fn send_all(&self) {
-        for service in self.0.services.state() {
-            self.send(ObjectRef::from_obj(&*service));
+        for service in self.0.services.references() {
+            self.send(service);
         }
     }
 
@@ -97,12 +100,12 @@ impl Triggers {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use kube::runtime::reflector;
 
     use super::*;
+    use crate::operator::store::store;
 
     fn triggers() -> Triggers {
-        Triggers::new(reflector::store().0, Metrics::default(), 16)
+        Triggers::new(store().0, Metrics::default(), 16)
     }
 
     #[tokio::test]

@@ -6,24 +6,24 @@ use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Resource, ResourceExt,
-    runtime::{
-        reflector::{ObjectRef, Store, store::Writer},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
-use tokio::time::Instant;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::watch::error::RecvError, time::Instant};
+
+use super::store::{Store, Writer, store};
 
 /// How long a written object counts as present before the watch has shown it.
 /// Watches lag by milliseconds; what is not shown by then was deleted again.
 pub(super) const PROVISIONAL: Duration = Duration::from_secs(5);
 
-/// A kind whose objects live in namespaces and can be read.
+/// A kind whose objects live in namespaces, can be read and can be kept.
 pub trait Child:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
+    + Serialize
     + DeserializeOwned
     + Send
     + Sync
@@ -35,6 +35,7 @@ impl<K> Child for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
+        + Serialize
         + DeserializeOwned
         + Send
         + Sync
@@ -70,16 +71,15 @@ impl<K: Child> Watched<K> {
     /// An empty store and the writer that fills it.
     #[must_use]
     pub fn new() -> (Arc<Self>, Writer<K>) {
-        let writer = Writer::default();
-        let watched = Self { store: writer.as_reader(), recent: Mutex::default() };
-        (Arc::new(watched), writer)
+        let (store, writer) = store();
+        (Arc::new(Self { store, recent: Mutex::default() }), writer)
     }
 
     /// Waits until the first list is complete.
     ///
     /// # Errors
     /// When the watch has ended.
-    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    pub async fn wait_until_ready(&self) -> Result<(), RecvError> {
         self.store.wait_until_ready().await
     }
 

@@ -5,13 +5,10 @@ mod follow;
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Api, Client, ResourceExt,
-    runtime::{
-        WatchStreamExt,
-        reflector::{ObjectRef, store::WriterDropped},
-        watcher,
-    },
+    Api, Client, Resource, ResourceExt,
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
 };
 use tokio::{
     sync::watch::{self, error::RecvError},
@@ -29,6 +26,7 @@ use super::{
         SeenHttpRoute, SeenIngress, SeenNetworkPolicy, SeenPod, SeenPodMonitor, SeenSecret, SeenService,
         SeenStatefulSet,
     },
+    streaming::watch_streamed,
     triggers::Triggers,
     trouble::{Refusals, Troubles, VolumeFailure},
     watched::{Child, Found, Watched},
@@ -53,7 +51,10 @@ pub enum Scope {
 impl Scope {
     /// The API of a kind within the scope.
     #[must_use]
-    pub fn api<K: Child>(&self, client: &Client) -> Api<K> {
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         match self {
             Self::Cluster => Api::all(client.clone()),
             Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
@@ -104,12 +105,6 @@ type FirstList = watch::Receiver<bool>;
 #[error("a watch has ended")]
 pub struct WatchEnded;
 
-impl From<WriterDropped> for WatchEnded {
-    fn from(_: WriterDropped) -> Self {
-        Self
-    }
-}
-
 impl From<RecvError> for WatchEnded {
     fn from(_: RecvError) -> Self {
         Self
@@ -128,7 +123,7 @@ impl Watches {
         let ours = || watcher::Config::default().labels(NAME_LABEL);
         let events_about = |kind: &str, reason: &str| {
             let fields = format!("reason={reason},involvedObject.kind={kind}");
-            watcher(scope.api::<SeenEvent>(client), watcher::Config::default().fields(&fields))
+            watch_streamed(scope.api::<SeenEvent>(client), watcher::Config::default().fields(&fields))
         };
         let interruptions = Arc::new(Interruptions::new(metrics.clone()));
         let mut start = Start {
@@ -139,13 +134,15 @@ impl Watches {
         let troubles = Arc::<Troubles>::default();
         let stateful_sets = {
             let refusals = refusals.clone();
-            start.children(watcher(scope.api::<SeenStatefulSet>(client), ours()).inspect_ok(move |event| {
-                if let Some(uid) = uid_of_set_with_pod(event) {
-                    refusals.forget(uid);
-                }
-            }))
+            start.children(watch_streamed(scope.api::<SeenStatefulSet>(client), ours()).inspect_ok(
+                move |event| {
+                    if let Some(uid) = uid_of_set_with_pod(event) {
+                        refusals.forget(uid);
+                    }
+                },
+            ))
         };
-        let pods = start.pods(watcher(scope.api::<SeenPod>(client), ours()), troubles.clone());
+        let pods = start.pods(watch_streamed(scope.api::<SeenPod>(client), ours()), troubles.clone());
         let refused = start.refusals(
             events_about("StatefulSet", "FailedCreate"),
             refusals.clone(),
@@ -156,15 +153,16 @@ impl Watches {
             start.volume_failures(events, failure, pods.clone(), troubles.clone())
         });
         Self {
-            deployments: start.children(watcher(scope.api::<SeenDeployment>(client), ours())),
-            autoscalers: start.children(watcher(scope.api::<SeenAutoscaler>(client), ours())),
-            secrets: start.children(watcher(scope.api::<SeenSecret>(client), ours())),
-            services: start.children(watcher(scope.api::<SeenService>(client), ours())),
-            disruption_budgets: start.children(watcher(scope.api::<SeenDisruptionBudget>(client), ours())),
-            config_maps: start.children(watcher(scope.api::<SeenConfigMap>(client), ours())),
-            claims: start.children(watcher(scope.api::<SeenClaim>(client), ours())),
-            network_policies: start.children(watcher(scope.api::<SeenNetworkPolicy>(client), ours())),
-            ingresses: start.children(watcher(scope.api::<SeenIngress>(client), ours())),
+            deployments: start.children(watch_streamed(scope.api::<SeenDeployment>(client), ours())),
+            autoscalers: start.children(watch_streamed(scope.api::<SeenAutoscaler>(client), ours())),
+            secrets: start.children(watch_streamed(scope.api::<SeenSecret>(client), ours())),
+            services: start.children(watch_streamed(scope.api::<SeenService>(client), ours())),
+            disruption_budgets: start
+                .children(watch_streamed(scope.api::<SeenDisruptionBudget>(client), ours())),
+            config_maps: start.children(watch_streamed(scope.api::<SeenConfigMap>(client), ours())),
+            claims: start.children(watch_streamed(scope.api::<SeenClaim>(client), ours())),
+            network_policies: start.children(watch_streamed(scope.api::<SeenNetworkPolicy>(client), ours())),
+            ingresses: start.children(watch_streamed(scope.api::<SeenIngress>(client), ours())),
             http_routes: start.optional(scope.api::<SeenHttpRoute>(client), ours()),
             pod_monitors: start.optional(scope.api::<SeenPodMonitor>(client), ours()),
             stateful_sets,
@@ -255,7 +253,7 @@ impl Start<'_> {
         let (watched, writer) = Watched::new();
         let optional = Optional::new(watched.clone());
         let start = move || {
-            let events = watcher(api.clone(), config.clone()).backoff(Pauses::default());
+            let events = watch_streamed(api.clone(), config.clone()).backoff(Pauses::default());
             events.modify(|object| trim(object.meta_mut()))
         };
         let guard = self.guard.clone();
@@ -373,15 +371,14 @@ impl Start<'_> {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::reflector;
     use serde_json::json;
 
     use super::*;
-    use crate::telemetry::Metrics;
+    use crate::{operator::store::store, telemetry::Metrics};
 
     #[tokio::test(start_paused = true)]
     async fn refusals_found_in_a_new_list_order_a_reconcile_when_they_count() {
-        let (services, mut services_writer) = reflector::store();
+        let (services, mut services_writer) = store();
         let service = json!({
             "apiVersion": "cachedservice.dev/v1alpha1", "kind": "CachedService",
             "metadata": { "name": "shop", "namespace": "n" }, "spec": { "image": "i" },

@@ -15,7 +15,7 @@ use crate::{
     api::{CachedService, CachedServiceStatus, condition_type, names::STATUS_FIELD_MANAGER},
     operator::{
         apply::{Act, Change},
-        context::{Context, FIGURES_PERIOD, Written},
+        context::{Context, FIGURES_PERIOD, Written, digest_of},
         error::Error,
         events::{EventType, News},
     },
@@ -67,12 +67,12 @@ async fn write(
     });
     let parameters = PatchParams::apply(STATUS_FIELD_MANAGER).force();
     // Before it is sent: the watch may show it before the answer is here.
-    context.remember(&reference, |memory| memory.told = Some(status.clone()));
+    context.remember(&reference, |memory| memory.told = Some(digest_of(status)));
     match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
         Ok(answer) => {
             context.remember(&reference, |memory| {
                 memory.figures_written = Some(Instant::now());
-                memory.written = Some(Written::now(answer));
+                memory.written = Some(Box::new(Written::now(answer)));
             });
             Ok(None)
         }

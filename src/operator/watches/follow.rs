@@ -7,10 +7,7 @@ use futures::{Stream, StreamExt};
 use kube::{
     Resource,
     api::ObjectMeta,
-    runtime::{
-        reflector::{ObjectRef, store::Writer},
-        watcher,
-    },
+    runtime::{reflector::ObjectRef, watcher},
 };
 use tokio::sync::watch;
 
@@ -21,6 +18,7 @@ use crate::{
     },
     operator::{
         interruptions::Interruptions,
+        store::Writer,
         triggers::Triggers,
         watched::{Child, Watched},
     },
