@@ -69,8 +69,6 @@ mod tests {
             } else {
                 (200, json!({ "metadata": { "resourceVersion": "7" }, "items": [object] }))
             };
-            let accepts =
-                request.headers().get(ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
             log.lock().unwrap().push(query);
             let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
             async move { Ok::<_, tower::BoxError>(response?) }

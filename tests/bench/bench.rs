@@ -1,43 +1,36 @@
-//! Measures the operator against a bare client. `tests/bench/run` prepares the
-//! cluster and runs this; docs/performance.md says what is measured, and how.
+//! Measures the operator. `tests/bench/run` prepares the cluster and runs this;
+//! docs/performance.md says what is measured, and how.
 
 mod census;
 mod contestant;
+mod creation;
+mod edits;
+mod figures;
+mod fleet;
+mod stage;
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{error::Error, net::SocketAddr, path::PathBuf};
 
 use cachedservice::api::CachedService;
-use census::{CHILDREN, Census};
-use clap::Parser;
-use contestant::{Contestant, Usage, requests, usage};
-use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client,
-    api::{DeleteParams, ObjectMeta, PostParams},
-};
+use clap::{Args, Parser, Subcommand};
+use contestant::Contestant;
+use creation::Creation;
+use fleet::Fleet;
+use kube::Client;
 
-/// No round takes longer, however slow the machine.
-const LIMIT: Duration = Duration::from_mins(10);
-/// Nothing changes any more, once nothing has changed for so long.
-const QUIET: Duration = Duration::from_secs(3);
-const POLL: Duration = Duration::from_millis(200);
 const REDIS_IMAGE: &str = "docker.io/library/redis:8.2";
 
 #[derive(Parser)]
 struct Cli {
-    /// CachedServices in a round.
-    #[arg(long)]
-    services: usize,
-    /// Pairs of rounds that count.
-    #[arg(long)]
-    pairs: usize,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What all measurements need.
+#[derive(Args)]
+struct Common {
     /// CachedServices that a contestant works on at a time.
     #[arg(long)]
     concurrency: usize,
@@ -51,265 +44,47 @@ struct Cli {
     /// The namespace of the operator's Lease.
     #[arg(long)]
     lease_namespace: String,
-    #[arg(long)]
-    bare_client: PathBuf,
-    #[arg(long)]
-    bare_kubeconfig: PathBuf,
     /// Where the operator serves its metrics.
     #[arg(long)]
     admin_address: SocketAddr,
-    /// The process of the API server.
-    #[arg(long)]
-    api_server: u32,
     /// The folder of the contestants' logs.
     #[arg(long)]
     logs: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Operator,
-    Bare,
-}
+impl Common {
+    fn template(&self) -> Result<CachedService, Box<dyn Error>> {
+        Ok(serde_saphyr::from_str(&std::fs::read_to_string(&self.manifest)?)?)
+    }
 
-impl Who {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Bare => "bare",
-        }
+    fn start_operator(&self, log: &str) -> Result<Contestant, Box<dyn Error>> {
+        let (admin, concurrency) = (self.admin_address.to_string(), self.concurrency.to_string());
+        let arguments = [
+            ["run", "--identity=bench"].as_slice(),
+            &["--lease-namespace", &self.lease_namespace, "--admin-address", &admin],
+            &["--concurrency", &concurrency, "--redis-image", REDIS_IMAGE],
+        ]
+        .concat();
+        let log = self.logs.join(format!("{log}.log"));
+        Contestant::start(&self.operator, &arguments, &self.operator_kubeconfig, &log)
     }
 }
 
-/// What one round has shown.
-struct Round {
-    exist: Duration,
-    ready: Duration,
-    /// Until the CachedServices said so themselves.
-    reported: Option<Duration>,
-    usage: Usage,
-    api_server_cpu: Duration,
-    requests: BTreeMap<String, u64>,
+#[derive(Subcommand)]
+enum What {
+    /// From nothing to many, beside a bare client.
+    Creation(Creation),
+    /// Many that are there.
+    Fleet(Fleet),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
-    let bench = Bench {
-        client: Client::try_default().await?,
-        template: serde_saphyr::from_str(&std::fs::read_to_string(&cli.manifest)?)?,
-        cli,
-    };
-    let cli = &bench.cli;
-    println!("warming up");
-    let few = cli.services.div_ceil(10);
-    for who in [Who::Operator, Who::Bare] {
-        bench.round(who, &format!("warm-{}", who.name()), few).await?;
-    }
-    let mut pairs = Vec::new();
-    for number in 1..=cli.pairs {
-        let play = async |who: Who| {
-            let round = bench.round(who, &format!("bench-{}-{number}", who.name()), cli.services).await?;
-            println!("pair {number}  {:9} {round}", who.name());
-            Ok::<_, Box<dyn Error>>(round)
-        };
-        let (operator, bare) = (play(Who::Operator).await?, play(Who::Bare).await?);
-        let (exist, ready) = (ratio(operator.exist, bare.exist), ratio(operator.ready, bare.ready));
-        println!("pair {number}  ratio     exist {exist:6.2}    ready {ready:6.2}");
-        pairs.push((operator, bare));
-    }
-    report(cli, &pairs);
-    Ok(())
-}
-
-impl std::fmt::Display for Round {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (exist, ready) = (self.exist.as_secs_f64(), self.ready.as_secs_f64());
-        write!(f, "exist {exist:6.2} s  ready {ready:6.2} s")?;
-        if let Some(reported) = self.reported {
-            write!(f, "  reported {:6.2} s", reported.as_secs_f64())?;
-        }
-        let (cpu, server) = (self.usage.cpu.as_secs_f64(), self.api_server_cpu.as_secs_f64());
-        write!(f, "  CPU {cpu:.2} s  memory {} MB  API server {server:.2} s", megabytes(self.usage))
-    }
-}
-
-struct Bench {
-    cli: Cli,
-    client: Client,
-    template: CachedService,
-}
-
-impl Bench {
-    async fn round(&self, who: Who, namespace: &str, services: usize) -> Result<Round, Box<dyn Error>> {
-        self.create(namespace, services).await?;
-        let mut census = Census::begin(&self.client, namespace, services).await?;
-        let server_before = usage(self.cli.api_server)?.cpu;
-        let mut contestant = self.start(who, namespace)?;
-        let result = self.measure(who, &mut contestant, &mut census, server_before).await;
-        let round = result.map_err(|error| format!("{namespace}: {error}"))?;
-        contestant.stop()?;
-        drop(census);
-        self.delete(namespace).await?;
-        Ok(round)
-    }
-
-    async fn measure(
-        &self,
-        who: Who,
-        contestant: &mut Contestant,
-        census: &mut Census,
-        server_before: Duration,
-    ) -> Result<Round, Box<dyn Error>> {
-        let is_done = |milestones: &census::Milestones| {
-            milestones.exist.is_some()
-                && milestones.ready.is_some()
-                && (who == Who::Bare || milestones.reported.is_some())
-        };
-        let began = Instant::now();
-        let reached = loop {
-            contestant.check()?;
-            match census.wait(Duration::from_secs(2), is_done).await {
-                Ok(reached) => break reached,
-                Err(how_far) if began.elapsed() > LIMIT => return Err(how_far.into()),
-                Err(_) => {}
-            }
-        };
-        while census.quiet_for() < QUIET && began.elapsed() < LIMIT {
-            tokio::time::sleep(POLL).await;
-        }
-        let since = |milestone: Option<Instant>| milestone.map(|at| at.duration_since(contestant.started));
-        Ok(Round {
-            exist: since(reached.exist).unwrap_or_default(),
-            ready: since(reached.ready).unwrap_or_default(),
-            reported: since(reached.reported),
-            usage: contestant.usage()?,
-            api_server_cpu: usage(self.cli.api_server)?.cpu.saturating_sub(server_before),
-            requests: match who {
-                Who::Operator => requests(self.cli.admin_address)?,
-                Who::Bare => BTreeMap::new(),
-            },
-        })
-    }
-
-    fn start(&self, who: Who, namespace: &str) -> Result<Contestant, Box<dyn Error>> {
-        let cli = &self.cli;
-        let concurrency = cli.concurrency.to_string();
-        let log = cli.logs.join(format!("{namespace}.log"));
-        match who {
-            Who::Operator => {
-                let admin = cli.admin_address.to_string();
-                let arguments = [
-                    ["run", "--identity=bench"].as_slice(),
-                    &["--lease-namespace", &cli.lease_namespace, "--admin-address", &admin],
-                    &["--concurrency", &concurrency, "--redis-image", REDIS_IMAGE],
-                ]
-                .concat();
-                Contestant::start(&cli.operator, &arguments, &cli.operator_kubeconfig, &log)
-            }
-            Who::Bare => {
-                let arguments = [
-                    ["--namespace", namespace].as_slice(),
-                    &["--concurrency", &concurrency, "--redis-image", REDIS_IMAGE],
-                ]
-                .concat();
-                Contestant::start(&cli.bare_client, &arguments, &cli.bare_kubeconfig, &log)
-            }
-        }
-    }
-
-    async fn create(&self, namespace: &str, services: usize) -> Result<(), Box<dyn Error>> {
-        let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        let object = Namespace { metadata: named(namespace), ..Namespace::default() };
-        let parameters = PostParams::default();
-        Api::<Namespace>::all(self.client.clone()).create(&parameters, &object).await?;
-        let api: Api<CachedService> = Api::namespaced(self.client.clone(), namespace);
-        stream::iter(0..services)
-            .map(|number| {
-                let metadata = named(&format!("service-{number:04}"));
-                let service = CachedService { metadata, ..self.template.clone() };
-                let (api, parameters) = (&api, &parameters);
-                async move { api.create(parameters, &service).await }
-            })
-            .buffer_unordered(8)
-            .try_collect::<Vec<_>>()
-            .await?;
-        Ok(())
-    }
-
-    /// Deletes a namespace and waits until nothing is left of it.
-    async fn delete(&self, namespace: &str) -> Result<(), Box<dyn Error>> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        namespaces.delete(namespace, &DeleteParams::background()).await?;
-        let began = Instant::now();
-        while namespaces.get_opt(namespace).await?.is_some() {
-            if began.elapsed() > LIMIT {
-                return Err(format!("the namespace {namespace} does not go away").into());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        // The controllers' last work on it is not to fall into the next round.
-        tokio::time::sleep(QUIET).await;
-        Ok(())
-    }
-}
-
-fn report(cli: &Cli, pairs: &[(Round, Round)]) {
-    let services = cli.services;
-    let median_of = |figure: &dyn Fn(&(Round, Round)) -> f64| median(pairs.iter().map(figure).collect());
-    println!("\nmedians of {} pairs, {services} CachedServices with {CHILDREN} children each", pairs.len());
-    println!("                       operator       bare");
-    let row = |label: &str, figure: &dyn Fn(&Round) -> f64, unit: &str| {
-        let (operator, bare) = (median_of(&|pair| figure(&pair.0)), median_of(&|pair| figure(&pair.1)));
-        println!("{label:21} {operator:7.2} {unit:2} {bare:7.2} {unit:2}");
-    };
-    row("all children exist", &|round| round.exist.as_secs_f64(), "s");
-    row("all pods available", &|round| round.ready.as_secs_f64(), "s");
-    row("CPU", &|round| round.usage.cpu.as_secs_f64(), "s");
-    row("peak memory", &|round| megabytes(round.usage).into(), "MB");
-    row("CPU of the API server", &|round| round.api_server_cpu.as_secs_f64(), "s");
-    let reported = median_of(&|pair| pair.0.reported.unwrap_or_default().as_secs_f64());
-    println!("all CachedServices Ready {reported:4.2} s");
-
-    println!("\nAPI requests per CachedService");
-    #[allow(clippy::cast_precision_loss)] // Counts of a few thousand.
-    let per_service = |count: u64| count as f64 / services as f64;
-    let mut seen: Vec<&str> =
-        pairs.iter().flat_map(|pair| pair.0.requests.keys().map(String::as_str)).collect();
-    seen.sort_unstable();
-    seen.dedup();
-    let count = |round: &Round, name: &str| round.requests.get(name).copied().unwrap_or_default();
-    for name in &seen {
-        println!("  {name:36} {:5.2}", median_of(&|pair| per_service(count(&pair.0, name))));
-    }
-    let all = median_of(&|pair| per_service(pair.0.requests.values().sum()));
-    println!("  {:36} {all:5.2}   (bare: {CHILDREN}.00, all apply)", "all");
-
-    let exist = median_of(&|pair| ratio(pair.0.exist, pair.1.exist));
-    let ready = median_of(&|pair| ratio(pair.0.ready, pair.1.ready));
-    println!("\nlogs of the contestants: {}", relative(&cli.logs).display());
-    println!("ratio N={services} exist {exist:.2} ready {ready:.2}");
-}
-
-fn relative(path: &Path) -> &Path {
-    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(path)
-}
-
-fn ratio(left: Duration, right: Duration) -> f64 {
-    left.as_secs_f64() / right.as_secs_f64()
-}
-
-fn megabytes(usage: Usage) -> u32 {
-    u32::try_from(usage.peak_memory / 1_000_000).unwrap_or(u32::MAX)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle), middle.checked_sub(1).and_then(|below| values.get(below))) {
-        (Some(upper), Some(lower)) if values.len().is_multiple_of(2) => f64::midpoint(*upper, *lower),
-        (Some(value), _) => *value,
-        _ => f64::NAN,
+    let client = Client::try_default().await?;
+    match cli.what {
+        What::Creation(creation) => creation::run(cli.common, creation, client).await,
+        What::Fleet(fleet) => fleet::run(cli.common, fleet, client).await,
     }
 }

@@ -19,12 +19,13 @@ use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 /// The objects that one CachedService becomes.
-pub const CHILDREN: usize = 8;
+pub const CHILDREN: usize = 9;
 /// Kinds that only have to exist.
-const EXISTING: [(&str, &str, &str); 5] = [
+const EXISTING: [(&str, &str, &str); 6] = [
     ("", "v1", "Secret"),
     ("", "v1", "ConfigMap"),
     ("", "v1", "Service"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
     ("policy", "v1", "PodDisruptionBudget"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
 ];

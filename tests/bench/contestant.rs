@@ -25,7 +25,9 @@ pub struct Contestant {
 pub struct Usage {
     /// CPU time.
     pub cpu: Duration,
-    /// The most memory that was resident at a time, in bytes.
+    /// The memory that is resident, in bytes.
+    pub memory: u64,
+    /// The most that was resident at a time.
     pub peak_memory: u64,
 }
 
@@ -87,30 +89,57 @@ pub fn usage(pid: u32) -> Result<Usage, Box<dyn Error>> {
     let mut ticks = || -> Result<u64, Box<dyn Error>> { Ok(fields.next().ok_or("too short")?.parse()?) };
     let cpu = Duration::from_millis(10 * (ticks()? + ticks()?));
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse()?;
-    Ok(Usage { cpu, peak_memory: kibibytes * 1024 })
+    let bytes = |field: &str| -> Result<u64, Box<dyn Error>> {
+        let value = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("a field is missing")?;
+        Ok(1024 * value.trim().trim_end_matches(" kB").parse::<u64>()?)
+    };
+    Ok(Usage { cpu, memory: bytes("VmRSS:")?, peak_memory: bytes("VmHWM:")? })
 }
 
 /// The requests that the operator has sent, by verb and resource, from its
 /// metrics; the election and the watches apart, which do not grow with the work.
 pub fn requests(admin: SocketAddr) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
-    let mut stream = TcpStream::connect(admin)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let mut requests = all_requests(admin)?;
+    requests.retain(|name, _| !name.ends_with(" leases") && !is_read_of_many(name));
+    Ok(requests)
+}
+
+/// Whether it is a watch or a list.
+pub fn is_read_of_many(request: &str) -> bool {
+    request.starts_with("watch ") || request.starts_with("list ")
+}
+
+/// All requests that the operator has sent.
+pub fn all_requests(admin: SocketAddr) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
     let mut requests = BTreeMap::new();
-    for line in answer.lines().filter_map(|line| line.strip_prefix("cachedservice_api_requests_total{")) {
+    for line in
+        exposition(admin)?.lines().filter_map(|line| line.strip_prefix("cachedservice_api_requests_total{"))
+    {
         let (labels, count) = line.split_once("} ").ok_or("a metric without a value")?;
         let label = |name: &str| {
             let (_, rest) = labels.split_once(&format!("{name}=\""))?;
             rest.split('"').next()
         };
         let (verb, resource) = (label("verb").unwrap_or_default(), label("resource").unwrap_or_default());
-        if resource != "leases" && !matches!(verb, "watch" | "list") {
-            *requests.entry(format!("{verb} {resource}")).or_default() += count.parse::<u64>()?;
-        }
+        *requests.entry(format!("{verb} {resource}")).or_default() += count.parse::<u64>()?;
     }
     Ok(requests)
+}
+
+/// The sum of all series of a metric.
+pub fn metric(exposition: &str, name: &str) -> f64 {
+    let series = exposition
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// The metrics of the operator, as text.
+pub fn exposition(admin: SocketAddr) -> Result<String, Box<dyn Error>> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod children;
+mod economy;
 mod events;
 mod external;
 mod foreign;

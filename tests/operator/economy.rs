@@ -1,0 +1,25 @@
+//! With how few requests a CachedService comes to be.
+
+use serde_json::json;
+
+use crate::{sandbox, support::child::CHILDREN};
+
+/// The two steps after the creation by which the number of pods passes to the autoscaler.
+const HAND_OVER: usize = 2;
+
+#[tokio::test]
+async fn a_creation_takes_one_write_for_each_child_and_two_for_the_hand_over() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    let mark = sandbox.audit_mark().await;
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    sandbox.until_ready("shop").await;
+
+    let mut asked = sandbox.audit_since(mark, &installation.user).await;
+    // How often there is something to tell depends on how the pods come up.
+    asked.retain(|entry| entry.resource() != "events" && !entry.uri.contains("/status"));
+    let told: String = asked.iter().map(|entry| format!("{} {}\n", entry.verb, entry.uri)).collect();
+    assert_eq!(asked.len(), CHILDREN.len() + HAND_OVER, "{told}");
+}
