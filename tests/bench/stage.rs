@@ -78,7 +78,7 @@ fn deployment(live: &Deployment) -> Option<Value> {
     let generation = live.metadata.generation;
     let observed = live.status.as_ref().and_then(|status| status.observed_generation);
     (observed != generation).then(|| {
-        let replica_set = format!("{}-{:x}", live.name_any(), 0x5d8c_7f9b_4e_i64 + generation.unwrap_or_default());
+        let replica_set = format!("{}-{:x}", live.name_any(), 0x005d_8c7f_9b4e_i64 + generation.unwrap_or_default());
         let progress = format!("ReplicaSet \"{replica_set}\" has successfully progressed.");
         json!({
             "observedGeneration": generation,
@@ -95,7 +95,7 @@ fn stateful_set(live: &StatefulSet) -> Option<Value> {
     let generation = live.metadata.generation;
     let observed = live.status.as_ref().and_then(|status| status.observed_generation);
     (observed != generation).then(|| {
-        let revision = format!("{}-{:x}", live.name_any(), 0x6bf4_9d7c_51_i64 + generation.unwrap_or_default());
+        let revision = format!("{}-{:x}", live.name_any(), 0x006b_f49d_7c51_i64 + generation.unwrap_or_default());
         json!({
             "observedGeneration": generation, "collisionCount": 0,
             "replicas": 1, "readyReplicas": 1, "availableReplicas": 1, "currentReplicas": 1, "updatedReplicas": 1,
