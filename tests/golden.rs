@@ -9,17 +9,19 @@
 mod pure;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use cachedservice::{
-    api::{CachedService, CachedServiceSpec},
+    api::{CachedService, CachedServiceSpec, names::REFERENCES_ANNOTATION},
     operator::{
         children::children,
         external::ExternalState,
         observe::Seen,
-        plan::{Invalid, plan},
+        plan::{Content, Invalid, plan, references},
         seen::Sighting,
     },
 };
@@ -34,6 +36,11 @@ struct Observed {
     external_revision: Option<String>,
     /// The revision of the defaults in the Deployment that runs.
     template_revision: Option<i32>,
+    /// Digests of the data of what the application refers to; of what is not there, nothing.
+    #[serde(default)]
+    references: BTreeMap<String, String>,
+    /// What stands of that in the pod template of the Deployment that runs.
+    live_references: Option<String>,
 }
 
 #[test]
@@ -90,8 +97,19 @@ fn output(case: &Path) -> String {
         |_| Observed::default(),
         |text| serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", case.display())),
     );
+    let references = references(&service).into_iter().map(|reference| {
+        let digest = observed.references.get(&reference.to_string());
+        (reference, digest.map_or(Content::Absent, |digest| Content::Digest(digest.clone())))
+    });
+    let running = observed.template_revision.map_or(Sighting::Absent, pure::running);
+    let deployment = observed.live_references.map_or(running, |live| {
+        let template = json!({ "metadata": { "annotations": { REFERENCES_ANNOTATION: live } } });
+        let object = json!({ "metadata": {}, "spec": { "template": template } });
+        Sighting::Ours(Arc::new(serde_json::from_value(object).unwrap()))
+    });
     let seen = Seen {
-        deployment: observed.template_revision.map_or(Sighting::Absent, pure::running),
+        references: references.collect(),
+        deployment,
         external: observed.external_revision.map(|revision| ExternalState::Connecting { revision }),
         ..pure::nothing()
     };

@@ -248,7 +248,15 @@ fn names_and_owners(children: &Children) -> Result<(), TestCaseError> {
     for child in pure::manifests(children) {
         let metadata = &child["metadata"];
         let is_redis = metadata["labels"]["app.kubernetes.io/component"] == "redis";
-        prop_assert_eq!(&metadata["name"], if is_redis { "shop-redis" } else { "shop" });
+        let is_key = child["kind"] == "Secret" && !is_redis;
+        let suffix = if is_redis {
+            "-redis"
+        } else if is_key {
+            "-digest-key"
+        } else {
+            ""
+        };
+        prop_assert_eq!(&metadata["name"], &format!("shop{suffix}"));
         prop_assert_eq!(&metadata["namespace"], "prod");
         prop_assert_eq!(&metadata["labels"][NAME_LABEL], "shop");
         prop_assert_eq!(&metadata["ownerReferences"][0]["uid"], "0-1");
@@ -262,9 +270,10 @@ fn selectors(children: &Children) -> Result<(), TestCaseError> {
     let app = labels(Some(&children.deployment.spec.template));
     let redis = labels(children.stateful_set.as_ref().map(|set| &set.spec.template));
     let service = children.service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap();
-    let budget = children.disruption_budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    let of_app = [required(Some(&children.deployment.spec.selector)), service, required(budget)];
-    for selector in of_app {
+    let budget = children.disruption_budget.as_ref().and_then(|budget| budget.spec.as_ref());
+    let budget = budget.map(|spec| required(spec.selector.as_ref()));
+    let of_app = [required(Some(&children.deployment.spec.selector)), service];
+    for selector in of_app.into_iter().chain(budget) {
         prop_assert!(selects(&selector, &app), "{:?} {:?}", selector, app);
         prop_assert!(redis.is_empty() || !selects(&selector, &redis), "{:?} {:?}", selector, redis);
     }
@@ -343,6 +352,8 @@ fn applied(seen: &Seen) -> Applied {
         redis_service: Ok(None),
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(None),
+        digest_key: Ok(None),
+        service_account: Ok(None),
         disruption_budget: Ok(None),
         redis_policy: Ok(None),
         redis_claim: Ok(None),

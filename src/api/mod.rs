@@ -14,14 +14,17 @@
 mod application;
 mod autoscaling;
 mod crd;
+mod disruption_budget;
 mod monitoring;
 pub mod names;
 mod network_policy;
 mod probes;
 mod redis;
+mod rollout;
 mod routing;
 mod schema;
 mod service;
+mod service_account;
 mod status;
 mod switches;
 mod template_revision;
@@ -29,6 +32,7 @@ mod template_revision;
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
 pub use crd::{crd, crd_yaml};
+pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
 pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};
 pub use probes::{ProbeSwitch, Probes};
@@ -36,9 +40,11 @@ pub use redis::{
     EvictionPolicy, Exporter, ExternalRedis, Persistence, Redis, RedisAuth, RedisMode, SecretKeyRef,
     WhenDeleted,
 };
+pub use rollout::{Rollout, RolloutStrategy};
 pub use routing::{GatewayRef, HttpRoute, Ingress};
 pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
+pub use service_account::ServiceAccount;
 pub use status::{CachedServiceStatus, RedisStatus, TemplateRevisions, condition_type};
 pub use switches::{Pause, SWITCHES};
 pub use template_revision::TemplateRevision;
@@ -129,6 +135,14 @@ use schema::rule;
         "!has(self.replicas) || !self.autoscaling.enabled",
         "spec.replicas: the autoscaler sets the number of pods, from autoscaling.minReplicas to maxReplicas; change these and leave replicas out, or set autoscaling.enabled to false",
     ),
+    validation = rule(
+        "!self.disruptionBudget.enabled || !self.autoscaling.enabled || !has(self.disruptionBudget.minAvailable) || type(self.disruptionBudget.minAvailable) == string || self.disruptionBudget.minAvailable < self.autoscaling.minReplicas",
+        "spec.disruptionBudget.minAvailable: must be below autoscaling.minReplicas, or no node could be drained while there are that few pods",
+    ),
+    validation = rule(
+        "self.rollout.minReadySeconds < duration(self.progressDeadline).getSeconds()",
+        "spec.rollout.minReadySeconds: must be less than progressDeadline, or no rollout could end in time",
+    ),
 )]
 pub struct CachedServiceSpec {
     /// The container image of the application, for example `example.com/shop:1.4`.
@@ -203,6 +217,31 @@ pub struct CachedServiceSpec {
     #[serde(default)]
     pub run_as_non_root: bool,
 
+    /// The ServiceAccount of the application's pods.
+    #[serde(default)]
+    pub service_account: ServiceAccount,
+
+    /// Labels for every object that is made from this one, beside the operator's
+    /// own; not for pods. Default: none of your own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::own_keys_rule("spec.labels"))]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations for every object that is made from this one; not for pods.
+    /// Default: none of your own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    #[x_kube(validation = schema::own_keys_rule("spec.annotations"))]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Labels for the application's pods, beside the operator's own. Default:
+    /// none of your own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = schema::own_keys_rule("spec.podLabels"))]
+    pub pod_labels: BTreeMap<String, String>,
+
     /// Annotations for the application's pods. Default: none of your own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -224,6 +263,45 @@ pub struct CachedServiceSpec {
     #[schemars(length(max = 32))]
     #[x_kube(validation = schema::duration_rule("spec.progressDeadline"))]
     pub progress_deadline: String,
+
+    /// How pods of a new template take the place of those of an earlier one.
+    #[serde(default)]
+    pub rollout: Rollout,
+
+    /// How many of the application's pods a node drain may evict at once.
+    #[serde(default)]
+    pub disruption_budget: DisruptionBudget,
+
+    /// How the application's pods are spread over nodes, zones and so on, as in
+    /// a pod. A constraint without `labelSelector` counts these pods. Unset: as
+    /// evenly as possible over nodes and over zones, and never at the cost of a
+    /// pod that cannot be scheduled; `[]` for no such preference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::constraints")]
+    pub topology_spread_constraints: Option<Vec<Value>>,
+
+    /// Which nodes the application's pods need or prefer, and which pods they
+    /// run near to or apart from, as in a pod. Unset: no such wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub affinity: Option<Value>,
+
+    /// Taints of nodes that the application's pods tolerate, as in a pod.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::tolerations")]
+    pub tolerations: Vec<Value>,
+
+    /// Labels that a node needs to run the application's pods. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// The `PriorityClass` of the application's pods. Unset: the cluster's
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
 
     /// The number of pods when `autoscaling.enabled` is false, 0 to 10000.
     /// Unset: the value of `autoscaling.minReplicas`. Not allowed while
@@ -264,7 +342,7 @@ pub struct CachedServiceSpec {
     pub redis: Redis,
 
     /// A Kubernetes pod template for whatever the other fields do not reach:
-    /// volumes, further containers, tolerations and so on. It is merged as
+    /// volumes, further containers, security contexts and so on. It is merged as
     /// `kubectl patch --type strategic` merges, lists by their key; the
     /// container `app` is the application's. It wins over the operator's
     /// defaults and loses to the fields of this spec and their defaults. Read

@@ -9,6 +9,14 @@ use kube::ResourceExt;
 pub const NAME_LABEL: &str = "cachedservice.dev/name";
 /// Label that tells the application's pods from Redis's; part of the frozen pod selectors.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// Label with the name of what a child or pod belongs to.
+pub const APP_NAME_LABEL: &str = "app.kubernetes.io/name";
+/// Label that says who manages a child.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The labels of Kubernetes' own vocabulary that the operator sets.
+pub const OWN_LABELS: [&str; 3] = [APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY_LABEL];
+/// What all other labels and annotations of the operator begin with.
+pub const OWN_PREFIX: &str = "cachedservice.dev/";
 /// Value of [`COMPONENT_LABEL`] on what belongs to the application.
 pub const APP: &str = "app";
 /// Value of [`COMPONENT_LABEL`] on what belongs to Redis.
@@ -26,6 +34,9 @@ pub const APPLIED_ANNOTATION: &str = "cachedservice.dev/applied";
 pub const CREDENTIALS_ANNOTATION: &str = "cachedservice.dev/credentials";
 /// Annotation on Redis's pod template: a digest of the configuration file.
 pub const CONFIG_ANNOTATION: &str = "cachedservice.dev/config";
+/// Annotation on the application's pod template: digests of the ConfigMaps and
+/// Secrets that it refers to, where their changes are to roll it.
+pub const REFERENCES_ANNOTATION: &str = "cachedservice.dev/references";
 /// Annotation on pod templates: the revision of the operator's defaults in
 /// it, so that a later operator can leave running pods as they are.
 pub const TEMPLATE_REVISION_ANNOTATION: &str = "cachedservice.dev/template-revision";
@@ -57,8 +68,8 @@ pub const SECRET_PASSWORD: &str = "password";
 pub const SECRET_URL: &str = "url";
 /// Key of the generated Secret: the ACL file that Redis reads.
 pub const SECRET_ACL: &str = "users.acl";
-/// Key of the generated Secret: keys the digest in [`CREDENTIALS_ANNOTATION`], so
-/// that nobody who can read pods can try passwords against it.
+/// Key of the generated Secrets: keys the digests in [`CREDENTIALS_ANNOTATION`] and
+/// [`REFERENCES_ANNOTATION`], so that nobody who can read pods can try passwords against them.
 pub const SECRET_SALT: &str = "digest-key";
 
 /// Field manager of the children.
@@ -73,6 +84,12 @@ pub const STATUS_FIELD_MANAGER: &str = "cachedservice-operator-status";
 #[must_use]
 pub fn redis_name(name: &str) -> String {
     format!("{name}-redis")
+}
+
+/// Name of the Secret that keys the digests in [`REFERENCES_ANNOTATION`].
+#[must_use]
+pub fn digest_key_name(name: &str) -> String {
+    format!("{name}-digest-key")
 }
 
 /// `namespace/name` of a CachedService, for logs and errors.

@@ -6,8 +6,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{application::Resources, schema::rule};
+use super::{
+    application::Resources,
+    schema::{self, rule},
+};
 
 /// The Redis of the application. Its URL reaches the application as the
 /// environment variable `REDIS_URL`.
@@ -81,6 +85,26 @@ pub struct Redis {
     /// port `metrics` (9121).
     #[serde(default)]
     pub exporter: Exporter,
+    /// Which nodes Redis's pod needs or prefers, and which pods it runs near to
+    /// or apart from, as in a pod. Unset: no such wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub affinity: Option<Value>,
+
+    /// Taints of nodes that Redis's pod tolerates, as in a pod. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::tolerations")]
+    pub tolerations: Vec<Value>,
+
+    /// Labels that a node needs to run Redis's pod. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// The `PriorityClass` of Redis's pod. Unset: the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
 
     /// The Redis of yours: required by mode `External`, refused in the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +122,10 @@ impl Default for Redis {
             resources: default_resources(),
             persistence: Persistence::default(),
             exporter: Exporter::default(),
+            affinity: None,
+            tolerations: Vec::new(),
+            node_selector: BTreeMap::new(),
+            priority_class_name: None,
             external: None,
         }
     }

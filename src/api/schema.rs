@@ -5,7 +5,10 @@ use std::time::Duration;
 use kube::core::cel::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::TemplateRevision;
+use super::{
+    TemplateRevision,
+    names::{OWN_LABELS, OWN_PREFIX},
+};
 
 /// A CEL rule with the message that a user reads when it fails.
 pub(super) fn rule(expression: &str, message: &str) -> Rule {
@@ -36,6 +39,64 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
     })
+}
+
+/// Spread constraints of a pod, which the API server keeps but does not know.
+pub(super) fn constraints(_: &mut SchemaGenerator) -> Schema {
+    objects(16)
+}
+
+/// Tolerations of a pod, which the API server keeps but does not know.
+pub(super) fn tolerations(_: &mut SchemaGenerator) -> Schema {
+    objects(64)
+}
+
+fn objects(at_most: usize) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": at_most,
+        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+        "x-kubernetes-list-type": "atomic",
+    })
+}
+
+/// Labels of the user's.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+        },
+    })
+}
+
+/// Annotations of the user's.
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": { "type": "string" },
+    })
+}
+
+/// The rule of labels and annotations of the user's: the operator's are its own.
+pub(super) fn own_keys_rule(field: &str) -> Rule {
+    let own = OWN_LABELS.map(|label| format!("'{label}'")).join(", ");
+    rule(
+        &format!("self.all(key, !key.startsWith('{OWN_PREFIX}') && !(key in [{own}]))"),
+        &format!(
+            "{field}: keys that begin with {OWN_PREFIX}, and {}, are the operator's own; choose another",
+            OWN_LABELS.join(", ")
+        ),
+    )
+}
+
+/// A number of pods, or a part of them in percent.
+pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true, "maxLength": 4 })
 }
 
 /// A map of resource names (`cpu`, `memory`, …) to quantities.

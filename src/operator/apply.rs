@@ -44,7 +44,10 @@ use super::{
     watched::{Child, Watched},
 };
 use crate::{
-    api::{CachedService, names::FIELD_MANAGER},
+    api::{
+        CachedService,
+        names::{FIELD_MANAGER, digest_key_name},
+    },
     telemetry::ChildAct,
 };
 use desired::Desired;
@@ -64,6 +67,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         app_policy,
         ingress,
         http_route,
+        digest_key,
+        service_account,
         disruption_budget,
         deployment,
         autoscaler,
@@ -114,7 +119,12 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let (app_policy, ingress, http_route) =
         writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
-    let budget = Some(&disruption_budget);
+    let (key, key_name) = (digest_key.as_ref(), digest_key_name(name));
+    let digest_key = writer.ensure(&watches.secrets, &seen.digest_key, &key_name, key, false).await;
+    let account = service_account.as_ref();
+    let service_account =
+        writer.ensure(&watches.service_accounts, &seen.service_account, name, account, used.account).await;
+    let budget = disruption_budget.as_ref();
     let disruption_budget =
         writer.ensure(&watches.disruption_budgets, &seen.disruption_budget, name, budget, false).await;
 
@@ -124,7 +134,11 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         Some(autoscaler) => (None, Some(autoscaler)),
     };
     let still_scaled = removed.as_ref().and_then(failed);
-    let deployment = match waits("Deployment", name, &[failed(&redis_secret)]) {
+    let deployment = match waits(
+        "Deployment",
+        name,
+        &[failed(&redis_secret), failed(&digest_key), failed(&service_account)],
+    ) {
         Some(waiting) => Err(waiting),
         None => writer.ensure_application(plan, seen, deployment, still_scaled).await,
     };
@@ -148,6 +162,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         app_policy,
         ingress,
         http_route,
+        digest_key,
+        service_account,
         disruption_budget,
         deployment,
         autoscaler,

@@ -7,6 +7,7 @@ mod app_container;
 mod app_policy;
 mod autoscaler;
 mod deployment;
+mod digest_key;
 mod disruption_budget;
 mod http_route;
 mod ingress;
@@ -21,11 +22,12 @@ mod redis_secret;
 mod redis_service;
 mod redis_stateful_set;
 mod service;
+mod service_account;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
     networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
@@ -60,8 +62,12 @@ pub struct Children {
     pub ingress: Option<Ingress>,
     /// The way in by the Gateway API.
     pub http_route: Option<HTTPRoute>,
+    /// The key of the digests of what the application refers to.
+    pub digest_key: Option<Secret>,
+    /// The account of the application's pods.
+    pub service_account: Option<ServiceAccount>,
     /// How many of the application's pods may be evicted at once.
-    pub disruption_budget: PodDisruptionBudget,
+    pub disruption_budget: Option<PodDisruptionBudget>,
     /// The application, without `spec.replicas` where the autoscaler sets it.
     pub deployment: Deployment,
     /// The autoscaler.
@@ -100,7 +106,13 @@ pub fn children(plan: &Plan) -> Children {
         app_policy: app_policy::network_policy(plan),
         ingress: plan.spec.ingress.as_ref().map(|wanted| ingress::ingress(&plan.identity, wanted)),
         http_route: plan.spec.http_route.as_ref().map(|wanted| http_route::http_route(plan, wanted)),
-        disruption_budget: disruption_budget::disruption_budget(&plan.identity),
+        digest_key: plan.referred.as_ref().map(|referred| digest_key::secret(&plan.identity, &referred.key)),
+        service_account: Some(&plan.spec.service_account)
+            .filter(|wanted| wanted.create)
+            .map(|wanted| service_account::service_account(&plan.identity, wanted)),
+        disruption_budget: Some(&plan.spec.disruption_budget)
+            .filter(|wanted| wanted.enabled)
+            .map(|wanted| disruption_budget::disruption_budget(&plan.identity, wanted)),
         deployment: deployment::deployment(plan),
         app_monitor: monitor::of_application(plan),
         autoscaler: autoscaling.map(|autoscaling| autoscaler::autoscaler(&plan.identity, autoscaling)),

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     apply::Change, digest::digest, error::APPLIED_AT_MOST, events::Events, external::Externals,
-    plan::Defaults, store::Store, triggers::Triggers, watched::PROVISIONAL, watches::Watches,
+    plan::Defaults, references::References, store::Store, triggers::Triggers, watched::PROVISIONAL,
+    watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -23,6 +24,8 @@ pub struct Context {
     pub watches: Arc<Watches>,
     /// The Redises that the operator does not run.
     pub externals: Arc<Externals>,
+    /// What applications refer to.
+    pub references: Arc<References>,
     /// The CachedServices as the watch shows them.
     pub services: Store<CachedService>,
     /// Orders to reconcile.
@@ -149,6 +152,7 @@ impl Context {
         self.externals.forget(service);
         self.watches.http_routes.forget(service);
         self.watches.pod_monitors.forget(service);
+        self.references.forget(service);
     }
 }
 

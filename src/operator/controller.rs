@@ -13,6 +13,7 @@ use super::{
     external::Externals,
     plan::Defaults,
     reconcile::turn,
+    references::References,
     services,
     store::{Store, store},
     streaming::watch_streamed,
@@ -55,6 +56,7 @@ pub async fn run(
     let triggers = Triggers::new(services.clone(), metrics.clone(), settings.concurrency);
     let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &metrics, &mut tasks));
     let context = Arc::new(Context {
+        references: Arc::new(References::new(client.clone(), triggers.clone(), metrics.clone())),
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
         events: Events::new(client.clone(), &settings.identity),
         watches: watches.clone(),

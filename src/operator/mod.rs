@@ -28,6 +28,7 @@ pub mod plan;
 pub mod queue;
 pub mod readable;
 pub mod reconcile;
+pub mod references;
 #[cfg(test)]
 mod sample;
 pub mod seen;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::ByteString;
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
@@ -11,15 +12,19 @@ use super::{
     external::ExternalState,
     optional::Optional,
     ownership::{is_controlled_by, is_of_predecessor, is_retained_for, owner_in_words},
-    plan::Credentials,
+    plan::{Content, Credentials, DigestKey, Reference, references},
     seen::{
         SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenHttpRoute,
-        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenStatefulSet, Sighting,
+        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenServiceAccount,
+        SeenStatefulSet, Sighting,
     },
     trouble::Trouble,
     watched::{Child, Found, Watched},
 };
-use crate::api::{CachedService, CachedServiceStatus, RedisMode, names::redis_name};
+use crate::api::{
+    CachedService, CachedServiceStatus, RedisMode,
+    names::{digest_key_name, redis_name},
+};
 
 /// How far it is looked at a name at which the watches show nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +64,10 @@ pub struct Seen {
     pub ingress: Sighting<SeenIngress>,
     /// At the name of the `HTTPRoute`.
     pub http_route: Sighting<SeenHttpRoute>,
+    /// At the name of the Secret with the key of digests.
+    pub digest_key: Sighting<SeenSecret>,
+    /// At the name of the ServiceAccount.
+    pub service_account: Sighting<SeenServiceAccount>,
     /// At the name of the PodDisruptionBudget.
     pub disruption_budget: Sighting<SeenDisruptionBudget>,
     /// At the name of the Deployment.
@@ -69,6 +78,10 @@ pub struct Seen {
     pub app_monitor: Sighting<SeenPodMonitor>,
     /// The credentials in the Secret; fresh ones where it has none.
     pub credentials: Credentials,
+    /// What that key is; a fresh one where there is none.
+    pub key: DigestKey,
+    /// What the application refers to, where changes of that are to roll it.
+    pub references: BTreeMap<Reference, Content>,
     /// What is known of the external Redis, in mode `External`.
     pub external: Option<ExternalState>,
     /// What keeps pods from running.
@@ -121,9 +134,12 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         sight.at_if_known(&watches.http_routes, &name, route_wanted),
         sight.at_if_known(&watches.pod_monitors, &name, monitor_wanted),
     )?;
-    let (app_service, disruption_budget, deployment, autoscaler) = tokio::try_join!(
+    let digest_key_name = digest_key_name(&name);
+    let (app_service, digest_key, service_account, disruption_budget, deployment, autoscaler) = tokio::try_join!(
         sight.at(&watches.services, &name, true),
-        sight.at(&watches.disruption_budgets, &name, true),
+        sight.at(&watches.secrets, &digest_key_name, service.spec.rollout.on_config_change),
+        sight.at(&watches.service_accounts, &name, service.spec.service_account.create),
+        sight.at(&watches.disruption_budgets, &name, service.spec.disruption_budget.enabled),
         sight.at(&watches.deployments, &name, true),
         sight.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
@@ -137,13 +153,19 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         context.externals.forget(&ObjectRef::from_obj(service));
         None
     };
+    let reference = ObjectRef::from_obj(service);
+    let references = context.references.contents(&reference, references(service)).await;
     let nothing = BTreeMap::new();
-    let secret_data = redis_secret.sighting.ours().map_or(&nothing, |secret| &secret.data);
     let refusal =
         stateful_set.sighting.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
     Ok(Seen {
         look,
-        credentials: Credentials::read(secret_data, Credentials::random()),
+        credentials: Credentials::read(
+            data(&redis_secret.sighting).unwrap_or(&nothing),
+            Credentials::random(),
+        ),
+        key: DigestKey::read(data(&digest_key.sighting).unwrap_or(&nothing), DigestKey::random()),
+        references,
         external,
         troubles: watches.troubles.of(&namespace, &name),
         redis_refusal: refusal,
@@ -161,6 +183,8 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
             || redis_service.provisional
             || stateful_set.provisional
             || app_service.provisional
+            || digest_key.provisional
+            || service_account.provisional
             || disruption_budget.provisional
             || deployment.provisional
             || autoscaler.provisional,
@@ -176,10 +200,16 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         http_route: http_route.sighting,
         app_monitor: app_monitor.sighting,
         service: app_service.sighting,
+        digest_key: digest_key.sighting,
+        service_account: service_account.sighting,
         disruption_budget: disruption_budget.sighting,
         deployment: deployment.sighting,
         autoscaler: autoscaler.sighting,
     })
+}
+
+fn data(secret: &Sighting<SeenSecret>) -> Option<&BTreeMap<String, ByteString>> {
+    secret.ours().map(|secret| &secret.data)
 }
 
 struct Sight<'a> {

@@ -4,19 +4,25 @@
 //! A plan is complete and valid: building the children from it cannot fail.
 
 mod credentials;
+mod digest_key;
 mod identity;
 mod malformed;
+mod placement;
 mod quantity;
+mod references;
 mod revision;
-mod template;
+mod strict;
 
 pub use credentials::Credentials;
+pub use digest_key::DigestKey;
 pub use identity::Identity;
+pub use placement::Placement;
+pub use references::{Content, Reference, ReferenceKind, Referred, references};
 
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
-    api::core::v1::{LocalObjectReference, PodTemplateSpec},
+    api::core::v1::{LocalObjectReference, PodTemplateSpec, TopologySpreadConstraint},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -73,6 +79,12 @@ pub struct Plan {
     pub spec: CachedServiceSpec,
     /// The user's pod template, read strictly.
     pub template: PodTemplateSpec,
+    /// Where the application's pods may run.
+    pub placement: Placement,
+    /// How they are spread; `None` where the user leaves it to the operator.
+    pub spread: Option<Vec<TopologySpreadConstraint>>,
+    /// What it refers to, where changes of that are to roll it.
+    pub referred: Option<Referred>,
     /// Phases of a leaving pod.
     pub shutdown: ShutdownPlan,
     /// How long a rollout may make no progress, in seconds.
@@ -173,6 +185,8 @@ pub struct StandaloneRedis {
     pub exporter: Option<ExporterPlan>,
     /// Credentials for the image's registry.
     pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Where its pod may run.
+    pub placement: Placement,
 }
 
 /// The volume of Redis's data.
@@ -214,7 +228,10 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
     let duration = &spec.monitoring.interval;
     parse_duration(duration).map_err(|error| Invalid::new("spec.monitoring.interval", error.to_string()))?;
     Ok(Plan {
-        template: template::parse(spec.template.as_ref())?,
+        template: template(spec)?,
+        placement: Placement::of_application(spec)?,
+        spread: placement::spread(spec.topology_spread_constraints.as_deref())?,
+        referred: Referred::of(spec, seen),
         shutdown,
         progress_deadline_seconds: i32::try_from(deadline.max(1)).unwrap_or(i32::MAX),
         replicas: replicas(spec, seen),
@@ -225,6 +242,11 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
         paused: service.pause().holds(),
         identity,
     })
+}
+
+fn template(spec: &CachedServiceSpec) -> Result<PodTemplateSpec, Invalid> {
+    let parse = |written| strict::parse("spec", "template", written, "deployment.spec.template");
+    spec.template.as_ref().map(parse).transpose().map(Option::unwrap_or_default)
 }
 
 fn shutdown(spec: &CachedServiceSpec) -> Result<ShutdownPlan, Invalid> {
@@ -309,6 +331,7 @@ fn redis(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Result<R
                 }),
                 credentials: redis.auth.enabled.then(|| seen.credentials.clone()),
                 image_pull_secrets: spec.image_pull_secrets.clone(),
+                placement: Placement::of_redis(redis)?,
             })))
         }
     }

@@ -1,12 +1,14 @@
 //! What the unit tests of the pure parts start from.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use serde_json::{Value, json};
 
 use super::{
     apply::Applied,
     observe::{Look, Seen},
-    plan::{Credentials, Defaults, Invalid, Plan, plan},
+    plan::{Credentials, Defaults, DigestKey, Invalid, Plan, plan},
     seen::{SeenAutoscaler, SeenDeployment, SeenStatefulSet, Sighting},
 };
 use crate::api::{
@@ -47,10 +49,14 @@ pub(super) fn nothing() -> Seen {
         app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
+        digest_key: Sighting::Absent,
+        service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
         autoscaler: Sighting::Absent,
         credentials: credentials("first"),
+        key: DigestKey::read(&BTreeMap::new(), DigestKey::random()),
+        references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,
@@ -165,6 +171,8 @@ pub(super) fn applied(seen: &Seen) -> Applied {
         app_monitor: Ok(object(&seen.app_monitor)),
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(object(&seen.service)),
+        digest_key: Ok(object(&seen.digest_key)),
+        service_account: Ok(object(&seen.service_account)),
         disruption_budget: Ok(object(&seen.disruption_budget)),
         deployment: Ok(object(&seen.deployment)),
         autoscaler: Ok(object(&seen.autoscaler)),

@@ -7,7 +7,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentStatus, StatefulSet, StatefulSetStatus},
         autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus},
-        core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod, PodStatus, Secret, Service},
+        core::v1::{
+            ConfigMap, Event, PersistentVolumeClaim, Pod, PodStatus, Secret, Service, ServiceAccount,
+        },
         networking::v1::{Ingress, NetworkPolicy},
         policy::v1::PodDisruptionBudget,
     },
@@ -20,7 +22,7 @@ use super::{
     custom_kinds::{HTTPRoute, PodMonitor},
     ownership::owns_template_revision,
 };
-use crate::api::names::{TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
+use crate::api::names::{REFERENCES_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
 
 /// A Deployment: its metadata, its number of replicas and its status.
 #[derive(Resource, Serialize, Deserialize, Clone, Debug)]
@@ -40,7 +42,13 @@ impl SeenDeployment {
     /// The digest of its pod template.
     #[must_use]
     pub fn template(&self) -> Option<&str> {
-        self.spec.template.metadata.annotations.get(TEMPLATE_ANNOTATION).map(String::as_str)
+        self.annotation(TEMPLATE_ANNOTATION)
+    }
+
+    /// An annotation of its pod template.
+    #[must_use]
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.spec.template.metadata.annotations.get(name).map(String::as_str)
     }
 
     /// The revision of the operator's defaults in its pod template.
@@ -76,19 +84,19 @@ impl SeenTemplate {
     }
 }
 
-/// Metadata of which only two annotations count.
+/// Metadata of which few annotations count.
 #[derive(Serialize, Deserialize, Clone, Debug, Default)]
 pub struct SeenAnnotations {
-    /// The digest and the revision.
-    #[serde(default, deserialize_with = "digest_and_revision")]
+    /// Those that the operator reads again.
+    #[serde(default, deserialize_with = "read_again")]
     pub annotations: BTreeMap<String, String>,
 }
 
 /// Users may have others, and large ones.
-fn digest_and_revision<'de, D: Deserializer<'de>>(all: D) -> Result<BTreeMap<String, String>, D::Error> {
+fn read_again<'de, D: Deserializer<'de>>(all: D) -> Result<BTreeMap<String, String>, D::Error> {
     let mut annotations = Option::<BTreeMap<String, String>>::deserialize(all)?.unwrap_or_default();
-    annotations
-        .retain(|name, _| [TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION].contains(&name.as_str()));
+    let names = [REFERENCES_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION];
+    annotations.retain(|name, _| names.contains(&name.as_str()));
     Ok(annotations)
 }
 
@@ -154,6 +162,8 @@ impl Debug for SeenSecret {
 pub type SeenService = PartialObjectMeta<Service>;
 /// A ConfigMap, of which only the metadata counts.
 pub type SeenConfigMap = PartialObjectMeta<ConfigMap>;
+/// A ServiceAccount, of which only the metadata counts.
+pub type SeenServiceAccount = PartialObjectMeta<ServiceAccount>;
 /// A PodDisruptionBudget, of which only the metadata counts.
 pub type SeenDisruptionBudget = PartialObjectMeta<PodDisruptionBudget>;
 /// A PersistentVolumeClaim, of which only the metadata counts.

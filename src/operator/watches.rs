@@ -24,7 +24,7 @@ use super::{
     seen::{
         SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenEvent,
         SeenHttpRoute, SeenIngress, SeenNetworkPolicy, SeenPod, SeenPodMonitor, SeenSecret, SeenService,
-        SeenStatefulSet,
+        SeenServiceAccount, SeenStatefulSet,
     },
     streaming::watch_streamed,
     triggers::Triggers,
@@ -72,6 +72,8 @@ pub struct Watches {
     pub autoscalers: Arc<Watched<SeenAutoscaler>>,
     /// Services, the applications' and the Redises'.
     pub services: Arc<Watched<SeenService>>,
+    /// ServiceAccounts.
+    pub service_accounts: Arc<Watched<SeenServiceAccount>>,
     /// PodDisruptionBudgets.
     pub disruption_budgets: Arc<Watched<SeenDisruptionBudget>>,
     /// ConfigMaps.
@@ -157,6 +159,7 @@ impl Watches {
             autoscalers: start.children(watch_streamed(scope.api::<SeenAutoscaler>(client), ours())),
             secrets: start.children(watch_streamed(scope.api::<SeenSecret>(client), ours())),
             services: start.children(watch_streamed(scope.api::<SeenService>(client), ours())),
+            service_accounts: start.children(watch_streamed(scope.api::<SeenServiceAccount>(client), ours())),
             disruption_budgets: start
                 .children(watch_streamed(scope.api::<SeenDisruptionBudget>(client), ours())),
             config_maps: start.children(watch_streamed(scope.api::<SeenConfigMap>(client), ours())),
@@ -185,6 +188,7 @@ impl Watches {
             stateful_sets,
             autoscalers,
             services,
+            service_accounts,
             disruption_budgets,
             config_maps,
             secrets,
@@ -203,6 +207,7 @@ impl Watches {
             stateful_sets.wait_until_ready(),
             autoscalers.wait_until_ready(),
             services.wait_until_ready(),
+            service_accounts.wait_until_ready(),
             disruption_budgets.wait_until_ready(),
             config_maps.wait_until_ready(),
             secrets.wait_until_ready(),

@@ -39,6 +39,7 @@ struct Families {
     reconcile_errors: Family<ErrorLabels, Counter>,
     queue_depth: Gauge,
     watches_interrupted: Gauge,
+    references_followed: Gauge,
     in_flight: Gauge,
     resources: Gauge,
     conditions: Family<ConditionLabels, Gauge>,
@@ -137,6 +138,7 @@ impl Metrics {
             reconcile_errors: Family::default(),
             queue_depth: Gauge::default(),
             watches_interrupted: Gauge::default(),
+            references_followed: Gauge::default(),
             in_flight: Gauge::default(),
             resources: Gauge::default(),
             conditions: Family::default(),
@@ -174,6 +176,11 @@ impl Metrics {
     /// So many watches fail and do not come back.
     pub fn set_watches_interrupted(&self, watches: usize) {
         self.0.watches_interrupted.set(count(watches));
+    }
+
+    /// So many ConfigMaps and Secrets that applications refer to are followed.
+    pub fn set_references_followed(&self, references: usize) {
+        self.0.references_followed.set(count(references));
     }
 
     /// Sets the number of CachedServices that the operator sees.
@@ -247,6 +254,11 @@ impl Families {
             "cachedservice_watches_interrupted",
             "Watches that fail and do not come back",
             self.watches_interrupted.clone(),
+        );
+        registry.register(
+            "cachedservice_references_followed",
+            "ConfigMaps and Secrets that are followed for applications",
+            self.references_followed.clone(),
         );
         registry.register(
             "cachedservice_reconciles_in_flight",

@@ -13,7 +13,7 @@ use cachedservice::{
         children::{Children, children},
         digest::digest,
         observe::{Look, Seen},
-        plan::{Credentials, Defaults, Plan, Replicas, plan},
+        plan::{Credentials, Defaults, DigestKey, Plan, Replicas, plan},
         seen::Sighting,
     },
 };
@@ -80,6 +80,8 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
         app_policy,
         ingress,
         http_route,
+        digest_key,
+        service_account,
         disruption_budget,
         deployment,
         autoscaler,
@@ -96,7 +98,9 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
     apply(client, app_policy, |_| {}).await?;
     apply(client, ingress, |_| {}).await?;
     apply(client, http_route, |_| {}).await?;
-    apply(client, Some(disruption_budget), |_| {}).await?;
+    apply(client, digest_key, |_| {}).await?;
+    apply(client, service_account, |_| {}).await?;
+    apply(client, disruption_budget, |_| {}).await?;
     let replicas = |value: &mut Value| {
         // Written beside what the digest covers, as the operator does.
         if let Replicas::Autoscaled { handover, .. } = plan.replicas {
@@ -142,10 +146,14 @@ fn nothing_seen() -> Seen {
         app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
+        digest_key: Sighting::Absent,
+        service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
         autoscaler: Sighting::Absent,
         credentials: Credentials::read(&BTreeMap::new(), Credentials::random()),
+        key: DigestKey::random(),
+        references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,

@@ -10,6 +10,9 @@ fn sparse() -> Vec<Value> {
     vec![
         json!({}),
         json!({ "autoscaling": {}, "probes": {}, "service": {}, "redis": {}, "shutdown": {} }),
+        json!({ "disruptionBudget": {}, "rollout": {}, "topologySpreadConstraints": [], "affinity": {} }),
+        json!({ "serviceAccount": {} }),
+        json!({ "disruptionBudget": { "minAvailable": "50%" }, "rollout": { "maxSurge": 1 } }),
         json!({ "probes": { "startup": {}, "readiness": {}, "liveness": {} }, "redis": { "auth": {} } }),
         json!({ "resources": {}, "redis": { "resources": {} } }),
         json!({ "resources": { "limits": { "cpu": 1 } }, "redis": { "resources": { "limits": { "cpu": "1" } } } }),
@@ -51,6 +54,8 @@ async fn the_defaults_are_seen_with_kubectl_get() {
         "mode: Standalone",
         "runAsNonRoot: false",
         "drain: 5s",
+        "maxSurge: 25%",
+        "strategy: RollingUpdate",
         "timeout: 30s",
         "type: ClusterIP",
         "cpu: 50m",

@@ -13,6 +13,7 @@ mod limits;
 mod random;
 mod refused;
 mod rules;
+mod security;
 mod unreadable;
 
 use cachedservice::api::CachedService;

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod application;
 mod children;
 mod economy;
 mod events;
@@ -16,6 +17,7 @@ mod password;
 mod ports;
 mod pruning;
 mod readiness;
+mod references;
 mod repair;
 mod replicas;
 mod revisions;

@@ -21,6 +21,10 @@ pub fn spec() -> impl Strategy<Value = Value> {
         seldom("imagePullPolicy", mostly(&["Always", "IfNotPresent", "Never"])),
         seldom("imagePullSecrets", Just(json!([{ "name": "registry" }])).boxed()),
         seldom("runAsNonRoot", boolean()),
+        seldom("labels", labels(&["team", "example.com/tier"])),
+        seldom("annotations", labels(&["team", "example.com/owner"])),
+        seldom("podLabels", labels(&["team", "app", "cachedservice.dev/name"])),
+        seldom("serviceAccount", service_account()),
         seldom("podAnnotations", labels(&["team", "prometheus.io/scrape", "cachedservice.dev/credentials"])),
     ]);
     let rest = object(vec![
@@ -31,6 +35,13 @@ pub fn spec() -> impl Strategy<Value = Value> {
         sometimes("redis", redis()),
         often("template", template()),
         seldom("templateRevision", integer(1..=2)),
+        seldom("rollout", rollout()),
+        seldom("disruptionBudget", disruption_budget()),
+        seldom("topologySpreadConstraints", spread()),
+        seldom("affinity", affinity()),
+        seldom("tolerations", tolerations()),
+        seldom("nodeSelector", labels(&["disk"])),
+        seldom("priorityClassName", mostly(&["system-node-critical"])),
     ]);
     (container, scale(), rest).prop_map(|(container, scale, rest)| {
         let mut spec = Map::new();
@@ -288,6 +299,42 @@ fn scale() -> BoxedStrategy<Value> {
     .boxed()
 }
 
+fn service_account() -> BoxedStrategy<Value> {
+    prop_oneof![
+        2 => object(vec![
+            always("create", Just(json!(true)).boxed()),
+            sometimes("annotations", labels(&["cloud.example.com/role"])),
+            sometimes("automountToken", boolean()),
+        ]),
+        1 => object(vec![always("name", mostly(&["web"])), sometimes("automountToken", boolean())]),
+    ]
+    .boxed()
+}
+
+fn rollout() -> BoxedStrategy<Value> {
+    object(vec![
+        sometimes("strategy", mostly(&["RollingUpdate", "Recreate"])),
+        sometimes("maxSurge", count_or_percentage()),
+        sometimes("maxUnavailable", count_or_percentage()),
+        sometimes("minReadySeconds", integer(0..=30)),
+        sometimes("revisionHistoryLimit", integer(0..=10)),
+        sometimes("onConfigChange", boolean()),
+    ])
+}
+
+fn disruption_budget() -> BoxedStrategy<Value> {
+    prop_oneof![
+        1 => Just(json!({ "enabled": false })),
+        2 => object(vec![always("maxUnavailable", count_or_percentage())]),
+        2 => object(vec![always("minAvailable", count_or_percentage())]),
+    ]
+    .boxed()
+}
+
+fn count_or_percentage() -> BoxedStrategy<Value> {
+    prop_oneof![integer(0..=3), mostly(&["0%", "1%", "25%", "100%"])].boxed()
+}
+
 fn service() -> BoxedStrategy<Value> {
     object(vec![
         sometimes("port", integer(1..=65535)),
@@ -327,19 +374,11 @@ fn template() -> BoxedStrategy<Value> {
         always("image", image()),
         sometimes("restartPolicy", mostly(&["Always"])),
     ]);
-    let spread = object(vec![
-        always("topologyKey", mostly(&["kubernetes.io/hostname", "rack"])),
-        always("maxSkew", integer(1..=5)),
-        always("whenUnsatisfiable", mostly(&["DoNotSchedule", "ScheduleAnyway"])),
-    ]);
     let spec = object(vec![
         often("containers", containers.prop_map(Value::from).boxed()),
         seldom("initContainers", vec(init, 1..2).prop_map(Value::from).boxed()),
         often("volumes", volumes()),
-        seldom(
-            "tolerations",
-            one_of(vec![json!([]), json!([{ "operator": "Exists" }, { "key": "a", "value": "b" }])]),
-        ),
+        seldom("tolerations", tolerations()),
         seldom("nodeSelector", labels(&["disk"])),
         seldom("serviceAccountName", mostly(&["shop"])),
         seldom("terminationGracePeriodSeconds", integer(0..=90)),
@@ -348,7 +387,7 @@ fn template() -> BoxedStrategy<Value> {
         seldom("dnsPolicy", mostly(&["ClusterFirst", "None", "Default"])),
         seldom("restartPolicy", mostly(&["Always"])),
         seldom("securityContext", Just(json!({ "fsGroup": 2000, "sysctls": [] })).boxed()),
-        seldom("topologySpreadConstraints", vec(spread, 1..3).prop_map(Value::from).boxed()),
+        seldom("topologySpreadConstraints", spread()),
         seldom("affinity", affinity()),
         seldom("initContainers", Just(json!([])).boxed()),
         seldom("overhead", Just(json!({})).boxed()),
@@ -396,6 +435,19 @@ fn volumes() -> BoxedStrategy<Value> {
             std::iter::once(json!({ "name": "scratch", "emptyDir": {} })).chain(named).collect()
         })
         .boxed()
+}
+
+fn tolerations() -> BoxedStrategy<Value> {
+    one_of(vec![json!([]), json!([{ "operator": "Exists" }, { "key": "a", "value": "b" }])])
+}
+
+fn spread() -> BoxedStrategy<Value> {
+    let constraint = object(vec![
+        always("topologyKey", mostly(&["kubernetes.io/hostname", "rack"])),
+        always("maxSkew", integer(1..=5)),
+        always("whenUnsatisfiable", mostly(&["DoNotSchedule", "ScheduleAnyway"])),
+    ]);
+    vec(constraint, 0..3).prop_map(Value::from).boxed()
 }
 
 fn affinity() -> BoxedStrategy<Value> {

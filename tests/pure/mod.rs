@@ -6,7 +6,7 @@
 
 pub mod generate;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cachedservice::{
     api::{
@@ -16,7 +16,7 @@ use cachedservice::{
     operator::{
         children::Children,
         observe::{Look, Seen},
-        plan::{Credentials, Defaults, OperatorPods},
+        plan::{Credentials, Defaults, DigestKey, OperatorPods},
         seen::{SeenDeployment, Sighting},
     },
 };
@@ -54,10 +54,14 @@ pub fn nothing() -> Seen {
         app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
+        digest_key: Sighting::Absent,
+        service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
         autoscaler: Sighting::Absent,
         credentials: Credentials::read(&data.into(), Credentials::random()),
+        key: DigestKey::read(&[(SECRET_SALT.to_owned(), bytes("test-key"))].into(), DigestKey::random()),
+        references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
         redis_refusal: None,
@@ -100,6 +104,8 @@ pub fn manifests(children: &Children) -> Vec<Value> {
         app_policy,
         ingress,
         http_route,
+        digest_key,
+        service_account,
         disruption_budget,
         deployment,
         autoscaler,
@@ -117,7 +123,9 @@ pub fn manifests(children: &Children) -> Vec<Value> {
         app_policy.as_ref().map(manifest),
         ingress.as_ref().map(manifest),
         http_route.as_ref().map(manifest),
-        Some(manifest(disruption_budget)),
+        digest_key.as_ref().map(manifest),
+        service_account.as_ref().map(manifest),
+        disruption_budget.as_ref().map(manifest),
         Some(manifest(deployment)),
         autoscaler.as_ref().map(manifest),
         app_monitor.as_ref().map(manifest),

@@ -25,6 +25,7 @@ pub const DEPLOYMENT: ChildKind = app("Deployment", "apps", "v1");
 pub const AUTOSCALER: ChildKind = app("HorizontalPodAutoscaler", "autoscaling", "v2");
 pub const SERVICE: ChildKind = app("Service", "", "v1");
 pub const DISRUPTION_BUDGET: ChildKind = app("PodDisruptionBudget", "policy", "v1");
+pub const SERVICE_ACCOUNT: ChildKind = app("ServiceAccount", "", "v1");
 pub const STATEFUL_SET: ChildKind = redis("StatefulSet", "apps");
 pub const REDIS_SERVICE: ChildKind = redis("Service", "");
 pub const REDIS_CONFIG: ChildKind = redis("ConfigMap", "");

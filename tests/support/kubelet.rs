@@ -73,7 +73,8 @@ fn running(pod: &Pod, ready: bool) -> Value {
         "conditions": [
             { "type": "PodScheduled", "status": "True" },
             { "type": "ContainersReady", "status": word },
-            { "type": "Ready", "status": word },
+            // For long, whatever `minReadySeconds` asks for.
+            { "type": "Ready", "status": word, "lastTransitionTime": "2020-01-01T00:00:00Z" },
         ],
         "containerStatuses": containers,
     })

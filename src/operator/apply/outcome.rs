@@ -6,7 +6,8 @@ use crate::operator::{
     error::ChildError,
     seen::{
         SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenHttpRoute,
-        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenStatefulSet,
+        SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenServiceAccount,
+        SeenStatefulSet,
     },
 };
 
@@ -37,6 +38,10 @@ pub struct Applied {
     pub ingress: Outcome<SeenIngress>,
     /// The `HTTPRoute`.
     pub http_route: Outcome<SeenHttpRoute>,
+    /// The Secret with the key of digests.
+    pub digest_key: Outcome<SeenSecret>,
+    /// The ServiceAccount.
+    pub service_account: Outcome<SeenServiceAccount>,
     /// The PodDisruptionBudget.
     pub disruption_budget: Outcome<SeenDisruptionBudget>,
     /// The Deployment.
@@ -65,6 +70,8 @@ impl Applied {
             app_policy,
             ingress,
             http_route,
+            digest_key,
+            service_account,
             disruption_budget,
             deployment,
             autoscaler,
@@ -83,6 +90,8 @@ impl Applied {
             app_policy.as_ref().err(),
             ingress.as_ref().err(),
             http_route.as_ref().err(),
+            digest_key.as_ref().err(),
+            service_account.as_ref().err(),
             disruption_budget.as_ref().err(),
             deployment.as_ref().err(),
             autoscaler.as_ref().err(),
@@ -120,6 +129,8 @@ impl Applied {
             app_policy,
             ingress,
             http_route,
+            digest_key,
+            service_account,
             disruption_budget,
             deployment,
             autoscaler,
@@ -138,6 +149,8 @@ impl Applied {
             app_policy.err(),
             ingress.err(),
             http_route.err(),
+            digest_key.err(),
+            service_account.err(),
             disruption_budget.err(),
             deployment.err(),
             autoscaler.err(),

@@ -1,19 +1,16 @@
 //! The application's Deployment.
 
-use k8s_openapi::{
-    api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
-    apimachinery::pkg::util::intstr::IntOrString,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 
 use super::pod_template::pod_template;
 use crate::{
-    api::names::APP,
+    api::{Rollout, RolloutStrategy, names::APP},
     operator::plan::{Plan, Replicas},
 };
 
 /// The application's Deployment, without `spec.replicas` where the autoscaler sets it.
 pub(super) fn deployment(plan: &Plan) -> Deployment {
-    let identity = &plan.identity;
+    let (identity, rollout) = (&plan.identity, &plan.spec.rollout);
     Deployment {
         metadata: identity.child(&identity.name, APP),
         spec: DeploymentSpec {
@@ -22,18 +19,29 @@ pub(super) fn deployment(plan: &Plan) -> Deployment {
                 Replicas::Autoscaled { .. } => None,
             },
             selector: identity.selector(APP),
-            // A new pod is available before an old one leaves.
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::String("25%".to_owned())),
-                    max_unavailable: Some(IntOrString::Int(0)),
-                }),
-            }),
+            strategy: Some(strategy(rollout)),
+            // Unset where it is Kubernetes' own default, as in version 0.1.0.
+            min_ready_seconds: Some(rollout.min_ready_seconds).filter(|seconds| *seconds > 0),
+            revision_history_limit: rollout.revision_history_limit,
             progress_deadline_seconds: Some(plan.progress_deadline_seconds),
             template: pod_template(plan),
             ..DeploymentSpec::default()
         },
         status: None,
+    }
+}
+
+fn strategy(rollout: &Rollout) -> DeploymentStrategy {
+    match rollout.strategy {
+        RolloutStrategy::RollingUpdate => DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(rollout.max_surge.clone()),
+                max_unavailable: Some(rollout.max_unavailable.clone()),
+            }),
+        },
+        RolloutStrategy::Recreate => {
+            DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }
+        }
     }
 }

@@ -2,11 +2,11 @@
 //! pod of every CachedService, so it needs a new template revision.
 
 use k8s_openapi::{
-    api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext},
+    api::core::v1::{Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext},
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::api::TemplateRevision;
+use crate::{api::TemplateRevision, operator::plan::Placement};
 
 /// Security of a pod: the runtime's seccomp profile.
 pub(super) fn security_context() -> PodSecurityContext {
@@ -51,4 +51,16 @@ pub(super) fn bytes(count: u64) -> Quantity {
 /// in the pod's status, also when the container has been started again.
 pub(super) fn termination_message_policy(revision: TemplateRevision) -> Option<String> {
     (revision >= TemplateRevision::Second).then(|| "FallbackToLogsOnError".to_owned())
+}
+
+/// A pod with nothing but the place where it may run.
+pub(super) fn placed(placement: &Placement) -> PodSpec {
+    let Placement { affinity, tolerations, node_selector, priority_class_name } = placement.clone();
+    PodSpec {
+        affinity,
+        tolerations: Some(tolerations).filter(|tolerations| !tolerations.is_empty()),
+        node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
+        priority_class_name,
+        ..PodSpec::default()
+    }
 }

@@ -21,7 +21,8 @@ use crate::{
     api::{
         TemplateRevision,
         names::{
-            APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION,
+            APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, REFERENCES_ANNOTATION, TEMPLATE_ANNOTATION,
+            TEMPLATE_REVISION_ANNOTATION,
         },
     },
     operator::{
@@ -41,6 +42,10 @@ pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
     template.merge_from(user);
     template.merge_from(from_spec(plan));
     template.merge_from(only_app(handmade));
+    if let Some(constraints) = &plan.spread {
+        template.spec.get_or_insert_default().topology_spread_constraints =
+            some_unless_empty(constraints.iter().map(|constraint| counted(plan, constraint)).collect());
+    }
     marked(template)
 }
 
@@ -61,10 +66,9 @@ fn defaults(plan: &Plan) -> PodTemplateSpec {
         enable_service_links: Some(false),
         security_context: Some(pod::security_context()),
         termination_grace_period_seconds: Some(plan.shutdown.grace_seconds),
-        topology_spread_constraints: Some(vec![
-            spread(plan, "kubernetes.io/hostname"),
-            spread(plan, "topology.kubernetes.io/zone"),
-        ]),
+        topology_spread_constraints: Some(
+            ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(|key| spread(plan, key)).into(),
+        ),
         containers: vec![Container {
             name: APP_CONTAINER.to_owned(),
             security_context: Some(pod::container_security_context()),
@@ -85,6 +89,9 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
     if let Some(revision) = credentials_revision(plan) {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), revision);
     }
+    if let Some(referred) = &plan.referred {
+        annotations.insert(REFERENCES_ANNOTATION.to_owned(), referred.revisions.clone());
+    }
     let mut template = only_app(Container {
         name: APP_CONTAINER.to_owned(),
         image: Some(spec.image.clone()),
@@ -99,10 +106,24 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
         ..Container::default()
     });
     template.metadata = Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() });
-    template.spec.get_or_insert_default().image_pull_secrets =
-        some_unless_empty(spec.image_pull_secrets.clone());
-    // The user's template may add labels but not take the pods out of the selector.
-    template.labelled(plan.identity.selector_labels(APP))
+    template.spec.get_or_insert_default().merge_from(PodSpec {
+        image_pull_secrets: some_unless_empty(spec.image_pull_secrets.clone()),
+        // Under both its names: the API server fills in the one from the other, and would go on
+        // doing so when none is given any more.
+        service_account: account(plan),
+        service_account_name: account(plan),
+        automount_service_account_token: spec.service_account.automount_token.then_some(true),
+        ..pod::placed(&plan.placement)
+    });
+    // The user may add labels but not take the pods out of the selector.
+    let mut labels = spec.pod_labels.clone();
+    labels.extend(plan.identity.selector_labels(APP));
+    template.labelled(labels)
+}
+
+fn account(plan: &Plan) -> Option<String> {
+    let wanted = &plan.spec.service_account;
+    if wanted.create { Some(plan.identity.name.clone()) } else { wanted.name.clone() }
 }
 
 fn only_app(app: Container) -> PodTemplateSpec {
@@ -162,6 +183,14 @@ fn spread(plan: &Plan, topology_key: &str) -> TopologySpreadConstraint {
         match_label_keys: (plan.template_revision >= TemplateRevision::Second)
             .then(|| vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
+    }
+}
+
+/// A constraint without a selector counts no pods at all; the application's are meant.
+fn counted(plan: &Plan, constraint: &TopologySpreadConstraint) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        label_selector: constraint.label_selector.clone().or_else(|| Some(plan.identity.selector(APP))),
+        ..constraint.clone()
     }
 }
 

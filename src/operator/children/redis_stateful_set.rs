@@ -137,7 +137,7 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevi
         image_pull_secrets: Some(redis.image_pull_secrets.clone()).filter(|secrets| !secrets.is_empty()),
         containers: [container(redis, revision)].into_iter().chain(exporter).collect(),
         volumes: Some([data_volume, config_volume].into_iter().chain(auth_volume).collect()),
-        ..PodSpec::default()
+        ..pod::placed(&redis.placement)
     }
 }
 

@@ -14,7 +14,9 @@ pub(super) fn service(plan: &Plan) -> Service {
     let identity = &plan.identity;
     let wanted = &plan.spec.service;
     let mut metadata = identity.child(&identity.name, APP);
-    metadata.annotations = Some(wanted.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    if !wanted.annotations.is_empty() {
+        metadata.annotations.get_or_insert_default().extend(wanted.annotations.clone());
+    }
     Service {
         metadata,
         spec: Some(ServiceSpec {

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        Identity { name: "shop".to_owned(), namespace: "prod".to_owned(), uid: "1".to_owned() }
+        Identity { name: "shop".to_owned(), namespace: "prod".to_owned(), ..Identity::default() }
     }
 
     #[test]

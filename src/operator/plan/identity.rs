@@ -8,11 +8,11 @@ use kube::{Resource, ResourceExt};
 use super::Invalid;
 use crate::api::{
     CachedService,
-    names::{COMPONENT_LABEL, MANAGED_BY, NAME_LABEL, redis_name},
+    names::{APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, redis_name},
 };
 
 /// Names, labels and the owner of the children.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     /// Name of the CachedService and of the application's objects.
     pub name: String,
@@ -20,6 +20,10 @@ pub struct Identity {
     pub namespace: String,
     /// Identity of the CachedService in time.
     pub uid: String,
+    /// Labels of the user's, for every child.
+    pub extra_labels: BTreeMap<String, String>,
+    /// Annotations of the user's, for every child.
+    pub extra_annotations: BTreeMap<String, String>,
 }
 
 impl Identity {
@@ -30,6 +34,8 @@ impl Identity {
             name: service.meta().name.clone().ok_or_else(|| missing("metadata.name"))?,
             namespace: service.namespace().ok_or_else(|| missing("metadata.namespace"))?,
             uid: service.uid().ok_or_else(|| missing("metadata.uid"))?,
+            extra_labels: service.spec.labels.clone(),
+            extra_annotations: service.spec.annotations.clone(),
         })
     }
 
@@ -39,12 +45,12 @@ impl Identity {
         redis_name(&self.name)
     }
 
-    /// The labels of a child, and of the pods of `component`.
+    /// The operator's labels of a child, and of the pods of `component`.
     #[must_use]
     pub fn labels(&self, component: &str) -> BTreeMap<String, String> {
         let mut labels = self.selector_labels(component);
-        labels.insert("app.kubernetes.io/name".to_owned(), self.name.clone());
-        labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
+        labels.insert(APP_NAME_LABEL.to_owned(), self.name.clone());
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
         labels
     }
 
@@ -66,10 +72,13 @@ impl Identity {
     /// Metadata of the child `name` of `component`.
     #[must_use]
     pub fn child(&self, name: &str, component: &str) -> ObjectMeta {
+        let mut labels = self.extra_labels.clone();
+        labels.extend(self.labels(component));
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.namespace.clone()),
-            labels: Some(self.labels(component)),
+            labels: Some(labels),
+            annotations: Some(self.extra_annotations.clone()).filter(|annotations| !annotations.is_empty()),
             owner_references: Some(vec![self.owner()]),
             ..ObjectMeta::default()
         }

@@ -43,7 +43,9 @@ pub(super) fn check(path: &str, value: &Value) -> Result<(), Invalid> {
     }
 }
 
-fn check_member(parent: &str, name: &str, value: &Value) -> Result<(), Invalid> {
+/// # Errors
+/// The first mistake in the field `name` of `parent`.
+pub(super) fn check_member(parent: &str, name: &str, value: &Value) -> Result<(), Invalid> {
     let path = format!("{parent}.{name}");
     match value {
         Value::Object(_) if FREE.contains(&name) => return Ok(()),

@@ -31,6 +31,8 @@ pub(super) fn verdict(
             applied.ingress.as_ref().err(),
             applied.http_route.as_ref().err(),
             applied.app_monitor.as_ref().err(),
+            applied.digest_key.as_ref().err(),
+            applied.service_account.as_ref().err(),
             applied.disruption_budget.as_ref().err(),
             applied.deployment.as_ref().err(),
         ];

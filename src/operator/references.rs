@@ -1,0 +1,248 @@
+//! ConfigMaps and Secrets that applications refer to: one small task follows each,
+//! for all CachedServices that refer to it. It sees their metadata only, and reads
+//! the object when that changes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, future};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client,
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    digest::hex,
+    interruptions::Pauses,
+    plan::{Content, Reference, ReferenceKind},
+    triggers::Triggers,
+    watched::Child,
+};
+use crate::{api::CachedService, telemetry::Metrics};
+
+/// How long a reconcile waits for objects to be read for the first time.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What changes within this time rolls once.
+const SETTLING: Duration = Duration::from_secs(1);
+/// When an object that could not be read is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+type Users = Arc<Mutex<HashSet<ObjectRef<CachedService>>>>;
+
+/// What applications refer to.
+pub struct References {
+    client: Client,
+    triggers: Triggers,
+    metrics: Metrics,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By namespace and reference.
+    followed: HashMap<(String, Reference), Followed>,
+    /// What each CachedService refers to.
+    wanted: HashMap<ObjectRef<CachedService>, BTreeSet<Reference>>,
+}
+
+struct Followed {
+    users: Users,
+    content: watch::Receiver<Content>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl References {
+    /// Follows nothing yet.
+    #[must_use]
+    pub fn new(client: Client, triggers: Triggers, metrics: Metrics) -> Self {
+        Self { client, triggers, metrics, state: Mutex::default() }
+    }
+
+    /// What these objects hold; from now on they, and no others, are followed for this CachedService.
+    pub async fn contents(
+        &self,
+        service: &ObjectRef<CachedService>,
+        wanted: BTreeSet<Reference>,
+    ) -> BTreeMap<Reference, Content> {
+        let deadline = Instant::now() + PATIENCE;
+        let reads = self.follow(service, wanted).into_iter().map(|(reference, mut receiver)| async move {
+            // The first read takes milliseconds; without it pods would start with what is not noted.
+            let read = receiver.wait_for(|content| *content != Content::Unknown);
+            let content = match timeout_at(deadline, read).await {
+                Ok(Ok(content)) => content.clone(),
+                _ => Content::Unknown,
+            };
+            (reference, content)
+        });
+        future::join_all(reads).await.into_iter().collect()
+    }
+
+    /// Stops following what this CachedService refers to.
+    pub fn forget(&self, service: &ObjectRef<CachedService>) {
+        self.follow(service, BTreeSet::new());
+    }
+
+    fn follow(
+        &self,
+        service: &ObjectRef<CachedService>,
+        wanted: BTreeSet<Reference>,
+    ) -> Vec<(Reference, watch::Receiver<Content>)> {
+        let namespace = service.namespace.clone().unwrap_or_default();
+        let mut state = self.state.lock();
+        let State { followed, wanted: all } = &mut *state;
+        let before = all.remove(service).unwrap_or_default();
+        for gone in before.difference(&wanted) {
+            if let Entry::Occupied(entry) = followed.entry((namespace.clone(), gone.clone())) {
+                let mut users = entry.get().users.lock();
+                users.remove(service);
+                let is_last = users.is_empty();
+                drop(users);
+                if is_last {
+                    entry.remove();
+                }
+            }
+        }
+        let receivers = wanted
+            .iter()
+            .map(|reference| {
+                let followed = followed
+                    .entry((namespace.clone(), reference.clone()))
+                    .or_insert_with(|| self.start(&namespace, reference));
+                followed.users.lock().insert(service.clone());
+                (reference.clone(), followed.content.clone())
+            })
+            .collect();
+        if !wanted.is_empty() {
+            all.insert(service.clone(), wanted);
+        }
+        self.metrics.set_references_followed(followed.len());
+        receivers
+    }
+
+    fn start(&self, namespace: &str, reference: &Reference) -> Followed {
+        let (sender, content) = watch::channel(Content::Unknown);
+        let users = Users::default();
+        let follower = Follower {
+            reference: reference.clone(),
+            content: sender,
+            users: users.clone(),
+            triggers: self.triggers.clone(),
+        };
+        let (client, namespace) = (self.client.clone(), namespace.to_owned());
+        let task = match reference.kind {
+            ReferenceKind::ConfigMap => {
+                let digest = |map: &ConfigMap| digest(&(&map.data, &map.binary_data));
+                tokio::spawn(follower.follow(client, namespace, digest))
+            }
+            ReferenceKind::Secret => {
+                let digest = |secret: &Secret| digest(&secret.data);
+                tokio::spawn(follower.follow(client, namespace, digest))
+            }
+        };
+        Followed { users, content, task }
+    }
+}
+
+struct Follower {
+    reference: Reference,
+    content: watch::Sender<Content>,
+    users: Users,
+    triggers: Triggers,
+}
+
+impl Follower {
+    async fn follow<K: Child>(self, client: Client, namespace: String, digest: fn(&K) -> String) {
+        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let metadata: Api<PartialObjectMeta<K>> = Api::namespaced(client, &namespace);
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.reference.name));
+        let mut events = std::pin::pin!(watcher(metadata, config).backoff(Pauses::default()));
+        let mut is_listed = false;
+        // When the object is to be read.
+        let mut due: Option<Instant> = None;
+        loop {
+            let reading = async move {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = reading => {
+                    due = self.read(&api, digest).await.err().map(|_: Unread| Instant::now() + RETRY);
+                    continue;
+                }
+            };
+            match event {
+                None => return,
+                Some(Ok(watcher::Event::Init)) => is_listed = false,
+                Some(Ok(watcher::Event::InitApply(_))) => is_listed = true,
+                Some(Ok(watcher::Event::InitDone)) if is_listed => due = Some(Instant::now()),
+                Some(Ok(watcher::Event::Apply(_))) => {
+                    due.get_or_insert_with(|| Instant::now() + SETTLING);
+                }
+                Some(Ok(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
+                    due = None;
+                    self.tell(Content::Absent);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(reference = %self.reference, %error, "watch interrupted; starting it again");
+                }
+            }
+        }
+    }
+
+    async fn read<K: Child>(&self, api: &Api<K>, digest: fn(&K) -> String) -> Result<(), Unread> {
+        match api.get_opt(&self.reference.name).await {
+            Ok(object) => {
+                self.tell(object.map_or(Content::Absent, |object| Content::Digest(digest(&object))));
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(reference = %self.reference, %error, "cannot read what an application refers to; trying again");
+                Err(Unread)
+            }
+        }
+    }
+
+    fn tell(&self, content: Content) {
+        let changed = self.content.send_if_modified(|known| {
+            let changed = *known != content;
+            *known = content;
+            changed
+        });
+        if changed {
+            for service in self.users.lock().iter() {
+                self.triggers.send(service.clone());
+            }
+        }
+    }
+}
+
+/// The object could not be read.
+struct Unread;
+
+/// Of data, of which nothing can be told from it but whether it is the same.
+fn digest<D: Serialize>(data: &D) -> String {
+    // Maps of text and bytes can be written as JSON.
+    hex(&Sha256::digest(serde_json::to_vec(data).unwrap_or_default()))
+}
