@@ -11,6 +11,7 @@
 
 mod desired;
 mod handover;
+mod needs;
 mod outcome;
 mod ports;
 mod still_used;
@@ -44,14 +45,11 @@ use super::{
     watched::{Child, Watched},
 };
 use crate::{
-    api::{
-        CachedService,
-        names::{FIELD_MANAGER, digest_key_name},
-    },
+    api::{CachedService, names::FIELD_MANAGER},
     telemetry::ChildAct,
 };
 use desired::Desired;
-use still_used::StillUsed;
+use still_used::{StillUsed, account_is_used};
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -76,15 +74,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     } = children(plan);
     let identity = &plan.identity;
     let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
-    let mut writer = Writer {
-        context,
-        service: ObjectRef::new(&identity.name).within(&identity.namespace),
-        namespace: &identity.namespace,
-        uid: &identity.uid,
-        look: seen.look,
-        paused: plan.paused,
-        changes: Vec::new(),
-    };
+    let mut writer = Writer::of(context, plan, seen);
     let watches = &context.watches;
 
     let used = StillUsed::of(plan, seen, &deployment, stateful_set.as_ref());
@@ -119,14 +109,10 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let (app_policy, ingress, http_route) =
         writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
-    let (key, key_name) = (digest_key.as_ref(), digest_key_name(name));
-    let digest_key = writer.ensure(&watches.secrets, &seen.digest_key, &key_name, key, false).await;
-    let account = service_account.as_ref();
-    let service_account =
-        writer.ensure(&watches.service_accounts, &seen.service_account, name, account, used.account).await;
-    let budget = disruption_budget.as_ref();
-    let disruption_budget =
-        writer.ensure(&watches.disruption_budgets, &seen.disruption_budget, name, budget, false).await;
+    let needs = (digest_key.as_ref(), service_account.as_ref(), disruption_budget.as_ref());
+    let account_is_used = account_is_used(plan, seen, &deployment);
+    let (digest_key, service_account, disruption_budget) =
+        writer.ensure_needs(seen, name, needs, account_is_used).await;
 
     // An autoscaler that shall go must not fight the number that replaces it.
     let (removed, autoscaler) = match autoscaler {
@@ -134,11 +120,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         Some(autoscaler) => (None, Some(autoscaler)),
     };
     let still_scaled = removed.as_ref().and_then(failed);
-    let deployment = match waits(
-        "Deployment",
-        name,
-        &[failed(&redis_secret), failed(&digest_key), failed(&service_account)],
-    ) {
+    let needed = [failed(&redis_secret), failed(&digest_key), failed(&service_account)];
+    let deployment = match waits("Deployment", name, &needed) {
         Some(waiting) => Err(waiting),
         None => writer.ensure_application(plan, seen, deployment, still_scaled).await,
     };
@@ -195,6 +178,21 @@ struct Writer<'a> {
     look: Look,
     paused: bool,
     changes: Vec<Change>,
+}
+
+impl<'a> Writer<'a> {
+    fn of(context: &'a Context, plan: &'a Plan, seen: &Seen) -> Self {
+        let identity = &plan.identity;
+        Self {
+            context,
+            service: ObjectRef::new(&identity.name).within(&identity.namespace),
+            namespace: &identity.namespace,
+            uid: &identity.uid,
+            look: seen.look,
+            paused: plan.paused,
+            changes: Vec::new(),
+        }
+    }
 }
 
 impl Writer<'_> {

@@ -144,27 +144,22 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         sight.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
 
+    let reference = ObjectRef::from_obj(service);
     let external = if let (RedisMode::External, Some(external)) =
         (&service.spec.redis.mode, &service.spec.redis.external)
     {
-        let reference = ObjectRef::from_obj(service);
         Some(context.externals.state(&reference, &external.url_secret_ref).await)
     } else {
-        context.externals.forget(&ObjectRef::from_obj(service));
+        context.externals.forget(&reference);
         None
     };
-    let reference = ObjectRef::from_obj(service);
     let references = context.references.contents(&reference, references(service)).await;
-    let nothing = BTreeMap::new();
     let refusal =
         stateful_set.sighting.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
     Ok(Seen {
         look,
-        credentials: Credentials::read(
-            data(&redis_secret.sighting).unwrap_or(&nothing),
-            Credentials::random(),
-        ),
-        key: DigestKey::read(data(&digest_key.sighting).unwrap_or(&nothing), DigestKey::random()),
+        credentials: Credentials::read(&data(&redis_secret.sighting), Credentials::random()),
+        key: DigestKey::read(&data(&digest_key.sighting), DigestKey::random()),
         references,
         external,
         troubles: watches.troubles.of(&namespace, &name),
@@ -208,8 +203,8 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     })
 }
 
-fn data(secret: &Sighting<SeenSecret>) -> Option<&BTreeMap<String, ByteString>> {
-    secret.ours().map(|secret| &secret.data)
+fn data(secret: &Sighting<SeenSecret>) -> BTreeMap<String, ByteString> {
+    secret.ours().map(|secret| secret.data.clone()).unwrap_or_default()
 }
 
 struct Sight<'a> {

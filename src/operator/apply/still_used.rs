@@ -23,8 +23,6 @@ pub(super) struct StillUsed {
     pub(super) secret: bool,
     /// The claim: until Redis has left it, and for good where its data are kept.
     pub(super) claim: bool,
-    /// The ServiceAccount: until the last pod that runs under it has gone.
-    pub(super) account: bool,
 }
 
 impl StillUsed {
@@ -43,12 +41,10 @@ impl StillUsed {
         ];
         let spare_claim = seen.redis_claim.ours().filter(|_| !plan.redis.has_persistence());
         let is_wanted_whole = stateful_set.is_some() && plan.redis.has_credentials() && spare_claim.is_none();
-        let spare_account = seen.service_account.ours().filter(|_| !plan.spec.service_account.create);
-        let account = spare_account.is_some() && !has_rolled_out(seen, deployment, name);
         // Mostly there is nothing to take away, and nothing to find out.
         if !redis_is_there.contains(&true) || is_wanted_whole {
             let retained = spare_claim.is_some_and(|claim| is_retained(&claim.metadata));
-            return Self { redis: false, secret: false, claim: retained, account };
+            return Self { redis: false, secret: false, claim: retained };
         }
         let app_has_left = has_rolled_out(seen, deployment, name) && has_its_redis(plan, seen);
         let redis_has_left =
@@ -57,8 +53,14 @@ impl StillUsed {
         let has_left = app_has_left && redis_has_left;
         // With a Redis of another kind the application need not leave it first.
         let claim = retained || !(redis_has_left && (stateful_set.is_some() || app_has_left));
-        Self { redis: !app_has_left, secret: !has_left, claim, account }
+        Self { redis: !app_has_left, secret: !has_left, claim }
     }
+}
+
+/// Whether pods run under a ServiceAccount that is not wanted any more.
+pub(super) fn account_is_used(plan: &Plan, seen: &Seen, deployment: &Deployment) -> bool {
+    let spare = seen.service_account.ours().filter(|_| !plan.spec.service_account.create);
+    spare.is_some() && !has_rolled_out(seen, deployment, &plan.identity.name)
 }
 
 /// Whether every pod of the application is of the template that is wanted now.
