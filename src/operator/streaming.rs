@@ -38,9 +38,10 @@ where
     })
 }
 
-/// `sendInitialEvents` is an invalid option where the feature gate `WatchList` is off.
+/// `sendInitialEvents` is an invalid option (422) where the feature gate `WatchList` is off. Who may
+/// list and not watch (403) sees what there is, and is told that the watch fails.
 fn refuses_streaming(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 422)
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if [403, 422].contains(&status.code))
 }
 
 #[cfg(test)]
@@ -55,19 +56,19 @@ mod tests {
 
     use super::*;
 
-    /// Answers as an API server of which the feature gate is on or off, and takes down what it was asked.
-    fn api(streams: bool) -> (Api<ConfigMap>, Arc<Mutex<Vec<String>>>) {
+    /// Answers as an API server that streams, or refuses it with this code, and takes down what it was asked.
+    fn api(refusal: Option<u16>) -> (Api<ConfigMap>, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let log = asked.clone();
         let server = tower::service_fn(move |request: Request<Body>| {
             let query = request.uri().query().unwrap_or_default().to_owned();
             let object = json!({ "metadata": { "name": "a", "namespace": "n", "resourceVersion": "7" } });
-            let (code, body) = if query.contains("sendInitialEvents") && !streams {
-                (422, json!({ "kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422 }))
-            } else if query.contains("sendInitialEvents") {
-                (200, json!({ "type": "ADDED", "object": object }))
-            } else {
-                (200, json!({ "metadata": { "resourceVersion": "7" }, "items": [object] }))
+            let (code, body) = match refusal.filter(|_| query.contains("sendInitialEvents")) {
+                Some(code) => (code, json!({ "kind": "Status", "status": "Failure", "code": code })),
+                None if query.contains("sendInitialEvents") => {
+                    (200, json!({ "type": "ADDED", "object": object }))
+                }
+                None => (200, json!({ "metadata": { "resourceVersion": "7" }, "items": [object] })),
             };
             log.lock().unwrap().push(query);
             let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
@@ -76,8 +77,8 @@ mod tests {
         (Api::namespaced(Client::new(server, "n"), "n"), asked)
     }
 
-    async fn first(streams: bool) -> (Vec<Event<ConfigMap>>, Vec<String>) {
-        let (api, asked) = api(streams);
+    async fn first(refusal: Option<u16>) -> (Vec<Event<ConfigMap>>, Vec<String>) {
+        let (api, asked) = api(refusal);
         let events = watch_streamed(api, Config::default().labels("x")).take(2).try_collect().await.unwrap();
         let asked = asked.lock().unwrap().clone();
         (events, asked)
@@ -85,18 +86,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_list_is_streamed() {
-        let (events, asked) = first(true).await;
+        let (events, asked) = first(None).await;
         assert!(matches!(events.as_slice(), [Event::Init, Event::InitApply(_)]), "{events:?}");
         assert!(matches!(asked.as_slice(), [query] if query.contains("watch=true")), "{asked:?}");
     }
 
     #[tokio::test]
     async fn where_the_api_server_refuses_that_it_comes_in_pages_and_nobody_hears_of_it() {
-        let (events, asked) = first(false).await;
-        assert!(matches!(events.as_slice(), [Event::Init, Event::InitApply(_)]), "{events:?}");
-        let [refused, page] = asked.as_slice() else { panic!("{asked:?}") };
-        assert!(refused.contains("sendInitialEvents=true"), "{refused}");
-        assert!(!page.contains("watch=true") && page.contains("limit=100"), "{page}");
-        assert!(page.contains("labelSelector=x"), "{page}");
+        for refusal in [403, 422] {
+            let (events, asked) = first(Some(refusal)).await;
+            assert!(matches!(events.as_slice(), [Event::Init, Event::InitApply(_)]), "{events:?}");
+            let [refused, page] = asked.as_slice() else { panic!("{asked:?}") };
+            assert!(refused.contains("sendInitialEvents=true"), "{refused}");
+            assert!(!page.contains("watch=true") && page.contains("limit=100"), "{page}");
+            assert!(page.contains("labelSelector=x"), "{page}");
+        }
     }
 }
