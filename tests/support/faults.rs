@@ -62,7 +62,8 @@ impl Chance {
         if !self.random.random_bool(self.share) {
             return None;
         }
-        let kind = self.random.random_range(0..Mishap::ALL.len());
+        // In turn: drawn too, one of them might be missing among the few of a short run.
+        let kind = self.drawn.iter().sum::<usize>() % Mishap::ALL.len();
         self.drawn[kind] += 1;
         Some((Mishap::ALL[kind], self.random.random_bool(0.5)))
     }
