@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 /// all fields of the objects.
 const PAGE: u32 = 100;
 
-/// As [`watcher`], with a streamed list; in small pages where the API server refuses that.
+/// As [`watcher()`], with a streamed list; in small pages where the API server refuses that.
 pub(super) fn watch_streamed<K>(
     api: Api<K>,
     config: Config,
