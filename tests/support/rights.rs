@@ -20,6 +20,11 @@ impl Right {
     pub fn new(group: &str, resource: &str, verb: &str) -> Self {
         Self { group: group.to_owned(), resource: resource.to_owned(), verb: verb.to_owned() }
     }
+
+    /// Whether it is the right to list, where there is that to watch as well.
+    pub fn begins_a_watch(&self, granted: &BTreeSet<Self>) -> bool {
+        self.verb == "list" && granted.contains(&Self::new(&self.group, &self.resource, "watch"))
+    }
 }
 
 /// All rights in the roles that the chart makes for the operator.
