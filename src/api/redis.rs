@@ -85,6 +85,7 @@ pub struct Redis {
     /// port `metrics` (9121).
     #[serde(default)]
     pub exporter: Exporter,
+
     /// Which nodes Redis's pod needs or prefers, and which pods it runs near to
     /// or apart from, as in a pod. Unset: no such wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]

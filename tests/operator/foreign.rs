@@ -154,11 +154,7 @@ fn something(kind: ChildKind) -> Value {
 #[tokio::test]
 async fn what_an_earlier_cached_service_of_the_name_left_is_waited_for() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
     let first = uid(&sandbox.child(DEPLOYMENT, "shop").await);
     // It stands in the way until somebody lets it go.
     let held = json!({ "metadata": { "finalizers": ["example.com/held"] } });

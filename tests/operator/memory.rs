@@ -44,24 +44,20 @@ async fn large_secrets_and_config_maps_of_others_change_nothing() {
     /// What 25 MB of objects may do to the memory, in kB: it is not the same from one start to the next.
     const TOLERANCE: u64 = 5 * 1024;
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let mut operator = installation.start("first");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
-    until_at_rest(&operator, 1.0).await;
-    assert!(operator.terminate().await.success(), "{}", operator.log());
-    let mut operator = installation.start("without");
+    let mut shop = sandbox.serve("shop").await;
+    until_at_rest(&shop.operator, 1.0).await;
+    assert!(shop.operator.terminate().await.success(), "{}", shop.operator.log());
+    let mut operator = shop.installation.start("without");
     until_at_rest(&operator, 1.0).await;
     let without = memory(&operator, "VmHWM:");
 
     let (mark, reconciles) = (sandbox.audit_mark().await, operator.metric(RECONCILES));
     create_large(&sandbox, 100).await;
     assert!(operator.terminate().await.success(), "{}", operator.log());
-    let operator = installation.start("beside");
+    let operator = shop.installation.start("beside");
     until_at_rest(&operator, 1.0).await;
     let (beside, again) = (memory(&operator, "VmHWM:"), operator.metric(RECONCILES));
-    let asked = sandbox.audit_since(mark, &installation.user).await;
+    let asked = sandbox.audit_since(mark, &shop.installation.user).await;
     assert!(asked.is_empty(), "{asked:#?}");
     println!(
         "{without} kB at most without them, {beside} kB beside them, {reconciles} and {again} reconciles"

@@ -23,15 +23,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn a_deleted_secret_comes_back_with_a_new_password_for_redis_and_application() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
     let (before, old) = (secret(&sandbox).await, credentials(&sandbox).await);
     let known = sandbox.service("shop").await.status.unwrap().redis.unwrap().credentials;
 
-    drop(kubelet);
+    drop(shop.kubelet);
     let kubelet = Kubelet::none_ready(&sandbox);
     sandbox.api::<Secret>().delete("shop-redis", &DeleteParams::default()).await.unwrap();
     sandbox.until_condition(LIMIT, "shop", "RedisReady", "False", "RotatingPassword").await;
@@ -52,14 +48,10 @@ async fn a_deleted_secret_comes_back_with_a_new_password_for_redis_and_applicati
 #[tokio::test]
 async fn a_password_of_the_users_is_kept_and_what_is_made_from_it_follows() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let operator = installation.start("only");
-    let kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
     let old = credentials(&sandbox).await;
 
-    drop(kubelet);
+    drop(shop.kubelet);
     let kubelet = Kubelet::none_ready(&sandbox);
     let mine = Patch::Merge(json!({ "stringData": { "password": "m?ne/and:mine" } }));
     sandbox.api::<Secret>().patch("shop-redis", &PatchParams::default(), &mine).await.unwrap();
@@ -79,7 +71,7 @@ async fn a_password_of_the_users_is_kept_and_what_is_made_from_it_follows() {
     let _kubelet = sandbox.kubelet();
     sandbox.until_ready("shop").await;
     sandbox.until_condition(LIMIT, "shop", "RedisReady", "True", "Available").await;
-    let told = sandbox.everything_told("shop").await + &operator.log();
+    let told = sandbox.everything_told("shop").await + &shop.operator.log();
     for part in ["m?ne", "m%3Fne", digest] {
         assert!(!told.contains(part), "{part} was told: {told}");
     }

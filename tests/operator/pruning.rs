@@ -32,11 +32,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn autoscaling_switched_off_takes_the_autoscaler_away() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     let fixed = json!({ "image": "example.com/shop:1", "autoscaling": { "enabled": false }, "replicas": 3 });
     sandbox.apply("shop", fixed).await;
@@ -50,14 +46,10 @@ async fn autoscaling_switched_off_takes_the_autoscaler_away() {
 #[tokio::test]
 async fn authentication_switched_off_takes_the_secret_away_once_no_pod_needs_it() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
 
     // Redis restarts and old pods of the application could: both still need the Secret.
-    drop(kubelet);
+    drop(shop.kubelet);
     let kubelet = Kubelet::none_ready(&sandbox);
     let open = json!({ "image": "example.com/shop:1", "redis": { "auth": { "enabled": false } } });
     sandbox.apply("shop", open).await;
@@ -78,12 +70,8 @@ async fn authentication_switched_off_takes_the_secret_away_once_no_pod_needs_it(
 #[tokio::test]
 async fn redis_goes_only_after_the_application_has_left_it() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
-    drop(kubelet);
+    let shop = sandbox.serve("shop").await;
+    drop(shop.kubelet);
 
     // New pods start and do not become Ready: old ones still use our Redis.
     let kubelet = Kubelet::none_ready(&sandbox);

@@ -29,11 +29,7 @@ const SOON: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn every_child_deleted_by_hand_is_back_within_two_seconds() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     for kind in CHILDREN {
         let gone = uid(&sandbox.child(kind, "shop").await);
@@ -50,11 +46,7 @@ async fn every_child_deleted_by_hand_is_back_within_two_seconds() {
 #[tokio::test]
 async fn a_drifted_field_is_corrected() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     let container = |name: &str, change: Value| {
         let mut container = change;
@@ -100,11 +92,7 @@ async fn a_drifted_field_is_corrected() {
 #[tokio::test]
 async fn a_label_of_ours_that_was_taken_off_is_back() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     for kind in CHILDREN {
         // The watches select by this label: the child drops out of sight.
@@ -124,11 +112,7 @@ async fn a_label_of_ours_that_was_taken_off_is_back() {
 #[tokio::test]
 async fn what_a_user_added_stays() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     let mark = json!({ "metadata": { "labels": { "team": "a" }, "annotations": { "note": "b" } } });
     for kind in CHILDREN {
@@ -170,11 +154,7 @@ async fn what_a_user_added_stays() {
 #[tokio::test]
 async fn a_child_whose_owner_was_taken_off_is_left_alone() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
 
     let orphan = json!({ "metadata": { "ownerReferences": null, "labels": { "team": "a" } } });
     let services = sandbox.children(SERVICE);
@@ -192,11 +172,7 @@ async fn a_child_whose_owner_was_taken_off_is_left_alone() {
 #[tokio::test]
 async fn who_changes_a_child_again_and_again_is_told_of_and_not_outrun() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
 
     let mark = sandbox.audit_mark().await;
     let rival = tokio::spawn(change_whenever_it_is_right(sandbox.children(SERVICE)));
@@ -204,8 +180,8 @@ async fn who_changes_a_child_again_and_again_is_told_of_and_not_outrun() {
         sandbox.until_condition(Duration::from_secs(20), "shop", "Degraded", "True", "Contested").await;
     assert!(told.message.starts_with("Service shop was applied 10 times within a minute"), "{told:?}");
     // It stays so for some renewals of the lease.
-    sandbox.until_renewed(mark, &installation.user, 8).await;
-    let writes = sandbox.writes_since(mark, &installation.user).await;
+    sandbox.until_renewed(mark, &shop.installation.user, 8).await;
+    let writes = sandbox.writes_since(mark, &shop.installation.user).await;
     let corrections = writes.iter().filter(|write| write.uri.contains("/services/shop?")).count();
     // The creation was the first.
     assert_eq!(corrections, 9, "{writes:#?}");

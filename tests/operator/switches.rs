@@ -22,11 +22,7 @@ const RECONCILE_AT: &str = "cachedservice.dev/reconcile-at";
 #[tokio::test]
 async fn while_paused_nothing_of_the_children_is_changed_and_afterwards_all_of_it() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
 
     annotate(&sandbox, &format!("{PAUSED}=true"));
     sandbox.until_condition(LIMIT, "shop", "Paused", "True", "PausedByAnnotation").await;
@@ -59,8 +55,8 @@ async fn while_paused_nothing_of_the_children_is_changed_and_afterwards_all_of_i
     assert!(application.observed_generation < service.metadata.generation, "{application:?}");
     assert_eq!(condition(&service, "Degraded").unwrap().status, "False");
 
-    sandbox.until_renewed(mark, &installation.user, 4).await;
-    let written = children_written(&sandbox, mark, &installation).await;
+    sandbox.until_renewed(mark, &shop.installation.user, 4).await;
+    let written = children_written(&sandbox, mark, &shop.installation).await;
     assert!(written.is_empty(), "{written:#?}");
 
     // As the message says.
@@ -81,11 +77,7 @@ async fn while_paused_nothing_of_the_children_is_changed_and_afterwards_all_of_i
 #[tokio::test]
 async fn what_is_changed_by_hand_during_a_pause_takes_nothing_from_ready() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve("shop").await;
     annotate(&sandbox, &format!("{PAUSED}=true"));
     sandbox.until_condition(LIMIT, "shop", "Ready", "True", "PausedByAnnotation").await;
 
@@ -159,11 +151,7 @@ async fn what_is_paused_goes_with_all_its_objects_when_it_is_deleted() {
 #[tokio::test]
 async fn an_order_to_reconcile_looks_at_every_child_and_applies_it_anew_once() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let mut operator = installation.start("first");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let mut shop = sandbox.serve("shop").await;
     let mut before = Vec::new();
     for kind in CHILDREN {
         before.push(uid(&sandbox.child(kind, "shop").await));
@@ -172,7 +160,7 @@ async fn an_order_to_reconcile_looks_at_every_child_and_applies_it_anew_once() {
     let mark = sandbox.audit_mark().await;
     annotate(&sandbox, &format!("{RECONCILE_AT}=first"));
     until_handled(&sandbox, "first").await;
-    let asked = sandbox.audit_since(mark, &installation.user).await;
+    let asked = sandbox.audit_since(mark, &shop.installation.user).await;
     for kind in CHILDREN {
         let name = format!("/{}", kind.name("shop"));
         let about = |entry: &&AuditEntry| {
@@ -190,30 +178,26 @@ async fn an_order_to_reconcile_looks_at_every_child_and_applies_it_anew_once() {
     let told = sandbox.events("shop").await;
     assert!(told.iter().all(|(reason, _)| reason != "Corrected" && reason != "Configured"), "{told:?}");
 
-    assert!(operator.terminate().await.success());
+    assert!(shop.operator.terminate().await.success());
     let mark = sandbox.audit_mark().await;
-    let operator = installation.start("second");
+    let operator = shop.installation.start("second");
     operator.until_leading(LIMIT).await;
-    sandbox.until_renewed(mark, &installation.user, 3).await;
-    let written = children_written(&sandbox, mark, &installation).await;
+    sandbox.until_renewed(mark, &shop.installation.user, 3).await;
+    let written = children_written(&sandbox, mark, &shop.installation).await;
     assert!(written.is_empty(), "{written:#?}");
 }
 
 #[tokio::test]
 async fn an_order_to_reconcile_waits_for_the_end_of_a_pause() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
-    sandbox.until_ready("shop").await;
+    let shop = sandbox.serve("shop").await;
     annotate(&sandbox, &format!("{PAUSED}=true"));
     sandbox.until_condition(LIMIT, "shop", "Paused", "True", "PausedByAnnotation").await;
     let mark = sandbox.audit_mark().await;
     annotate(&sandbox, &format!("{RECONCILE_AT}=later"));
-    sandbox.until_renewed(mark, &installation.user, 2).await;
+    sandbox.until_renewed(mark, &shop.installation.user, 2).await;
     assert_eq!(handled(&sandbox).await, None);
-    assert!(children_written(&sandbox, mark, &installation).await.is_empty());
+    assert!(children_written(&sandbox, mark, &shop.installation).await.is_empty());
     annotate(&sandbox, &format!("{PAUSED}-"));
     until_handled(&sandbox, "later").await;
 }

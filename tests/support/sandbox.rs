@@ -15,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    Cluster, Installation, Kubelet,
+    Cluster, Installation, Kubelet, Operator,
     child::CHILDREN,
     cluster::{TEST_BINARY, TEST_LABEL, repository, tool, try_tool},
     until,
@@ -26,6 +26,13 @@ pub struct Sandbox {
     pub cluster: &'static Cluster,
     pub client: Client,
     pub namespace: String,
+}
+
+/// What keeps a CachedService going, until it is dropped.
+pub struct Serving {
+    pub operator: Operator,
+    pub kubelet: Kubelet,
+    pub installation: Installation,
 }
 
 impl Sandbox {
@@ -65,6 +72,16 @@ impl Sandbox {
     /// Plays a kubelet to which every pod becomes Ready.
     pub fn kubelet(&self) -> Kubelet {
         Kubelet::all_ready(self)
+    }
+
+    /// A least CachedService of this name that is Ready, and what brought it there.
+    pub async fn serve(&self, name: &str) -> Serving {
+        let installation = self.install().await;
+        let operator = installation.start("first");
+        let kubelet = self.kubelet();
+        self.apply(name, json!({ "image": "example.com/shop:1" })).await;
+        self.until_ready(name).await;
+        Serving { operator, kubelet, installation }
     }
 
     /// Applies a CachedService of this spec, as `kubectl apply --server-side` would.
