@@ -5,7 +5,10 @@ use std::{thread, time::Duration};
 use cachedservice::api::CachedService;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{core::v1::Namespace, events::v1::Event},
+    api::{
+        core::v1::{ConfigMap, Namespace},
+        events::v1::Event,
+    },
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use kube::{
@@ -13,6 +16,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
     Cluster, Installation, Kubelet, Operator,
@@ -100,10 +104,39 @@ impl Sandbox {
         self.api().patch(name, &PatchParams::apply(TEST_BINARY).force(), &Patch::Apply(manifest)).await
     }
 
-    /// Deletes a CachedService.
+    /// Deletes a CachedService, in a cluster that clears away what it leaves.
     pub async fn delete(&self, name: &str) {
+        self.until_garbage_is_collected().await;
         let deleted = self.api::<CachedService>().delete(name, &DeleteParams::background()).await;
         deleted.expect("delete the CachedService");
+    }
+
+    /// Waits until the garbage collector knows the kind: it looks for new ones every 30 s, and
+    /// tries what failed before with longer and longer pauses, so each try is with an object of its own.
+    pub async fn until_garbage_is_collected(&self) {
+        let owner = json!({
+            "apiVersion": CachedService::api_version(&()),
+            "kind": CachedService::kind(&()),
+            "name": "nobody",
+            "uid": "00000000-0000-4000-8000-000000000000",
+        });
+        let orphan = json!({ "metadata": { "generateName": "orphan-", "ownerReferences": [owner] } });
+        let orphan: ConfigMap = serde_json::from_value(orphan).expect("a ConfigMap");
+        let maps = self.api::<ConfigMap>();
+        until(Duration::from_secs(60), async || {
+            let made =
+                maps.create(&PostParams::default(), &orphan).await.map_err(|error| error.to_string())?;
+            let name = made.name_any();
+            for _ in 0..20 {
+                if maps.get_opt(&name).await.map_err(|error| error.to_string())?.is_none() {
+                    return Ok(());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            let _ = maps.delete(&name, &DeleteParams::default()).await;
+            Err(format!("nobody collected the ConfigMap {name}"))
+        })
+        .await;
     }
 
     /// Applies `examples/NAME.yaml` and returns its CachedService.
