@@ -96,7 +96,8 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
         Ok(converged) => converged,
         Err(unread) => return tell(service, context, unread).await,
     };
-    if applied.as_ref().is_some_and(Applied::is_creation) {
+    // An order to look at everything is over once it was carried out, whatever had to be made.
+    if look != Look::Anew && applied.as_ref().is_some_and(Applied::is_creation) {
         // A second pass hands the replicas over and tells what has become of it, in milliseconds.
         // With many waiting to be created, they go first.
         return Ok(Some(Duration::ZERO));

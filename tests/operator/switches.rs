@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use cachedservice::api::CachedService;
-use kube::api::{DeleteParams, PostParams};
+use futures::StreamExt;
+use kube::{
+    api::{DeleteParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -185,6 +189,29 @@ async fn an_order_to_reconcile_looks_at_every_child_and_applies_it_anew_once() {
     sandbox.until_renewed(mark, &shop.installation.user, 3).await;
     let written = children_written(&sandbox, mark, &shop.installation).await;
     assert!(written.is_empty(), "{written:#?}");
+}
+
+#[tokio::test]
+async fn an_order_to_reconcile_ends_though_somebody_deletes_what_it_makes() {
+    let sandbox = sandbox().await;
+    let _shop = sandbox.serve("shop").await;
+    let budgets = sandbox.children(DISRUPTION_BUDGET);
+    let others = budgets.clone();
+    let deleting = tokio::spawn(async move {
+        let changes = watcher(others.clone(), watcher::Config::default()).default_backoff().applied_objects();
+        let mut changes = std::pin::pin!(changes);
+        while changes.next().await.is_some() {
+            let _ = others.delete("shop", &DeleteParams::background()).await;
+        }
+    });
+    until(LIMIT, async || match budgets.get_opt("shop").await.unwrap() {
+        None => Ok(()),
+        Some(_) => Err("nobody deletes it".to_owned()),
+    })
+    .await;
+    annotate(&sandbox, &format!("{RECONCILE_AT}=now"));
+    until_handled(&sandbox, "now").await;
+    deleting.abort();
 }
 
 #[tokio::test]
