@@ -145,9 +145,9 @@ pub enum ChildError {
         /// The serialiser's error.
         source: serde_json::Error,
     },
-    /// The cluster does not have its kind.
+    /// The cluster does not have its kind, or does not let the operator see it.
     #[error(
-        "{kind} {name} cannot be made: the cluster has no such kind; install {from}, and it is made at once"
+        "{kind} {name} cannot be made: the cluster has no such kind, or does not let the operator see it; install {from} and the operator's present role, and it is made at once"
     )]
     KindMissing {
         /// Kind of the object.
@@ -249,7 +249,9 @@ pub fn class_of(error: &kube::Error) -> Class {
     }
 }
 
-fn is_forbidden(error: &kube::Error) -> bool {
+/// Whether the operator may not do it.
+#[must_use]
+pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 

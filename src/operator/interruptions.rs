@@ -140,15 +140,24 @@ pub(super) fn cause(error: &watcher::Error) -> String {
     }
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
-    let code = match error {
+/// Whether the API server does not know what is watched.
+pub(super) fn is_missing(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// Whether the operator may not watch it.
+pub(super) fn is_forbidden(error: &watcher::Error) -> bool {
+    code(error) == Some(403)
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    code == 403
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A kind that the cluster may not have. Its watch begins when it appears.
+//! A kind that the cluster may not have, or not let the operator see. Its watch begins
+//! when it appears.
 //!
 //! It is looked for once at the start, and from time to time only while a
 //! CachedService would have an object of it: a cluster without the kind, and
@@ -22,13 +23,16 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::watched::{Child, Watched};
+use super::{
+    interruptions::{is_forbidden, is_missing},
+    watched::{Child, Watched},
+};
 use crate::api::CachedService;
 
 /// How often it is looked for while somebody would have it.
 const PERIOD: Duration = Duration::from_secs(15);
 
-/// The objects of a kind that the cluster may not have.
+/// The objects of a kind that the cluster may not have, or not let the operator see.
 pub struct Optional<K: Child> {
     /// None while the cluster does not have the kind.
     pub watched: Arc<Watched<K>>,
@@ -95,6 +99,8 @@ pub async fn follow_optional<K, S>(
         while let Some(event) = events.next().await {
             match event {
                 Err(error) if is_missing(&error) => break,
+                // A role from before the kind was known must not hold up those who do not want it.
+                Err(error) if is_forbidden(&error) && !optional.is_present() => break,
                 Ok(watcher::Event::InitDone) => {
                     handle(Ok(watcher::Event::InitDone));
                     optional.present.store(true, Ordering::Release);
@@ -112,16 +118,6 @@ pub async fn follow_optional<K, S>(
     }
 }
 
-/// Whether the API server does not know the kind.
-fn is_missing(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code == 404,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
@@ -133,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    fn missing() -> watcher::Error {
-        let status = Status { code: 404, ..Status::default() };
+    fn refused(code: u16) -> watcher::Error {
+        let status = Status { code, ..Status::default() };
         watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
     }
 
@@ -147,7 +143,7 @@ mod tests {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         let start = || {
             let present = looks.fetch_add(1, Ordering::Relaxed) >= appears_after;
-            let first = if present { Ok(watcher::Event::InitDone) } else { Err(missing()) };
+            let first = if present { Ok(watcher::Event::InitDone) } else { Err(refused(404)) };
             stream::iter([Ok(watcher::Event::Init), first]).chain(stream::pending())
         };
         let followed = follow_optional(optional, start, |_| {}, |who| sender.send(who).unwrap());
@@ -165,6 +161,26 @@ mod tests {
         assert!(timeout(hour, looked_at(&optional, usize::MAX, &looks)).await.is_err());
         assert_eq!(looks.load(Ordering::Relaxed), 1);
         assert!(!optional.is_present());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_may_not_be_seen_is_told_only_after_it_was_seen() {
+        let optional = Optional::new(Watched::<ConfigMap>::new().0);
+        let told = AtomicUsize::new(0);
+        let handle = |event: watcher::Result<_>| {
+            told.fetch_add(event.is_err().into(), Ordering::Relaxed);
+        };
+        let never = || stream::iter([Ok(watcher::Event::Init), Err(refused(403))]);
+        let hour = Duration::from_hours(1);
+        assert!(timeout(hour, follow_optional(&optional, never, handle, |_| {})).await.is_err());
+        assert_eq!((optional.is_present(), told.load(Ordering::Relaxed)), (false, 0));
+
+        let not_any_more = || {
+            let events = [Ok(watcher::Event::Init), Ok(watcher::Event::InitDone), Err(refused(403))];
+            stream::iter(events).chain(stream::pending())
+        };
+        assert!(timeout(hour, follow_optional(&optional, not_any_more, handle, |_| {})).await.is_err());
+        assert_eq!((optional.is_present(), told.load(Ordering::Relaxed)), (true, 1));
     }
 
     #[tokio::test(start_paused = true)]

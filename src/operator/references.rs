@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -21,19 +22,20 @@ use sha2::{Digest, Sha256};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     digest::hex,
-    interruptions::Pauses,
+    error::{self, in_words},
+    interruptions::{Pauses, cause, is_forbidden},
     plan::{Content, Reference, ReferenceKind},
     triggers::Triggers,
     watched::Child,
 };
 use crate::{api::CachedService, telemetry::Metrics};
 
-/// How long a reconcile waits for objects to be read for the first time.
+/// How long the first read of an object may take before it counts as one that cannot be read.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// What changes within this time rolls once.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -83,14 +85,10 @@ impl References {
         service: &ObjectRef<CachedService>,
         wanted: BTreeSet<Reference>,
     ) -> BTreeMap<Reference, Content> {
-        let deadline = Instant::now() + PATIENCE;
         let reads = self.follow(service, wanted).into_iter().map(|(reference, mut receiver)| async move {
             // The first read takes milliseconds; without it pods would start with what is not noted.
-            let read = receiver.wait_for(|content| *content != Content::Unknown);
-            let content = match timeout_at(deadline, read).await {
-                Ok(Ok(content)) => content.clone(),
-                _ => Content::Unknown,
-            };
+            let read = receiver.wait_for(|content| *content != Content::Unknown).await;
+            let content = read.map_or(Content::Unknown, |content| content.clone());
             (reference, content)
         });
         future::join_all(reads).await.into_iter().collect()
@@ -174,7 +172,8 @@ impl Follower {
         let api: Api<K> = Api::namespaced(client.clone(), &namespace);
         let metadata: Api<PartialObjectMeta<K>> = Api::namespaced(client, &namespace);
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.reference.name));
-        let mut events = std::pin::pin!(watcher(metadata, config).backoff(Pauses::default()));
+        let mut events = pin!(watcher(metadata, config).backoff(Pauses::default()));
+        let mut overdue = pin!(sleep(PATIENCE));
         let mut is_listed = false;
         // When the object is to be read.
         let mut due: Option<Instant> = None;
@@ -187,6 +186,10 @@ impl Follower {
             };
             let event = tokio::select! {
                 event = events.next() => event,
+                () = &mut overdue, if !overdue.is_elapsed() => {
+                    self.tell_unread(format!("no answer within {} s", PATIENCE.as_secs()), false);
+                    continue;
+                }
                 () = reading => {
                     due = self.read(&api, digest).await.err().map(|_: Unread| Instant::now() + RETRY);
                     continue;
@@ -206,6 +209,7 @@ impl Follower {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(reference = %self.reference, %error, "watch interrupted; starting it again");
+                    self.tell_unread(cause(&error), is_forbidden(&error));
                 }
             }
         }
@@ -219,8 +223,17 @@ impl Follower {
             }
             Err(error) => {
                 tracing::warn!(reference = %self.reference, %error, "cannot read what an application refers to; trying again");
+                self.tell_unread(in_words(&error), error::is_forbidden(&error));
                 Err(Unread)
             }
+        }
+    }
+
+    /// What was read before stays while it may be read again by itself.
+    fn tell_unread(&self, words: String, lasts: bool) {
+        let is_read = matches!(*self.content.borrow(), Content::Absent | Content::Digest(_));
+        if lasts || !is_read {
+            self.tell(Content::Unreadable(words));
         }
     }
 

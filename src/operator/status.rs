@@ -21,7 +21,7 @@ use super::{
     apply::Applied,
     error::{ChildError, Class, Error, reason_of},
     observe::Seen,
-    plan::{Invalid, Plan, Replicas},
+    plan::{Content, Invalid, Plan, Replicas},
     seen::SeenDeployment,
 };
 use crate::api::{
@@ -73,7 +73,8 @@ pub fn status(
         .filter(|_| application.is_true)
         .and_then(|deployment| application::shortage(seen, deployment));
     let interrupted = seen.interrupted.clone().map(|words| Verdict::yes("WatchInterrupted", words));
-    let degraded = degraded(refused.as_ref(), &redis, &application, interrupted.or(shortage));
+    let beside = interrupted.or_else(|| unreadable(seen)).or(shortage);
+    let degraded = degraded(refused.as_ref(), &redis, &application, beside);
 
     let at =
         |(type_, verdict), generation| Condition { type_, verdict }.at(generation, &before.conditions, now);
@@ -317,6 +318,20 @@ fn ready(
         return application.clone();
     }
     Verdict::yes("Serving", application.message.clone())
+}
+
+/// That changes of what the application refers to would go unnoticed.
+fn unreadable(seen: &Seen) -> Option<Verdict> {
+    let unread = seen.references.iter().filter_map(|(reference, content)| match content {
+        Content::Unreadable(words) => Some(format!("{reference}: {words}")),
+        Content::Unknown | Content::Absent | Content::Digest(_) => None,
+    });
+    let unread = unread.collect::<Vec<_>>().join("; ");
+    let told = || {
+        let meaning = "changes of it roll nothing until it can be read";
+        Verdict::yes("ReferenceUnreadable", format!("{unread}; {meaning}"))
+    };
+    (!unread.is_empty()).then(told)
 }
 
 fn progressing(refused: Option<&Refusal>, redis: &Verdict, application: &Verdict) -> Verdict {

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
         apps::v1::Deployment,
-        core::v1::{Event, Pod, ResourceQuota, Service},
+        core::v1::{ConfigMap, Event, Pod, ResourceQuota, Service},
         rbac::v1::Role,
     },
     apimachinery::pkg::apis::meta::v1::Condition,
@@ -106,6 +106,29 @@ async fn a_watch_that_is_not_allowed_any_more_is_told_and_healed_by_granting_it(
     grant(&sandbox, &full).await;
     // A watch that works shows in nothing but that it does not fail any more.
     sandbox.until_condition(Duration::from_secs(150), "shop", "Degraded", "False", "AllWell").await;
+}
+
+#[tokio::test]
+async fn a_reference_that_cannot_be_read_is_told_and_healed_by_granting_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let full = without(&sandbox, "configmaps", "get").await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    let settings = json!({ "metadata": { "name": "settings" }, "data": { "a": "b" } });
+    let maps = sandbox.api::<ConfigMap>();
+    maps.create(&PostParams::default(), &serde_json::from_value(settings).unwrap()).await.unwrap();
+    let mut rolling = spec();
+    rolling["rollout"] = json!({ "onConfigChange": true });
+    rolling["envFrom"] = json!([{ "configMapRef": { "name": "settings" } }]);
+    sandbox.apply("shop", rolling).await;
+    let told = sandbox.until_condition(REPORTED, "shop", "Degraded", "True", "ReferenceUnreadable").await;
+    assert!(told.message.contains("ConfigMap/settings: ") && told.message.contains("forbidden"), "{told:?}");
+    // What runs, runs.
+    sandbox.until_ready("shop").await;
+
+    grant(&sandbox, &full).await;
+    healed(&sandbox).await;
 }
 
 #[tokio::test]

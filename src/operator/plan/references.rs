@@ -44,6 +44,8 @@ pub enum Content {
     Absent,
     /// Its data have this digest.
     Digest(String),
+    /// It cannot be read; why, in words.
+    Unreadable(String),
 }
 
 impl fmt::Display for Reference {
@@ -153,7 +155,9 @@ fn revisions(seen: &Seen) -> String {
         let name = reference.to_string();
         let revision = match content {
             Content::Digest(content) => seen.key.revision(content),
-            Content::Absent | Content::Unknown => (*before.get(name.as_str())?).to_owned(),
+            Content::Absent | Content::Unknown | Content::Unreadable(_) => {
+                (*before.get(name.as_str())?).to_owned()
+            }
         };
         Some(format!("{name}={revision}"))
     });

@@ -1,6 +1,7 @@
 //! `Ready`, `Progressing` and `Degraded`: made from the parts and from what was refused.
 
 use super::*;
+use crate::operator::plan::{Reference, ReferenceKind};
 
 const READY: &str = condition_type::READY;
 const PROGRESSING: &str = condition_type::PROGRESSING;
@@ -203,4 +204,13 @@ fn what_may_be_old_is_told_and_takes_nothing_away() {
     situation.seen.interrupted = Some("the operator cannot watch: Pod".to_owned());
     situation.shows(READY, "True Serving");
     situation.shows(DEGRADED, "True WatchInterrupted");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_takes_nothing_away() {
+    let mut situation = Situation::all_well();
+    let settings = Reference { kind: ReferenceKind::ConfigMap, name: "settings".to_owned() };
+    situation.seen.references = [(settings, Content::Unreadable("forbidden".to_owned()))].into();
+    situation.shows(READY, "True Serving");
+    situation.shows(DEGRADED, "True ReferenceUnreadable");
 }
