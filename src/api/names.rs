@@ -24,8 +24,8 @@ pub const REDIS: &str = "redis";
 /// Value of `app.kubernetes.io/managed-by` on every child.
 pub const MANAGED_BY: &str = "cachedservice-operator";
 
-/// Label on what has no owner and so outlives its CachedService: the claim of a
-/// Redis whose data are kept. The next CachedService of the name takes it up.
+/// Label on the claim of a Redis: `true` where it has no owner and so outlives its
+/// CachedService. The next one of the name takes it up.
 pub const RETAINED_LABEL: &str = "cachedservice.dev/retained";
 
 /// Annotation on every child: a digest of what the operator applied last.

@@ -9,6 +9,7 @@
 //!
 //! Source: Kubernetes documentation, "Server-Side Apply".
 
+mod claim;
 mod desired;
 mod handover;
 mod needs;
@@ -92,9 +93,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let guarded = used.redis && plan.spec.network_policy.redis.enabled;
     let redis_policy =
         writer.ensure(&watches.network_policies, &seen.redis_policy, &redis_name, policy, guarded).await;
-    let redis_claim = writer
-        .ensure(&watches.claims, &seen.redis_claim, &redis_name, redis_claim.as_ref(), used.claim)
-        .await;
+    let redis_claim = writer.ensure_claim(plan, seen, redis_claim.as_ref(), used.claim).await;
     let needed = [failed(&redis_secret), failed(&redis_config), failed(&redis_claim)];
     let set_waits = waits("StatefulSet", &redis_name, &needed);
     let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {

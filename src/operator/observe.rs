@@ -125,7 +125,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     )?;
     let (redis_policy, redis_claim, redis_monitor) = tokio::try_join!(
         sight.at(&watches.network_policies, &redis_name, redis_wanted && policies.redis.enabled),
-        sight.at(&watches.claims, &redis_name, claim_wanted),
+        sight.claim_at(&watches.claims, &redis_name, claim_wanted),
         sight.at_if_known(&watches.pod_monitors, &redis_name, redis_monitor_wanted),
     )?;
     let (app_policy, ingress, http_route, app_monitor) = tokio::try_join!(
@@ -235,24 +235,51 @@ impl Sight<'_> {
         self.at(&optional.watched, name, wanted).await
     }
 
+    /// As [`Self::at`]; what an earlier CachedService of the name left for the next is ours as well.
+    async fn claim_at(
+        &self,
+        watched: &Watched<SeenClaim>,
+        name: &str,
+        wanted: bool,
+    ) -> Result<Looked<SeenClaim>, Error> {
+        let (claim, provisional) = self.object_at(watched, name, wanted).await?;
+        let is_left = |claim: &Arc<SeenClaim>| is_retained_for(&claim.metadata, self.service);
+        let sighting = match claim {
+            Some(claim) if is_left(&claim) => Sighting::Ours(claim),
+            claim => self.sighting(claim),
+        };
+        Ok(Looked { sighting, provisional })
+    }
+
     async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
-        let (object, provisional) = match watched.find(self.namespace, name) {
+        let (object, provisional) = self.object_at(watched, name, wanted).await?;
+        Ok(Looked { sighting: self.sighting(object), provisional })
+    }
+
+    /// What stands at a name, and whether no watch has shown it yet.
+    async fn object_at<K: Child>(
+        &self,
+        watched: &Watched<K>,
+        name: &str,
+        wanted: bool,
+    ) -> Result<(Option<Arc<K>>, bool), Error> {
+        Ok(match watched.find(self.namespace, name) {
             _ if self.look == Look::Anew => (self.get(name).await?, false),
             Found::Known(object) => (Some(object), false),
             Found::Provisional(object) => (Some(object), true),
             // Absent, or without our label.
             Found::Unknown if wanted && self.look == Look::Names => (self.get(name).await?, false),
             Found::Unknown => (None, false),
-        };
-        let sighting = match object {
+        })
+    }
+
+    fn sighting<K: Child>(&self, object: Option<Arc<K>>) -> Sighting<K> {
+        match object {
             None => Sighting::Absent,
             Some(object) if is_controlled_by(object.meta(), self.uid) => Sighting::Ours(object),
-            // It was kept for this one too.
-            Some(object) if is_retained_for(object.meta(), self.service) => Sighting::Ours(object),
             Some(object) if is_of_predecessor(object.meta(), self.service, self.uid) => Sighting::Leaving,
             Some(object) => Sighting::Foreign { owner: owner_in_words(object.meta()) },
-        };
-        Ok(Looked { sighting, provisional })
+        }
     }
 
     async fn get<K: Child>(&self, name: &str) -> Result<Option<Arc<K>>, Error> {

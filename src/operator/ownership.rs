@@ -29,7 +29,7 @@ pub fn is_of_predecessor(meta: &ObjectMeta, name: &str, uid: &str) -> bool {
 /// Whether the object outlives its CachedService.
 #[must_use]
 pub fn is_retained(meta: &ObjectMeta) -> bool {
-    controlling(meta).is_none() && label(meta, RETAINED_LABEL).is_some()
+    controlling(meta).is_none() && label(meta, RETAINED_LABEL) == Some("true")
 }
 
 /// Whether the object is kept for CachedServices of this `name`, whichever is there.
@@ -253,15 +253,18 @@ mod tests {
 
     #[test]
     fn only_what_is_labelled_so_and_controlled_by_nobody_is_retained() {
-        let meta = |labels: &[&str], owner: Option<OwnerReference>| ObjectMeta {
-            labels: Some(labels.iter().map(|key| ((*key).to_owned(), "shop".to_owned())).collect()),
+        let meta = |labels: &[(&str, &str)], owner: Option<OwnerReference>| ObjectMeta {
+            labels: Some(
+                labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ),
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         };
-        let labels = [NAME_LABEL, RETAINED_LABEL];
+        let labels = [(NAME_LABEL, "shop"), (RETAINED_LABEL, "true")];
         assert!(is_retained_for(&meta(&labels, None), "shop"));
         assert!(!is_retained_for(&meta(&labels, None), "other"));
         assert!(!is_retained_for(&meta(&labels[..1], None), "shop"));
+        assert!(!is_retained_for(&meta(&[labels[0], (RETAINED_LABEL, "false")], None), "shop"));
         let owner = OwnerReference { controller: Some(true), ..OwnerReference::default() };
         assert!(!is_retained_for(&meta(&labels, Some(owner)), "shop"));
     }

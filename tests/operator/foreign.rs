@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cachedservice::api::names::{NAME_LABEL, RETAINED_LABEL};
 use kube::{
     ResourceExt,
     api::{DeleteParams, PostParams},
@@ -14,8 +15,8 @@ use crate::{
     support::{
         Sandbox,
         child::{
-            AUTOSCALER, CHILDREN, ChildKind, DEPLOYMENT, DISRUPTION_BUDGET, REDIS_CONFIG, REDIS_POLICY,
-            REDIS_SECRET, REDIS_SERVICE, SERVICE, STATEFUL_SET, uid,
+            AUTOSCALER, CHILDREN, ChildKind, DEPLOYMENT, DISRUPTION_BUDGET, INGRESS, REDIS_CONFIG,
+            REDIS_POLICY, REDIS_SECRET, REDIS_SERVICE, SERVICE, STATEFUL_SET, uid,
         },
         until,
     },
@@ -149,6 +150,28 @@ fn something(kind: ChildKind) -> Value {
         SERVICE | REDIS_SERVICE => json!({ "spec": { "ports": [{ "port": 1 }] } }),
         _ => json!({ "data": {} }),
     }
+}
+
+#[tokio::test]
+async fn labels_alone_make_nothing_ours() {
+    let sandbox = sandbox().await;
+    let labels = json!({ NAME_LABEL: "shop", RETAINED_LABEL: "true" });
+    let ingress = json!({
+        "apiVersion": INGRESS.api_version(), "kind": INGRESS.kind,
+        "metadata": { "name": "shop", "labels": labels },
+        "spec": { "defaultBackend": { "service": { "name": "theirs", "port": { "number": 1 } } } },
+    });
+    let ingresses = sandbox.children(INGRESS);
+    let theirs = serde_json::from_value(ingress).unwrap();
+    let before = ingresses.create(&PostParams::default(), &theirs).await.unwrap();
+    let _shop = sandbox.serve("shop").await;
+    let after = ingresses.get("shop").await.unwrap();
+    assert_eq!(after.resource_version(), before.resource_version());
+
+    // And where one is wanted, it is in the way.
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1", "ingress": {} })).await;
+    sandbox.until_condition(Duration::from_secs(10), "shop", "Degraded", "True", "NameTaken").await;
+    assert_eq!(ingresses.get("shop").await.unwrap().resource_version(), before.resource_version());
 }
 
 #[tokio::test]

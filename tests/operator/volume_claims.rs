@@ -59,7 +59,8 @@ async fn a_claim_goes_where_that_was_chosen() {
     sandbox.apply("shop", kept("Delete")).await;
     sandbox.until_ready("shop").await;
     assert!(claim(&sandbox).await.is_some());
-    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    let off = json!({ "enabled": false, "whenDeleted": "Delete" });
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1", "redis": { "persistence": off } })).await;
     until_gone(&sandbox).await;
 
     // And with the service; the choice can be changed while it runs.
@@ -71,6 +72,38 @@ async fn a_claim_goes_where_that_was_chosen() {
         if claim.owner_references().is_empty() { Err(format!("{:?}", claim.metadata)) } else { Ok(()) }
     })
     .await;
+    sandbox.delete("shop").await;
+    until_gone(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_claim_stays_where_its_being_deleted_is_not_written_any_more() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let _kubelet = sandbox.kubelet();
+    sandbox.apply("shop", kept("Delete")).await;
+    sandbox.until_ready("shop").await;
+    let before = claim(&sandbox).await.unwrap();
+
+    // The default is to keep it, also from the CachedService's own end.
+    sandbox.apply("shop", json!({ "image": "example.com/shop:1" })).await;
+    until(LIMIT, async || {
+        let claim = claim(&sandbox).await.ok_or("it is gone")?;
+        let is_kept = claim.owner_references().is_empty() && claim.labels()[RETAINED_LABEL] == "true";
+        if is_kept { Ok(()) } else { Err(format!("{:?}", claim.metadata)) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
+    sandbox.delete("shop").await;
+    until_set_is_gone(&sandbox).await;
+    assert_eq!(claim(&sandbox).await.unwrap().uid(), before.uid());
+
+    // Taken up by one that deletes it, it is not among those that are kept any more.
+    sandbox.apply("shop", kept("Delete")).await;
+    sandbox.until_ready("shop").await;
+    let taken_up = claim(&sandbox).await.unwrap();
+    assert_eq!((taken_up.uid(), taken_up.labels()[RETAINED_LABEL].as_str()), (before.uid(), "false"));
     sandbox.delete("shop").await;
     until_gone(&sandbox).await;
 }

@@ -8,11 +8,14 @@ use kube::Resource;
 use serde::Serialize;
 
 use super::desired::Desired;
-use crate::operator::{
-    external::ExternalState,
-    observe::Seen,
-    ownership::is_retained,
-    plan::{Plan, RedisPlan},
+use crate::{
+    api::WhenDeleted,
+    operator::{
+        external::ExternalState,
+        observe::Seen,
+        ownership::is_retained,
+        plan::{Plan, RedisPlan},
+    },
 };
 
 /// What is not wanted any more and stays, because pods started with it.
@@ -21,7 +24,7 @@ pub(super) struct StillUsed {
     pub(super) redis: bool,
     /// The Secret: until Redis has left it too.
     pub(super) secret: bool,
-    /// The claim: until Redis has left it, and for good where its data are kept.
+    /// The claim: until Redis has left it, and for good where its data are to be kept.
     pub(super) claim: bool,
 }
 
@@ -40,19 +43,20 @@ impl StillUsed {
             seen.redis_secret.ours().is_some(),
         ];
         let spare_claim = seen.redis_claim.ours().filter(|_| !plan.redis.has_persistence());
+        let is_kept = plan.spec.redis.persistence.when_deleted == WhenDeleted::Retain;
+        // What an earlier CachedService was to keep, no later one deletes.
+        let kept = spare_claim.is_some_and(|claim| is_kept || is_retained(&claim.metadata));
         let is_wanted_whole = stateful_set.is_some() && plan.redis.has_credentials() && spare_claim.is_none();
         // Mostly there is nothing to take away, and nothing to find out.
         if !redis_is_there.contains(&true) || is_wanted_whole {
-            let retained = spare_claim.is_some_and(|claim| is_retained(&claim.metadata));
-            return Self { redis: false, secret: false, claim: retained };
+            return Self { redis: false, secret: false, claim: kept };
         }
         let app_has_left = has_rolled_out(seen, deployment, name) && has_its_redis(plan, seen);
         let redis_has_left =
             stateful_set.is_none_or(|wanted| redis_has_rolled_out(seen, wanted, &plan.identity.redis_name()));
-        let retained = spare_claim.is_some_and(|claim| is_retained(&claim.metadata));
         let has_left = app_has_left && redis_has_left;
         // With a Redis of another kind the application need not leave it first.
-        let claim = retained || !(redis_has_left && (stateful_set.is_some() || app_has_left));
+        let claim = kept || !(redis_has_left && (stateful_set.is_some() || app_has_left));
         Self { redis: !app_has_left, secret: !has_left, claim }
     }
 }

@@ -19,11 +19,12 @@ use crate::{
 
 pub(super) fn claim(identity: &Identity, persistence: &PersistencePlan) -> PersistentVolumeClaim {
     let mut metadata = identity.child(&identity.redis_name(), REDIS);
-    if persistence.when_deleted == WhenDeleted::Retain {
+    let retained = persistence.when_deleted == WhenDeleted::Retain;
+    if retained {
         // What nobody owns, the garbage collector leaves alone.
         metadata.owner_references = None;
-        metadata.labels.get_or_insert_default().insert(RETAINED_LABEL.to_owned(), "true".to_owned());
     }
+    metadata.labels.get_or_insert_default().insert(RETAINED_LABEL.to_owned(), retained.to_string());
     PersistentVolumeClaim {
         metadata,
         spec: Some(PersistentVolumeClaimSpec {
