@@ -31,14 +31,18 @@ use super::{
         "spec.redis: persistence and exporter only go with a Redis that the operator runs; switch them off, or set mode to Standalone",
     ),
     validation = rule(
+        "!self.persistence.enabled || !isQuantity(self.memory) || !isQuantity(self.persistence.size) || quantity(self.persistence.size).compareTo(quantity(self.memory).add(quantity(self.memory))) >= 0",
+        "spec.redis.persistence.size: write at least twice spec.redis.memory; the file with the writes grows to that before it is written anew",
+    ),
+    validation = rule(
         "(!has(self.resources.requests) || !('memory' in self.resources.requests)) && (!has(self.resources.limits) || !('memory' in self.resources.limits))",
         "spec.redis.resources: leave memory out; spec.redis.memory sets its request, its limit and maxmemory together",
     ),
 )]
 pub struct Redis {
     /// Where Redis runs: `Standalone`, one pod that the operator runs and whose
-    /// contents are gone when it restarts, or `External`, a Redis of yours.
-    /// Default `Standalone`.
+    /// contents are gone when it restarts unless `persistence` is enabled, or
+    /// `External`, a Redis of yours. Default `Standalone`.
     #[serde(default)]
     pub mode: RedisMode,
 
@@ -135,7 +139,8 @@ impl Default for Redis {
 /// Where Redis runs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RedisMode {
-    /// One pod, run by the operator. Its contents are gone when it restarts.
+    /// One pod, run by the operator. Its contents are gone when it restarts, unless they are
+    /// kept on a volume.
     #[default]
     Standalone,
     /// A Redis of yours.
@@ -218,9 +223,9 @@ pub struct Persistence {
     #[serde(default)]
     pub enabled: bool,
 
-    /// How large the volume is; the file with the writes takes up to about twice
-    /// `redis.memory`. A quantity in bytes of at least 64Mi, which can grow where
-    /// the StorageClass allows it, and cannot shrink. Default `1Gi`.
+    /// How large the volume is. A quantity in bytes of at least 64Mi and at least
+    /// twice `redis.memory`, to which the file with the writes grows. It can grow
+    /// where the StorageClass allows it, and cannot shrink. Default `1Gi`.
     #[serde(default = "default_size")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rule(
@@ -238,7 +243,9 @@ pub struct Persistence {
     /// What becomes of the claim, and with it of the data, when the
     /// CachedService is deleted or persistence is switched off: `Retain` keeps
     /// it, and a CachedService of the same name takes it up again; `Delete`
-    /// deletes it. Default `Retain`.
+    /// deletes it. To switch off with `Delete`, leave it written: a block that is
+    /// taken out counts as `Retain`. What is retained, only you delete. Default
+    /// `Retain`.
     #[serde(default)]
     pub when_deleted: WhenDeleted,
 }

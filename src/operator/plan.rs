@@ -25,7 +25,6 @@ use k8s_openapi::{
     api::core::v1::{LocalObjectReference, PodTemplateSpec, TopologySpreadConstraint},
     apimachinery::pkg::api::resource::Quantity,
 };
-
 use serde_json::json;
 
 use super::{external::ExternalState, observe::Seen};

@@ -150,9 +150,9 @@ async fn a_volume_can_grow_and_not_shrink() {
     };
     // The default of a volume that is not there does not count.
     writer.write("kept", &spec(&json!({}))).await.unwrap();
-    writer.write("kept", &with(true, "512Mi")).await.unwrap();
+    writer.write("kept", &with(true, "1000Mi")).await.unwrap();
     writer.ask_to_change("kept", &with(true, "2Gi")).await.unwrap();
-    let refusal = writer.ask_to_change("kept", &with(true, "511Mi")).await.unwrap_err();
+    let refusal = writer.ask_to_change("kept", &with(true, "900Mi")).await.unwrap_err();
     assert!(refusal.contains("spec.redis.persistence.size cannot shrink"), "{refusal}");
     writer.ask_to_change("kept", &with(false, "64Mi")).await.unwrap();
 }

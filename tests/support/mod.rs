@@ -45,6 +45,6 @@ pub use kubelet::Kubelet;
 pub use operator::Operator;
 pub use release::Release;
 pub use rights::{AuditLog, Right, audit_logs, granted_by_the_chart};
-pub use sandbox::{Sandbox, condition};
+pub use sandbox::{Sandbox, Serving, condition};
 pub use snapshot::Snapshot;
 pub use wait::until;

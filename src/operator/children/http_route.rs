@@ -10,10 +10,8 @@ use crate::{
 
 pub(super) fn http_route(plan: &Plan, wanted: &api::HttpRoute) -> HTTPRoute {
     let identity = &plan.identity;
-    let mut metadata = identity.child(&identity.name, APP);
-    metadata.annotations = Some(wanted.annotations.clone()).filter(|annotations| !annotations.is_empty());
     HTTPRoute {
-        metadata,
+        metadata: identity.annotated_child(&identity.name, APP, &wanted.annotations),
         spec: HttpRouteSpec {
             parent_refs: wanted.parent_refs.clone(),
             hostnames: wanted.hostnames.clone(),

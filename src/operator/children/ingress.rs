@@ -14,8 +14,6 @@ use crate::{
 };
 
 pub(super) fn ingress(identity: &Identity, wanted: &api::Ingress) -> Ingress {
-    let mut metadata = identity.child(&identity.name, APP);
-    metadata.annotations = Some(wanted.annotations.clone()).filter(|annotations| !annotations.is_empty());
     let some = |hosts: &[String]| Some(hosts.to_vec()).filter(|hosts| !hosts.is_empty());
     let hosts = wanted.hosts.iter().cloned().map(Some);
     // A rule without a host holds for every host.
@@ -31,7 +29,7 @@ pub(super) fn ingress(identity: &Identity, wanted: &api::Ingress) -> Ingress {
         }),
     };
     Ingress {
-        metadata,
+        metadata: identity.annotated_child(&identity.name, APP, &wanted.annotations),
         spec: Some(IngressSpec {
             ingress_class_name: wanted.class_name.clone(),
             rules: Some(hosts.chain(every_host).map(rule).collect()),

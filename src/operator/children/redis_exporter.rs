@@ -5,9 +5,12 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EnvVar, EnvVarSource, ResourceRequirements, SecretKeySelector, SecurityContext,
 };
 
-use super::pod;
+use super::pod::{self, EPHEMERAL_STORAGE, STORAGE_REQUEST};
 use crate::{
-    api::names::{REDIS_PORT, SECRET_PASSWORD},
+    api::{
+        Resources, TemplateRevision,
+        names::{REDIS_PORT, SECRET_PASSWORD},
+    },
     operator::plan::{ExporterPlan, Identity, StandaloneRedis},
 };
 
@@ -45,15 +48,28 @@ pub(super) fn container(identity: &Identity, redis: &StandaloneRedis, exporter: 
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: Some(ResourceRequirements {
-            requests: Some(exporter.resources.requests.clone()),
-            limits: Some(exporter.resources.limits.clone()).filter(|limits| !limits.is_empty()),
-            claims: None,
-        }),
+        resources: Some(resources(&exporter.resources)),
+        // Whatever the revision: revision 1 knows no exporter.
+        termination_message_policy: pod::termination_message_policy(TemplateRevision::Second),
         security_context: Some(SecurityContext {
             read_only_root_filesystem: Some(true),
             ..pod::container_security_context()
         }),
         ..Container::default()
+    }
+}
+
+/// It writes nothing but its log, which the kubelet keeps below what is requested here.
+fn resources(wanted: &Resources) -> ResourceRequirements {
+    let (mut requests, mut limits) = (wanted.requests.clone(), wanted.limits.clone());
+    if ![&requests, &limits].iter().any(|given| given.contains_key(EPHEMERAL_STORAGE)) {
+        for quantities in [&mut requests, &mut limits] {
+            quantities.insert(EPHEMERAL_STORAGE.to_owned(), pod::bytes(STORAGE_REQUEST));
+        }
+    }
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: Some(limits).filter(|limits| !limits.is_empty()),
+        claims: None,
     }
 }

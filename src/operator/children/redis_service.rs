@@ -20,6 +20,9 @@ pub(super) fn service(identity: &Identity, redis: &StandaloneRedis) -> Service {
             type_: Some("ClusterIP".to_owned()),
             cluster_ip: Some("None".to_owned()),
             selector: Some(identity.selector_labels(REDIS)),
+            // Its only pod has the name also while a container beside Redis is not ready: a client
+            // that connects too early tries again, one that finds no name may give up.
+            publish_not_ready_addresses: Some(true),
             ports: Some([port("redis", REDIS_PORT)].into_iter().chain(metrics).collect()),
             ..ServiceSpec::default()
         }),

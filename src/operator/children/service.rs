@@ -13,12 +13,8 @@ use crate::{
 pub(super) fn service(plan: &Plan) -> Service {
     let identity = &plan.identity;
     let wanted = &plan.spec.service;
-    let mut metadata = identity.child(&identity.name, APP);
-    if !wanted.annotations.is_empty() {
-        metadata.annotations.get_or_insert_default().extend(wanted.annotations.clone());
-    }
     Service {
-        metadata,
+        metadata: identity.annotated_child(&identity.name, APP, &wanted.annotations),
         spec: Some(ServiceSpec {
             type_: Some(wanted.type_.as_str().to_owned()),
             cluster_ip: wanted.cluster_ip.clone(),

@@ -8,12 +8,8 @@ use crate::{
 };
 
 pub(super) fn service_account(identity: &Identity, wanted: &api::ServiceAccount) -> ServiceAccount {
-    let mut metadata = identity.child(&identity.name, APP);
-    if !wanted.annotations.is_empty() {
-        metadata.annotations.get_or_insert_default().extend(wanted.annotations.clone());
-    }
     ServiceAccount {
-        metadata,
+        metadata: identity.annotated_child(&identity.name, APP, &wanted.annotations),
         // Each pod says for itself whether it gets a token.
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()

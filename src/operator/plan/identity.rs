@@ -84,6 +84,21 @@ impl Identity {
         }
     }
 
+    /// As [`Self::child`], with annotations of its own, which count before those of every child.
+    #[must_use]
+    pub fn annotated_child(
+        &self,
+        name: &str,
+        component: &str,
+        annotations: &BTreeMap<String, String>,
+    ) -> ObjectMeta {
+        let mut metadata = self.child(name, component);
+        if !annotations.is_empty() {
+            metadata.annotations.get_or_insert_default().extend(annotations.clone());
+        }
+        metadata
+    }
+
     fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: CachedService::api_version(&()).into_owned(),
