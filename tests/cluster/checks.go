@@ -31,6 +31,11 @@ var debianPackages = []struct{ file, name string }{
 const (
 	gigabyte = 1 << 30
 	aptLimit = 15 * time.Minute // of which it waits five for another to finish
+
+	// How many instances of inotify the parts of a cluster open: the API server and the
+	// controller manager six each, kubelet and containerd a dozen and more with their pods.
+	inotifyOfControlPlane = 12
+	inotifyOfNode         = 36
 )
 
 func checkPrivileges() error {
@@ -49,6 +54,8 @@ func checkNeeds(log *progress, wanted request, tools *toolchain, c *Cluster) err
 	}
 	if c != nil {
 		problems = append(problems, c.checkPorts())
+	} else {
+		problems = append(problems, checkInotify(wanted.mode))
 	}
 	if wanted.mode == Full {
 		problems = append(problems,
@@ -86,6 +93,24 @@ func checkDisk(dir string, needed uint64, variable string) error {
 	if free := stat.Bavail * uint64(stat.Bsize); free < needed {
 		return fmt.Errorf("%s has %.1f GB left and %d GB are needed: make room, or point %s to another disk",
 			dir, float64(free)/gigabyte, needed/gigabyte, variable)
+	}
+	return nil
+}
+
+// checkInotify sees whether the instances can be had that a cluster needs: without them
+// its parts do not start, or start and see no change of a file, and say so in their logs alone.
+func checkInotify(mode Mode) error {
+	needed := inotifyOfControlPlane
+	if mode == Full {
+		needed += inotifyOfNode
+	}
+	for range needed {
+		instance, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("%d more instances of inotify are needed, and there are not as many (%w): "+
+				"end a cluster that is not used, or run sysctl fs.inotify.max_user_instances=1024", needed, err)
+		}
+		defer func() { _ = unix.Close(instance) }()
 	}
 	return nil
 }
