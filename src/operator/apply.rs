@@ -22,7 +22,7 @@ pub use outcome::{Act, Applied, Change, Outcome};
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, StatefulSet},
     networking::v1::{Ingress, NetworkPolicy},
 };
 use kube::{
@@ -303,10 +303,17 @@ impl Writer<'_> {
                     return Ok(live.clone());
                 }
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
+                // Of a StatefulSet's update, older API servers look at no port.
+                let is_looked_at = K::kind(&()) != StatefulSet::kind(&());
+                if act == Act::Corrected && !is_looked_at && !self.paused {
+                    self.replace_ports::<K>(&bound).await?;
+                }
                 let told = self.changes.len();
                 let written = match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
                     Err(refused) if ports::is_duplicate(&refused) => {
-                        self.replace_ports::<K>(&bound, refused).await?;
+                        if !self.replace_ports::<K>(&bound).await? {
+                            return Err(refused);
+                        }
                         self.write(watched, &bound, FIELD_MANAGER, true, act).await
                     }
                     result => result,
@@ -338,15 +345,16 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts our ports in the place of those of the same names, after an apply was `refused`
-    /// for two of one name.
-    async fn replace_ports<K: Child>(&self, bound: &Desired, refused: ChildError) -> Result<(), ChildError> {
+    /// Puts our ports in the place of those of the same names and other numbers, of which an apply
+    /// would make two of one name. Whether there were such ports.
+    async fn replace_ports<K: Child>(&self, bound: &Desired) -> Result<bool, ChildError> {
         let api = self.whole::<K>();
         let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
-        let Some(correction) = ports::correction(&bound.value, &live) else { return Err(refused) };
+        let Some(correction) = ports::correction(&bound.value, &live) else { return Ok(false) };
         let patched = api.patch(&bound.name, &ports::parameters(), &Patch::Merge(correction)).await;
         patched.map_err(|source| bound.refused("patch", source))?;
-        self.own_ports_once::<K>(bound).await
+        self.own_ports_once::<K>(bound).await?;
+        Ok(true)
     }
 
     /// Takes the entry of [`Self::replace_ports`] out of the managed fields.

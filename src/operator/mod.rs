@@ -16,6 +16,7 @@ pub mod context;
 pub mod controller;
 pub mod custom_kinds;
 pub mod digest;
+pub mod draining;
 pub mod error;
 pub mod events;
 pub mod external;

@@ -86,6 +86,8 @@ pub struct Seen {
     pub external: Option<ExternalState>,
     /// What keeps pods from running.
     pub troubles: Vec<Trouble>,
+    /// Pods of the application are on their way out.
+    pub draining: bool,
     /// Why Redis's pod was refused, if it was.
     pub redis_refusal: Option<String>,
     /// Which watches fail, in words: what they showed last may be old.
@@ -163,6 +165,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         references,
         external,
         troubles: watches.troubles.of(&namespace, &name),
+        draining: watches.draining.has(&namespace, &name),
         redis_refusal: refusal,
         interrupted: watches.interruptions.in_words(),
         status: context.latest_status(service),

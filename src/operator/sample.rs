@@ -59,6 +59,7 @@ pub(super) fn nothing() -> Seen {
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
+        draining: false,
         redis_refusal: None,
         interrupted: None,
         status: CachedServiceStatus::default(),

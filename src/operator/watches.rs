@@ -19,6 +19,7 @@ use tokio::{
 use follow::{Guard, child_events, follow_children, follow_lists, order_all, service_of, trim};
 
 use super::{
+    draining::Draining,
     interruptions::{Interruptions, Pauses},
     optional::{Optional, follow_optional},
     seen::{
@@ -92,6 +93,8 @@ pub struct Watches {
     pub pod_monitors: Arc<Optional<SeenPodMonitor>>,
     /// What keeps pods from running.
     pub troubles: Arc<Troubles>,
+    /// Pods that are on their way out.
+    pub draining: Arc<Draining>,
     /// Why pods of StatefulSets were refused.
     pub refusals: Arc<Refusals>,
     /// Watches that fail and do not come back.
@@ -134,6 +137,7 @@ impl Watches {
         };
         let refusals = Arc::<Refusals>::default();
         let troubles = Arc::<Troubles>::default();
+        let draining = Arc::<Draining>::default();
         let stateful_sets = {
             let refusals = refusals.clone();
             start.children(watch_streamed(scope.api::<SeenStatefulSet>(client), ours()).inspect_ok(
@@ -144,7 +148,8 @@ impl Watches {
                 },
             ))
         };
-        let pods = start.pods(watch_streamed(scope.api::<SeenPod>(client), ours()), troubles.clone());
+        let pods = watch_streamed(scope.api::<SeenPod>(client), ours());
+        let pods = start.pods(pods, troubles.clone(), draining.clone());
         let refused = start.refusals(
             events_about("StatefulSet", "FailedCreate"),
             refusals.clone(),
@@ -170,6 +175,7 @@ impl Watches {
             pod_monitors: start.optional(scope.api::<SeenPodMonitor>(client), ours()),
             stateful_sets,
             troubles,
+            draining,
             refusals,
             interruptions,
             first_lists: [pods, refused].into_iter().chain(volumes).collect(),
@@ -198,6 +204,7 @@ impl Watches {
             http_routes,
             pod_monitors,
             troubles: _,
+            draining: _,
             refusals: _,
             interruptions: _,
             first_lists,
@@ -284,6 +291,7 @@ impl Start<'_> {
         &mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenPod>>> + Send + 'static,
         troubles: Arc<Troubles>,
+        draining: Arc<Draining>,
     ) -> FirstList {
         let triggers = self.guard.triggers.clone();
         let (listed, first_list) = watch::channel(false);
@@ -294,6 +302,7 @@ impl Start<'_> {
             listed,
             move |event| {
                 order_all(&triggers, troubles.observe(&event));
+                order_all(&triggers, draining.observe(&event));
             },
         ));
         first_list

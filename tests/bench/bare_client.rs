@@ -156,6 +156,7 @@ fn nothing_seen() -> Seen {
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
+        draining: false,
         redis_refusal: None,
         interrupted: None,
         status: CachedServiceStatus::default(),

@@ -64,6 +64,7 @@ pub fn nothing() -> Seen {
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
+        draining: false,
         redis_refusal: None,
         interrupted: None,
         status: CachedServiceStatus::default(),

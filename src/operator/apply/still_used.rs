@@ -75,8 +75,9 @@ fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
         && status.observed_generation >= live.metadata.generation
         && status.replicas.unwrap_or_default() == status.updated_replicas.unwrap_or_default()
         && status.updated_replicas == status.available_replicas
-        // Those that drain still serve. Reported from Kubernetes 1.35 on.
+        // Those that drain still serve. The status tells so from Kubernetes 1.35 on, and no moment too late.
         && status.terminating_replicas.unwrap_or_default() == 0
+        && !seen.draining
 }
 
 /// Whether the Redis that takes the place of another has ever answered.
