@@ -89,7 +89,7 @@ async fn reconciled(installation: &Installation, services: usize) -> Operator {
 }
 
 /// Waits until nothing more is to come: the autoscaler's controller is the last to report.
-async fn until_settled(sandbox: &Sandbox, operator: &Operator, services: &[&str]) {
+pub(crate) async fn until_settled(sandbox: &Sandbox, operator: &Operator, services: &[&str]) {
     for name in services {
         sandbox.until_ready(name).await;
         let reason = "FailedGetContainerResourceMetric";

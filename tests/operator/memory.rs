@@ -11,6 +11,7 @@ use rand::RngExt;
 use serde_json::json;
 
 use crate::{
+    idle::until_settled,
     sandbox,
     support::{Operator, Sandbox, until},
 };
@@ -45,7 +46,7 @@ async fn large_secrets_and_config_maps_of_others_change_nothing() {
     const TOLERANCE: u64 = 5 * 1024;
     let sandbox = sandbox().await;
     let mut shop = sandbox.serve("shop").await;
-    until_at_rest(&shop.operator, 1.0).await;
+    until_settled(&sandbox, &shop.operator, &["shop"]).await;
     assert!(shop.operator.terminate().await.success(), "{}", shop.operator.log());
     let mut operator = shop.installation.start("without");
     until_at_rest(&operator, 1.0).await;

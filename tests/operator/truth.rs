@@ -47,11 +47,9 @@ async fn a_right_that_is_missing_is_told_and_healed_by_granting_it() {
 
     sandbox.apply("shop", spec()).await;
     let degraded = sandbox.until_condition(SOON, "shop", "Degraded", "True", "Forbidden").await;
-    let words = format!(
-        r#"horizontalpodautoscalers.autoscaling "shop" is forbidden: User "{}" cannot create"#,
-        installation.user
-    );
-    assert!(degraded.message.contains(&words), "{}", degraded.message);
+    // Older API servers do not say whom they forbid what.
+    let words = r#"horizontalpodautoscalers.autoscaling "shop" is forbidden: "#;
+    assert!(degraded.message.contains(words), "{}", degraded.message);
     sandbox.until_condition(SOON, "shop", "Ready", "False", "Forbidden").await;
     assert_goes_on(&sandbox).await;
 
