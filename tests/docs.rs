@@ -340,6 +340,24 @@ fn first_column(name: &str) -> BTreeSet<String> {
     table(name).iter().flat_map(|row| code_spans(&row[0]).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
+#[test]
+fn chart_and_examples_and_readme_are_of_the_present_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart: Value =
+        serde_saphyr::from_str(&read(Path::new("charts/cachedservice-operator/Chart.yaml"))).unwrap();
+    assert_eq!((text(&chart["version"]), text(&chart["appVersion"])), (version, version));
+    assert!(read(Path::new("README.md")).contains(&format!("This is version {version} ")));
+    assert!(read(Path::new("CHANGELOG.md")).contains(&format!("\n## {version}\n")));
+    let examples = files("examples", "yaml");
+    assert!(examples.len() >= 8, "{examples:?}");
+    for example in examples {
+        for image in read(&example).split("localhost/cachedservice-demo:").skip(1) {
+            let tag = image.split_whitespace().next().unwrap();
+            assert_eq!(tag, version, "{}", example.display());
+        }
+    }
+}
+
 fn documents() -> Vec<PathBuf> {
     let folders = [".", "docs", "charts/cachedservice-operator", "images", "tests/cluster"];
     let documents: Vec<_> = folders.iter().flat_map(|folder| files(folder, "md")).collect();

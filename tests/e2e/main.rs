@@ -14,7 +14,7 @@ mod pods;
 mod scaling;
 mod trouble;
 
-use support::{Cluster, OPERATOR, OPERATOR_NAMESPACE, Sandbox};
+use support::{Cluster, DEMO_IMAGE, OPERATOR, OPERATOR_NAMESPACE, Sandbox};
 
 /// A namespace on the cluster with a node, where the operator of the chart looks after everything.
 /// What earlier tests left goes first: the node is small.
@@ -31,5 +31,5 @@ fn operator() -> String {
 
 /// The demo application, as a spec.
 fn demo() -> serde_json::Value {
-    serde_json::json!({ "image": "localhost/cachedservice-demo:0.1.0", "runAsNonRoot": true })
+    serde_json::json!({ "image": DEMO_IMAGE, "runAsNonRoot": true })
 }

@@ -40,6 +40,9 @@ pub const OPERATOR: &str = "cachedservice-operator";
 /// Namespace of the Helm release.
 pub const OPERATOR_NAMESPACE: &str = "cachedservice-system";
 
+/// The demo application's image, as `images/build` names it.
+pub const DEMO_IMAGE: &str = concat!("localhost/cachedservice-demo:", env!("CARGO_PKG_VERSION"));
+
 /// The chart, from the repository's root.
 pub const CHART: &str = "charts/cachedservice-operator";
 

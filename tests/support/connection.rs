@@ -9,10 +9,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Sandbox, until};
-
-/// The demo application, which can also open a connection when it is told to.
-const IMAGE: &str = "localhost/cachedservice-demo:0.1.0";
+use super::{DEMO_IMAGE, Sandbox, until};
 
 /// How soon a change of a policy or of a pod is to hold, asked with connections that take a while.
 const SOON: Duration = Duration::from_secs(5);
@@ -38,7 +35,7 @@ impl Sandbox {
         let container = |port: &u16| {
             json!({
                 "name": format!("listen-{port}"),
-                "image": IMAGE,
+                "image": DEMO_IMAGE,
                 "env": [{ "name": "PORT", "value": port.to_string() }],
                 "ports": [{ "name": format!("port-{port}"), "containerPort": port }],
                 "readinessProbe": { "httpGet": { "path": "/healthz", "port": port }, "periodSeconds": 1 },
@@ -72,7 +69,8 @@ impl Sandbox {
         .await
     }
 
-    /// Tries one connection to `address` (`HOST:PORT`) from a pod of the demo application's image.
+    /// Tries one connection to `address` (`HOST:PORT`) from a pod of the demo application's image,
+    /// which can do so when it is told to.
     pub fn connect(&self, pod: &str, address: &str) -> Connection {
         self.try_connect(pod, address).unwrap_or_else(|error| panic!("{error}"))
     }

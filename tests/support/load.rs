@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Sandbox, until};
+use super::{DEMO_IMAGE, Sandbox, until};
 
 const LOAD: &str = "load";
 
@@ -29,8 +29,8 @@ impl Sandbox {
         let pods: Api<Pod> = self.api();
         let _ = pods.delete(LOAD, &DeleteParams::default().grace_period(0)).await;
         let seconds = seconds.to_string();
-        let image = "--image=localhost/cachedservice-demo:0.1.0";
-        let run = ["run", LOAD, image, "--restart=Never"];
+        let image = format!("--image={DEMO_IMAGE}");
+        let run = ["run", LOAD, &image, "--restart=Never"];
         let command = ["--command", "--", "/demo", "load"];
         let restricted = restricted(LOAD).to_string();
         let fit = ["--override-type=strategic", "--overrides", &restricted];

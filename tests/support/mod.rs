@@ -35,7 +35,7 @@ mod snapshot;
 mod wait;
 
 pub use audit::{AuditEntry, AuditMark};
-pub use cluster::{CHART, Cluster, OPERATOR, OPERATOR_NAMESPACE};
+pub use cluster::{CHART, Cluster, DEMO_IMAGE, OPERATOR, OPERATOR_NAMESPACE};
 pub use connection::Connection;
 pub use faults::Faults;
 pub use history::ReplicaHistory;
