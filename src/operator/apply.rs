@@ -299,13 +299,14 @@ impl Writer<'_> {
                 if !self.paused && ports::are_owned_twice(live.meta()) {
                     self.own_ports_once::<K>(&bound).await?;
                 }
-                if self.look != Look::Anew && is_intact(live.meta(), &desired.digest, &desired.value) {
+                let is_intact = is_intact(live.meta(), &desired.digest, &desired.value);
+                if self.look != Look::Anew && is_intact {
                     return Ok(live.clone());
                 }
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
                 // Of a StatefulSet's update, older API servers look at no port.
                 let is_looked_at = K::kind(&()) != StatefulSet::kind(&());
-                if act == Act::Corrected && !is_looked_at && !self.paused {
+                if act == Act::Corrected && !is_intact && !is_looked_at && !self.paused {
                     self.replace_ports::<K>(&bound).await?;
                 }
                 let told = self.changes.len();

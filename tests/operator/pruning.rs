@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cachedservice::api::names::NAME_LABEL;
+use cachedservice::api::{CachedService, names::NAME_LABEL};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
@@ -177,6 +177,22 @@ async fn deletion_takes_away_what_was_made_and_nothing_else() {
     let bystander = sandbox.api::<ConfigMap>().get("bystander").await.unwrap();
     assert!(bystander.metadata.deletion_timestamp.is_none() && bystander.labels().contains_key(NAME_LABEL));
     sandbox.until_ready("other").await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_no_operator_is_there_goes_and_waits_for_none() {
+    let sandbox = sandbox().await;
+    let mut shop = sandbox.serve("shop").await;
+    assert!(shop.operator.terminate().await.success(), "{}", shop.operator.log());
+    sandbox.delete("shop").await;
+    until(LIMIT, async || match sandbox.api::<CachedService>().get_opt("shop").await.unwrap() {
+        None => Ok(()),
+        Some(kept) => Err(format!("{:?}", kept.metadata.finalizers)),
+    })
+    .await;
+    for kind in CHILDREN {
+        until_gone(&sandbox, kind).await;
+    }
 }
 
 /// Waits until pods of a template with this text have been made beside those of the old one.
