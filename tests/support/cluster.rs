@@ -170,8 +170,10 @@ impl Cluster {
     fn install_by_helm(&self) {
         let built = Command::new(repository().join("images/build")).status().expect("run images/build");
         assert!(built.success(), "images/build failed");
-        let image = |name: &str| repository().join("target/images").join(name).display().to_string();
-        tool(&["load", "--name", self.name, &image("operator.tar"), &image("demo.tar"), &image("redis.tar")]);
+        let archive = |image| repository().join("target/images").join(image).display().to_string();
+        let archives = ["operator.tar", "demo.tar", "redis.tar", "exporter.tar"].map(archive);
+        let archives = archives.iter().map(String::as_str);
+        tool(&["load", "--name", self.name].into_iter().chain(archives).collect::<Vec<_>>());
         self.helm(&["upgrade", "--install", OPERATOR, CHART]);
     }
 
