@@ -11,6 +11,8 @@ mod chart;
 mod examples;
 mod network_policies;
 mod pods;
+mod redis;
+mod redis_data;
 mod scaling;
 mod trouble;
 
@@ -32,4 +34,11 @@ fn operator() -> String {
 /// The demo application, as a spec.
 fn demo() -> serde_json::Value {
     serde_json::json!({ "image": DEMO_IMAGE, "runAsNonRoot": true })
+}
+
+/// GET of a path of the service `shop`, through the API server's proxy to its Service.
+async fn ask(sandbox: &Sandbox, path: &str) -> Result<serde_json::Value, String> {
+    let uri = format!("/api/v1/namespaces/{}/services/shop:http/proxy{path}", sandbox.namespace);
+    let request = http::Request::get(uri).body(Vec::new()).unwrap();
+    sandbox.client.request(request).await.map_err(|error| error.to_string())
 }

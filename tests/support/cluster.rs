@@ -314,13 +314,14 @@ async fn install_crd(client: &Client) {
     .await;
 }
 
-/// Runs the cluster tool and returns what it prints.
+/// Runs the cluster tool and returns the text that it prints.
 pub(super) fn tool(arguments: &[&str]) -> String {
-    try_tool(arguments).unwrap_or_else(|error| panic!("{error}"))
+    let printed = try_tool(arguments).unwrap_or_else(|error| panic!("{error}"));
+    String::from_utf8(printed).expect("text")
 }
 
-/// As [`tool`], or what it says when it fails.
-pub(super) fn try_tool(arguments: &[&str]) -> Result<String, String> {
+/// Runs the cluster tool and returns what it prints, or what it says when it fails.
+pub(super) fn try_tool(arguments: &[&str]) -> Result<Vec<u8>, String> {
     let output = Command::new("timeout")
         .arg("600")
         .arg(repository().join("tests/cluster/cluster"))
@@ -328,11 +329,11 @@ pub(super) fn try_tool(arguments: &[&str]) -> Result<String, String> {
         .current_dir(repository())
         .output()
         .expect("run tests/cluster/cluster");
-    let text = |bytes| String::from_utf8(bytes).expect("text");
     if output.status.success() {
-        return Ok(text(output.stdout));
+        return Ok(output.stdout);
     }
-    Err(format!("cluster {}: {}{}", arguments.join(" "), text(output.stdout), text(output.stderr)))
+    let [said, told] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    Err(format!("cluster {}: {said}{told}", arguments.join(" ")))
 }
 
 /// Where the cluster tool keeps its clusters (tests/cluster/README.md).

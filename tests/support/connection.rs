@@ -7,7 +7,7 @@ use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{DEMO_IMAGE, Sandbox, until};
 
@@ -29,7 +29,6 @@ impl Sandbox {
     /// Starts a pod with these labels in this namespace, which listens on each of the ports, and
     /// returns its address once it is Ready.
     pub async fn start_pod(&self, name: &str, labels: &[(&str, &str)], ports: &[u16]) -> String {
-        let pods: Api<Pod> = self.api();
         let labels: serde_json::Map<_, _> =
             labels.iter().map(|&(key, value)| (key.to_owned(), value.into())).collect();
         let container = |port: &u16| {
@@ -51,6 +50,12 @@ impl Sandbox {
                 "terminationGracePeriodSeconds": 0,
             },
         });
+        self.run_pod(name, pod).await
+    }
+
+    /// Starts this pod in this namespace, and returns its address once it is Ready.
+    pub async fn run_pod(&self, name: &str, pod: Value) -> String {
+        let pods: Api<Pod> = self.api();
         // One of an earlier run may be there, in a namespace that stays.
         let _ = pods.delete(name, &DeleteParams::default().grace_period(0)).await;
         let pod = serde_json::from_value(pod).expect("a pod");
@@ -70,7 +75,7 @@ impl Sandbox {
     }
 
     /// Tries one connection to `address` (`HOST:PORT`) from a pod of the demo application's image,
-    /// which can do so when it is told to.
+    /// which can do so when it is told to, or from one of a `KIND/NAME`.
     pub fn connect(&self, pod: &str, address: &str) -> Connection {
         self.try_connect(pod, address).unwrap_or_else(|error| panic!("{error}"))
     }

@@ -212,6 +212,11 @@ impl Sandbox {
 
     /// As [`Self::kubectl`], or what it says when it fails.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.kubectl_for_bytes(arguments).map(|bytes| String::from_utf8(bytes).expect("text"))
+    }
+
+    /// As [`Self::try_kubectl`], where it prints what need not be text.
+    pub fn kubectl_for_bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
         let cluster = ["kubectl", "--name", self.cluster.name, "--", "--warnings-as-errors"];
         try_tool(&[&cluster[..], &["--namespace", &self.namespace], arguments].concat())
     }
