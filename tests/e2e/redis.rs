@@ -19,6 +19,13 @@ use crate::{
 /// The image that images/build makes.
 const EXPORTER: &str = "localhost/cachedservice-exporter:1.45";
 
+/// The demo application, whose pods do not serve on when they are to go: the next test waits for that.
+pub(crate) fn leaving_at_once() -> Value {
+    let mut spec = demo();
+    spec["shutdown"] = json!({ "drain": "0s" });
+    spec
+}
+
 /// Has `redis-cli` do this in the Redis of the service `shop`, with its password.
 pub(crate) fn redis_cli(sandbox: &Sandbox, act: &str) -> String {
     in_redis(sandbox, &script(act)).unwrap_or_else(|error| panic!("{error}"))
@@ -101,7 +108,7 @@ async fn until_rolled(sandbox: &Sandbox) {
 async fn only_the_application_and_whoever_is_written_reach_redis_unless_the_policy_is_off() {
     let shop = sandbox().await;
     let other = Sandbox::new(shop.cluster).await;
-    shop.apply("shop", demo()).await;
+    shop.apply("shop", leaving_at_once()).await;
     let application = [("cachedservice.dev/name", "shop"), ("app.kubernetes.io/component", "app")];
     tokio::join!(
         shop.start_pod("stranger", &[("role", "reports")], &[8080]),
@@ -134,7 +141,7 @@ async fn only_the_application_and_whoever_is_written_reach_redis_unless_the_poli
 
 /// Writes `spec.networkPolicy.redis` of the service `shop`.
 pub(crate) async fn set_policy(sandbox: &Sandbox, policy: Value) {
-    let mut spec = demo();
+    let mut spec = leaving_at_once();
     spec["networkPolicy"] = json!({ "redis": policy });
     sandbox.apply("shop", spec).await;
 }
@@ -142,7 +149,7 @@ pub(crate) async fn set_policy(sandbox: &Sandbox, policy: Value) {
 #[tokio::test]
 async fn the_exporter_has_figures_of_redis_for_whoever_asks() {
     let sandbox = sandbox().await;
-    let mut spec = demo();
+    let mut spec = leaving_at_once();
     spec["redis"] = json!({ "exporter": { "enabled": true, "image": EXPORTER } });
     sandbox.apply("shop", spec).await;
     tokio::join!(sandbox.start_pod("prometheus", &[], &[8080]), sandbox.until_ready("shop"));

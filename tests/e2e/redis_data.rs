@@ -13,8 +13,8 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    ask, demo,
-    redis::{in_redis, redis_cli, script, set_policy},
+    ask,
+    redis::{in_redis, leaving_at_once, redis_cli, script, set_policy},
     sandbox,
     support::{Sandbox, until},
 };
@@ -57,7 +57,7 @@ async fn a_key_outlives_the_pod_and_the_cached_service_until_its_deletion_is_wri
 #[tokio::test]
 async fn a_copy_of_the_data_is_restored_once_the_policy_lets_redis_connect() {
     let sandbox = sandbox().await;
-    sandbox.apply("shop", demo()).await;
+    sandbox.apply("shop", leaving_at_once()).await;
     sandbox.until_ready("shop").await;
     redis_cli(&sandbox, "set basket copied");
     // By default Redis waits five seconds for a second replica.
@@ -141,7 +141,7 @@ impl Drop for Volume<'_> {
 }
 
 fn kept_on(volume: &Volume<'_>, when_deleted: &str) -> Value {
-    let mut spec = demo();
+    let mut spec = leaving_at_once();
     spec["redis"] = json!({ "persistence": {
         "enabled": true,
         "size": "1Gi",
