@@ -49,7 +49,8 @@ fn every_case_becomes_its_output() {
     let mut wrong = Vec::new();
     for case in cases() {
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
-        let actual = output(&case);
+        let (input, observed) = read_case(&case);
+        let actual = output(input, &observed);
         let file = case.join("out.yaml");
         if update {
             fs::write(&file, &actual).unwrap();
@@ -78,6 +79,43 @@ fn a_case_has_nothing_but_input_observation_and_output() {
     }
 }
 
+#[test]
+fn every_field_shows_in_what_is_made_of_some_case() {
+    let crd = fs::read_to_string("crds/cachedservices.cachedservice.dev.yaml").unwrap();
+    let crd: Value = serde_saphyr::from_str(&crd).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut fields = Vec::new();
+    leaves(schema, "", &mut fields);
+    assert!(fields.len() >= 80, "{fields:?}");
+    for case in cases() {
+        let (input, observed) = read_case(&case);
+        let whole = output(input.clone(), &observed);
+        fields.retain(|field| {
+            let mut without = input.clone();
+            let (object, name) = field.rsplit_once('/').unwrap();
+            let object = without["spec"].pointer_mut(object).and_then(Value::as_object_mut);
+            let is_written = object.is_some_and(|object| object.remove(name).is_some());
+            !is_written || output(without, &observed) == whole
+        });
+    }
+    assert!(fields.is_empty(), "of these fields no case shows what they do: {fields:#?}");
+}
+
+/// Fields of a type of Kubernetes', which is handed on whole.
+const HANDED_ON: [&str; 2] = ["/behavior", "/custom"];
+
+/// The paths of the fields that have no fields of their own.
+fn leaves(schema: &Value, path: &str, found: &mut Vec<String>) {
+    match schema["properties"].as_object() {
+        Some(fields) if !HANDED_ON.iter().any(|whole| path.ends_with(whole)) => {
+            for (name, field) in fields {
+                leaves(field, &format!("{path}/{name}"), found);
+            }
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
+
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -86,23 +124,28 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn output(case: &Path) -> String {
+fn read_case(case: &Path) -> (Value, Observed) {
     let read = |file: &str| fs::read_to_string(case.join(file));
     let input: Value = serde_saphyr::from_str(&read("in.yaml").unwrap()).unwrap();
     // The API server would refuse an unknown field; here it would go unseen.
     let unknown = |path: serde_ignored::Path<'_>| panic!("{}: there is no field {path}", case.display());
     let _: CachedServiceSpec = serde_ignored::deserialize(&input["spec"], unknown).unwrap();
-    let service: CachedService = serde_json::from_value(input).unwrap();
-    let observed: Observed = read("seen.yaml").map_or_else(
+    let observed = read("seen.yaml").map_or_else(
         |_| Observed::default(),
         |text| serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", case.display())),
     );
+    (input, observed)
+}
+
+/// What becomes of a CachedService; without a field that is required, nothing.
+fn output(input: Value, observed: &Observed) -> String {
+    let Ok(service) = serde_json::from_value::<CachedService>(input) else { return String::new() };
     let references = references(&service).into_iter().map(|reference| {
         let digest = observed.references.get(&reference.to_string());
         (reference, digest.map_or(Content::Absent, |digest| Content::Digest(digest.clone())))
     });
     let running = observed.template_revision.map_or(Sighting::Absent, pure::running);
-    let deployment = observed.live_references.map_or(running, |live| {
+    let deployment = observed.live_references.as_ref().map_or(running, |live| {
         let template = json!({ "metadata": { "annotations": { REFERENCES_ANNOTATION: live } } });
         let object = json!({ "metadata": {}, "spec": { "template": template } });
         Sighting::Ours(Arc::new(serde_json::from_value(object).unwrap()))
@@ -110,7 +153,7 @@ fn output(case: &Path) -> String {
     let seen = Seen {
         references: references.collect(),
         deployment,
-        external: observed.external_revision.map(|revision| ExternalState::Connecting { revision }),
+        external: observed.external_revision.clone().map(|revision| ExternalState::Connecting { revision }),
         ..pure::nothing()
     };
     match plan(&service, &seen, &pure::defaults()) {

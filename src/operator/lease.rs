@@ -58,6 +58,8 @@ pub struct Election {
     held: Option<Lease>,
     /// Told to people once, when it changes.
     other_leader: Option<String>,
+    /// When the time of that one is over, if the last attempt has seen its record.
+    other_ends: Option<Instant>,
 }
 
 impl Election {
@@ -71,7 +73,10 @@ impl Election {
         let (grant, leadership) = Grant::new();
         let lease = format!("{}/{}", config.namespace, config.name);
         let lookout = Lookout::new(lease, config.duration);
-        Ok((Self { config, grant, lookout, seen: None, held: None, other_leader: None }, leadership))
+        Ok((
+            Self { config, grant, lookout, seen: None, held: None, other_leader: None, other_ends: None },
+            leadership,
+        ))
     }
 
     /// Tells, from now on, what is known of the Lease while another leads.
@@ -102,9 +107,16 @@ impl Election {
             // could reach the server after we have looked for what to give back.
             let attempt = tokio::time::timeout(self.patience(), self.attempt(&leases)).await;
             self.report(attempt);
-            pause = jittered(self.config.retry_period);
+            pause = self.pause();
         }
         self.give_back(&leases).await;
+    }
+
+    /// Until the next attempt, which is not later than the end of what another holds.
+    fn pause(&mut self) -> Duration {
+        let period = jittered(self.config.retry_period);
+        let left = self.other_ends.take().map(|ends| ends.saturating_duration_since(Instant::now()));
+        left.map_or(period, |left| left.min(period))
     }
 
     /// Half of the deadline, so that a request which hangs leaves room for
@@ -137,8 +149,9 @@ impl Election {
         let decision = decide(&seen, now, &self.config);
         self.seen = Some(seen);
         lease.spec = Some(match decision {
-            Decision::Wait { holder, .. } => {
+            Decision::Wait { holder, until } => {
                 self.stand_by(holder);
+                self.other_ends = Some(until);
                 return Ok(());
             }
             Decision::Renew => renewed(record, &self.config, Timestamp::now()),

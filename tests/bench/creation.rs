@@ -71,6 +71,15 @@ struct Round {
     usage: Usage,
     api_server_cpu: Duration,
     requests: BTreeMap<String, u64>,
+    /// The part of it that came before all children existed.
+    before: Spent,
+}
+
+/// What was spent, by the contestant and for it.
+struct Spent {
+    cpu: Duration,
+    api_server_cpu: Duration,
+    requests: u64,
 }
 
 /// Plays the rounds and prints what they have shown.
@@ -108,7 +117,10 @@ impl std::fmt::Display for Round {
         }
         let (cpu, server) = (self.usage.cpu.as_secs_f64(), self.api_server_cpu.as_secs_f64());
         let (peak, at_the_end) = (megabytes(self.usage.peak_memory), megabytes(self.usage.memory));
-        write!(f, "  CPU {cpu:.2} s  memory {at_the_end} MB, peak {peak} MB  API server {server:.2} s")
+        write!(f, "  CPU {cpu:.2} s  memory {at_the_end} MB, peak {peak} MB  API server {server:.2} s")?;
+        let (cpu, server) = (self.before.cpu.as_secs_f64(), self.before.api_server_cpu.as_secs_f64());
+        let requests = self.before.requests;
+        write!(f, "; of it until all exist: CPU {cpu:.2} s  API server {server:.2} s  requests {requests}")
     }
 }
 
@@ -146,29 +158,38 @@ impl Bench {
                 && (who == Who::Bare || milestones.reported.is_some())
         };
         let began = Instant::now();
-        let reached = loop {
-            contestant.check()?;
-            match census.wait(Duration::from_secs(2), is_done).await {
-                Ok(reached) => break reached,
-                Err(how_far) if began.elapsed() > LIMIT => return Err(how_far.into()),
-                Err(_) => {}
-            }
+        let spent = |contestant: &Contestant| {
+            Ok::<_, Box<dyn Error>>(Spent {
+                cpu: contestant.usage()?.cpu,
+                api_server_cpu: usage(self.creation.api_server)?.cpu.saturating_sub(server_before),
+                requests: self.requests(who)?.values().sum(),
+            })
         };
+        until(contestant, census, began, |milestones| milestones.exist.is_some()).await?;
+        let before = spent(contestant)?;
+        let reached = until(contestant, census, began, is_done).await?;
         while census.quiet_for() < QUIET && began.elapsed() < LIMIT {
             tokio::time::sleep(POLL).await;
         }
         let since = |milestone: Option<Instant>| milestone.map(|at| at.duration_since(contestant.started));
+        let whole = spent(contestant)?;
         Ok(Round {
             exist: since(reached.exist).unwrap_or_default(),
             ready: since(reached.ready).unwrap_or_default(),
             reported: since(reached.reported),
             usage: contestant.usage()?,
-            api_server_cpu: usage(self.creation.api_server)?.cpu.saturating_sub(server_before),
-            requests: match who {
-                Who::Operator => requests(self.common.admin_address)?,
-                Who::Bare => BTreeMap::new(),
-            },
+            api_server_cpu: whole.api_server_cpu,
+            requests: self.requests(who)?,
+            before,
         })
+    }
+
+    /// The requests of the contestant; of the bare client it is known what it sends.
+    fn requests(&self, who: Who) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
+        match who {
+            Who::Operator => requests(self.common.admin_address),
+            Who::Bare => Ok(BTreeMap::new()),
+        }
     }
 
     fn start(&self, who: Who, namespace: &str) -> Result<Contestant, Box<dyn Error>> {
@@ -225,6 +246,23 @@ impl Bench {
         // The controllers' last work on it is not to fall into the next round.
         tokio::time::sleep(QUIET).await;
         Ok(())
+    }
+}
+
+/// Waits until `is_reached`, while the contestant runs and the time is not up.
+async fn until(
+    contestant: &mut Contestant,
+    census: &mut Census,
+    began: Instant,
+    is_reached: impl Fn(&Milestones) -> bool,
+) -> Result<Milestones, Box<dyn Error>> {
+    loop {
+        contestant.check()?;
+        match census.wait(Duration::from_secs(2), &is_reached).await {
+            Ok(reached) => return Ok(reached),
+            Err(how_far) if began.elapsed() > LIMIT => return Err(how_far.into()),
+            Err(_) => {}
+        }
     }
 }
 

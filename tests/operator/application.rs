@@ -33,6 +33,26 @@ fn with(fields: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_service_account_that_is_taken_out_of_the_template_goes() {
+    let sandbox = sandbox().await;
+    let _shop = sandbox.serve("shop").await;
+    let account = async || {
+        let pods = sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["template"]["spec"].clone();
+        [pods["serviceAccountName"].clone(), pods["serviceAccount"].clone()]
+    };
+    for (template, wanted) in
+        [(json!({ "serviceAccountName": "till" }), json!("till")), (json!({}), Value::Null)]
+    {
+        sandbox.apply("shop", with(&json!({ "template": { "spec": template } }))).await;
+        until(LIMIT, async || {
+            let found = account().await;
+            if found == [wanted.clone(), wanted.clone()] { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn each_switch_reaches_its_object_and_is_taken_back() {
     let sandbox = sandbox().await;
     let installation = sandbox.install().await;

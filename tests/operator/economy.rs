@@ -7,6 +7,9 @@ use crate::{sandbox, support::child::CHILDREN};
 /// The two steps after the creation by which the number of pods passes to the autoscaler.
 const HAND_OVER: usize = 2;
 
+/// How often the status is written until all is Ready, at most.
+const MOST_OF_STATUS: usize = 3;
+
 #[tokio::test]
 async fn a_creation_takes_one_write_for_each_child_and_two_for_the_hand_over() {
     let sandbox = sandbox().await;
@@ -18,8 +21,11 @@ async fn a_creation_takes_one_write_for_each_child_and_two_for_the_hand_over() {
     sandbox.until_ready("shop").await;
 
     let mut asked = sandbox.audit_since(mark, &installation.user).await;
-    // How often there is something to tell depends on how the pods come up.
-    asked.retain(|entry| entry.resource() != "events" && !entry.uri.contains("/status"));
+    asked.retain(|entry| entry.resource() != "events");
     let told: String = asked.iter().map(|entry| format!("{} {}\n", entry.verb, entry.uri)).collect();
-    assert_eq!(asked.len(), CHILDREN.len() + HAND_OVER, "{told}");
+    let (of_status, of_children): (Vec<_>, Vec<_>) =
+        asked.iter().partition(|entry| entry.uri.contains("/status"));
+    assert_eq!(of_children.len(), CHILDREN.len() + HAND_OVER, "{told}");
+    // How often there is something to tell depends on how the pods come up.
+    assert!((1..=MOST_OF_STATUS).contains(&of_status.len()), "{told}");
 }

@@ -37,6 +37,9 @@ const CPU_REQUEST: &str = "100m";
 
 pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
     let mut user = plan.template.clone();
+    if plan.template_revision >= TemplateRevision::Second {
+        give_account_both_names(&mut user);
+    }
     let handmade = Handmade::take_out_of(&mut user).merged(plan);
     let mut template = defaults(plan);
     template.merge_from(user);
@@ -108,8 +111,7 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
     template.metadata = Some(ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() });
     template.spec.get_or_insert_default().merge_from(PodSpec {
         image_pull_secrets: some_unless_empty(spec.image_pull_secrets.clone()),
-        // Under both its names: the API server fills in the one from the other, and would go on
-        // doing so when none is given any more.
+        // Under both its names, see give_account_both_names.
         service_account: account(plan),
         service_account_name: account(plan),
         automount_service_account_token: spec.service_account.automount_token.then_some(true),
@@ -119,6 +121,16 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
     let mut labels = spec.pod_labels.clone();
     labels.extend(plan.identity.selector_labels(APP));
     template.labelled(labels)
+}
+
+/// The API server fills in the older name of the account's field from the newer one, and the newer
+/// from the older when it is given no more: only where both are ours does an account go that is
+/// taken out of the template.
+fn give_account_both_names(template: &mut PodTemplateSpec) {
+    let Some(spec) = &mut template.spec else { return };
+    if spec.service_account.is_none() {
+        spec.service_account.clone_from(&spec.service_account_name);
+    }
 }
 
 fn account(plan: &Plan) -> Option<String> {

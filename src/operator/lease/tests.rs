@@ -253,7 +253,8 @@ async fn a_killed_leader_is_followed_after_the_duration_and_not_before() {
     second.leads().await;
     let waited = killed.elapsed();
     assert!(waited + RETRY_PERIOD >= DURATION, "the last renewal was up to 2 s before: {waited:?}");
-    assert!(waited <= DURATION + 2 * RETRY_PERIOD, "{waited:?}");
+    // Of what another holds it waits for the very end. Timers are exact to a millisecond.
+    assert!(waited <= DURATION + RETRY_PERIOD + Duration::from_millis(5), "{waited:?}");
     assert_eq!((server.holder().as_deref(), server.record().lease_transitions), (Some("b"), Some(1)));
 }
 
