@@ -51,8 +51,8 @@ pub struct Memory {
     pub applied: Vec<(&'static str, String, Instant)>,
     /// What was changed and not yet told as Events.
     pub changes: Vec<Change>,
-    /// When its figures were last written.
-    pub figures_written: Option<Instant>,
+    /// When its status was last written.
+    pub status_written: Option<Instant>,
     /// The status that was written last, while the watch may not show it yet.
     pub written: Option<Box<Written>>,
     /// A digest of the status that was sent last.
@@ -186,3 +186,6 @@ const CONTEST: Duration = Duration::from_mins(1);
 
 /// Figures are written at most this often.
 pub const FIGURES_PERIOD: Duration = Duration::from_mins(1);
+/// A change of what a rollout counts, and of nothing else, is written no more often: while many pods
+/// come up one after the other, the number of writes does not grow with theirs.
+pub const PROGRESS_PERIOD: Duration = Duration::from_secs(2);

@@ -104,9 +104,11 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
     }
     let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
     let changes = context.remember(&reference, |memory| memory.changes.clone());
-    let figures_due = publish(context, service, &seen.status, status, &changes).await?;
+    // After a failure the next turn is when that is tried again, which may be long after.
+    let can_wait = applied.as_ref().is_some_and(|applied| applied.failures().is_empty());
+    let rest_due = publish(context, service, &seen.status, status, &changes, can_wait).await?;
     context.remember(&reference, |memory| memory.changes = Vec::new());
-    next(&seen, plan, applied, figures_due)
+    next(&seen, plan, applied, rest_due)
 }
 
 /// Whether every child is to be looked at and applied anew. What was never reconciled is new anyway.
@@ -120,7 +122,7 @@ async fn tell(service: &CachedService, context: &Context, failure: Error) -> Res
     let attempts = context.remember(&ObjectRef::from_obj(service), |memory| memory.transient_failures);
     let before = context.latest_status(service);
     let status = blind(service, &before, &failure, attempts, Timestamp::now());
-    publish(context, service, &before, status, &[]).await?;
+    publish(context, service, &before, status, &[], false).await?;
     Err(failure)
 }
 
@@ -149,7 +151,7 @@ fn next(
     seen: &Seen,
     plan: Result<Plan, Invalid>,
     applied: Option<Applied>,
-    figures_due: Option<Duration>,
+    rest_due: Option<Duration>,
 ) -> Result<Option<Duration>, Error> {
     plan?;
     let mut failures = applied.map(Applied::into_failures).unwrap_or_default();
@@ -160,7 +162,7 @@ fn next(
     }
     let provisional = seen.provisional.then_some(PROVISIONAL);
     let interrupted = seen.interrupted.is_some().then_some(RECHECK);
-    Ok([provisional, interrupted, figures_due].into_iter().flatten().min())
+    Ok([provisional, interrupted, rest_due].into_iter().flatten().min())
 }
 
 /// When to try again.

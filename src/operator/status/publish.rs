@@ -15,14 +15,14 @@ use crate::{
     api::{CachedService, CachedServiceStatus, condition_type, names::STATUS_FIELD_MANAGER},
     operator::{
         apply::{Act, Change},
-        context::{Context, FIGURES_PERIOD, Written, digest_of},
+        context::{Context, FIGURES_PERIOD, PROGRESS_PERIOD, Written, digest_of},
         error::Error,
         events::{EventType, News},
     },
 };
 
 /// Writes the status if it says something new, and tells what changed as Events.
-/// Returns after which time figures that were held back are due.
+/// Returns after which time something that was held back is due; nothing is, unless it `can_wait`.
 ///
 /// # Errors
 /// When the API server does not take the status.
@@ -32,8 +32,9 @@ pub async fn publish(
     before: &CachedServiceStatus,
     status: CachedServiceStatus,
     changes: &[Change],
+    can_wait: bool,
 ) -> Result<Option<Duration>, Error> {
-    let held_back = write(context, service, before, &status).await?;
+    let held_back = write(context, service, before, &status, can_wait).await?;
     // Only what the status says too: an Event of a write that failed would come again with the next try.
     announce(context, service, before, &status, changes).await;
     Ok(held_back)
@@ -44,18 +45,16 @@ async fn write(
     service: &CachedService,
     before: &CachedServiceStatus,
     status: &CachedServiceStatus,
+    can_wait: bool,
 ) -> Result<Option<Duration>, Error> {
     let reference = ObjectRef::from_obj(service);
     if before == status {
         return Ok(None);
     }
-    let only_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() } == *before;
-    if only_figures {
-        let written = context.remember(&reference, |memory| memory.figures_written);
-        let due = written.map(|written| FIGURES_PERIOD.saturating_sub(written.elapsed()));
-        if let Some(due) = due.filter(|due| !due.is_zero()) {
-            return Ok(Some(due));
-        }
+    let written = context.remember(&reference, |memory| memory.status_written).filter(|_| can_wait);
+    let due = written.map(|written| pause_before(status, before).saturating_sub(written.elapsed()));
+    if let Some(due) = due.filter(|due| !due.is_zero()) {
+        return Ok(Some(due));
     }
     let namespace = service.namespace().unwrap_or_default();
     let api: Api<CachedService> = Api::namespaced(context.client.clone(), &namespace);
@@ -71,7 +70,7 @@ async fn write(
     match api.patch_status(&service.name_any(), &parameters, &Patch::Apply(&patch)).await {
         Ok(answer) => {
             context.remember(&reference, |memory| {
-                memory.figures_written = Some(Instant::now());
+                memory.status_written = Some(Instant::now());
                 memory.written = Some(Box::new(Written::now(answer)));
             });
             Ok(None)
@@ -80,6 +79,35 @@ async fn write(
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(None),
         Err(error) => Err(Error::Publish(error)),
     }
+}
+
+/// How long after the last write this change is written. PURE.
+pub(super) fn pause_before(status: &CachedServiceStatus, before: &CachedServiceStatus) -> Duration {
+    let with_old_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() };
+    if with_old_figures == *before {
+        FIGURES_PERIOD
+    } else if without_progress(status) == without_progress(before) {
+        PROGRESS_PERIOD
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// The status without what changes with each pod that comes or goes: counts, and the words in which
+/// a condition tells them.
+fn without_progress(status: &CachedServiceStatus) -> CachedServiceStatus {
+    let mut status = CachedServiceStatus {
+        cpu: None,
+        replicas: 0,
+        ready_replicas: 0,
+        updated_replicas: 0,
+        replicas_ready: None,
+        ..status.clone()
+    };
+    for condition in &mut status.conditions {
+        condition.message.clear();
+    }
+    status
 }
 
 /// Events are for people: what they would want to know, once.

@@ -5,6 +5,7 @@ mod autoscaling;
 mod conditions;
 mod news;
 mod parts;
+mod publish;
 mod redis;
 mod revision;
 mod switches;

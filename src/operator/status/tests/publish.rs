@@ -1,0 +1,43 @@
+//! When a change of the status is written.
+
+use std::time::Duration;
+
+use super::*;
+use crate::operator::{
+    context::{FIGURES_PERIOD, PROGRESS_PERIOD},
+    status::publish::pause_before,
+};
+
+fn pause(change: impl FnOnce(&mut CachedServiceStatus)) -> Duration {
+    let before = Situation::all_well().status();
+    let mut status = before.clone();
+    change(&mut status);
+    pause_before(&status, &before)
+}
+
+#[test]
+fn what_turns_is_told_at_once() {
+    assert_eq!(pause(|status| status.conditions[0].status = "False".to_owned()), Duration::ZERO);
+    assert_eq!(pause(|status| status.conditions[0].reason = "Other".to_owned()), Duration::ZERO);
+    assert_eq!(pause(|status| status.observed_generation = Some(9)), Duration::ZERO);
+    assert_eq!(pause(|status| status.desired_replicas = 9), Duration::ZERO);
+}
+
+#[test]
+fn what_counts_pods_and_cpu_waits() {
+    let count = |status: &mut CachedServiceStatus| {
+        status.ready_replicas = 9;
+        status.replicas_ready = Some("9/9".to_owned());
+        status.conditions[0].message = "9 pods".to_owned();
+    };
+    assert_eq!(pause(count), PROGRESS_PERIOD);
+    let cpu = |status: &mut CachedServiceStatus| status.cpu = Some("99%/70%".to_owned());
+    assert_eq!(pause(cpu), FIGURES_PERIOD);
+    assert_eq!(
+        pause(|status| {
+            count(status);
+            cpu(status);
+        }),
+        PROGRESS_PERIOD
+    );
+}
