@@ -20,7 +20,7 @@ use kube::runtime::{reflector::ObjectRef, watcher};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -31,12 +31,17 @@ use crate::api::CachedService;
 
 /// How often it is looked for while somebody would have it.
 const PERIOD: Duration = Duration::from_secs(15);
+/// How often it is looked for where it may be there and may not be seen: objects of it that are not
+/// wanted any more are to go.
+const FORBIDDEN_PERIOD: Duration = Duration::from_mins(1);
 
 /// The objects of a kind that the cluster may not have, or not let the operator see.
 pub struct Optional<K: Child> {
     /// None while the cluster does not have the kind.
     pub watched: Arc<Watched<K>>,
     present: AtomicBool,
+    /// It is not known to be there because the operator may not see it.
+    forbidden: AtomicBool,
     /// The CachedServices, with the names of the objects.
     wanted_by: Mutex<HashSet<(ObjectRef<CachedService>, String)>>,
     wanted: Notify,
@@ -49,6 +54,7 @@ impl<K: Child> Optional<K> {
         Arc::new(Self {
             watched,
             present: AtomicBool::new(false),
+            forbidden: AtomicBool::new(false),
             wanted_by: Mutex::default(),
             wanted: Notify::new(),
         })
@@ -57,6 +63,11 @@ impl<K: Child> Optional<K> {
     /// Whether the cluster has the kind.
     pub fn is_present(&self) -> bool {
         self.present.load(Ordering::Acquire)
+    }
+
+    /// Whether the operator may not see it.
+    pub fn is_forbidden(&self) -> bool {
+        self.forbidden.load(Ordering::Acquire)
     }
 
     /// A CachedService would have the object `name` of the kind, or not any more.
@@ -95,14 +106,22 @@ pub async fn follow_optional<K, S>(
 {
     loop {
         let started = Instant::now();
+        let mut is_forbidden_now = false;
         let mut events = pin!(start());
         while let Some(event) = events.next().await {
             match event {
                 Err(error) if is_missing(&error) => break,
                 // A role from before the kind was known must not hold up those who do not want it.
-                Err(error) if is_forbidden(&error) && !optional.is_present() => break,
+                Err(error) if is_forbidden(&error) && !optional.is_present() => {
+                    is_forbidden_now = true;
+                    if !optional.forbidden.swap(true, Ordering::AcqRel) {
+                        tracing::warn!(kind = %K::kind(&()), %error, "the operator's role does not cover this kind: nothing of it is made or deleted");
+                    }
+                    break;
+                }
                 Ok(watcher::Event::InitDone) => {
                     handle(Ok(watcher::Event::InitDone));
+                    optional.forbidden.store(false, Ordering::Release);
                     optional.present.store(true, Ordering::Release);
                     appeared(optional.wanted_by.lock().drain().map(|(service, _)| service).collect());
                 }
@@ -110,10 +129,12 @@ pub async fn follow_optional<K, S>(
             }
         }
         optional.present.store(false, Ordering::Release);
+        optional.forbidden.store(is_forbidden_now, Ordering::Release);
         // Nothing is there, and that is known.
         handle(Ok(watcher::Event::Init));
         handle(Ok(watcher::Event::InitDone));
-        optional.until_wanted().await;
+        let longest = if is_forbidden_now { FORBIDDEN_PERIOD } else { Duration::MAX };
+        let _ = timeout(longest, optional.until_wanted()).await;
         sleep_until(started + PERIOD).await;
     }
 }
@@ -125,7 +146,6 @@ mod tests {
     use futures::stream;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::core::Status;
-    use tokio::time::timeout;
 
     use super::*;
 
@@ -174,6 +194,7 @@ mod tests {
         let hour = Duration::from_hours(1);
         assert!(timeout(hour, follow_optional(&optional, never, handle, |_| {})).await.is_err());
         assert_eq!((optional.is_present(), told.load(Ordering::Relaxed)), (false, 0));
+        assert!(optional.is_forbidden());
 
         let not_any_more = || {
             let events = [Ok(watcher::Event::Init), Ok(watcher::Event::InitDone), Err(refused(403))];
@@ -181,6 +202,24 @@ mod tests {
         };
         assert!(timeout(hour, follow_optional(&optional, not_any_more, handle, |_| {})).await.is_err());
         assert_eq!((optional.is_present(), told.load(Ordering::Relaxed)), (true, 1));
+        assert!(!optional.is_forbidden());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_may_not_be_seen_is_looked_for_though_nobody_wants_it() {
+        let optional = Optional::new(Watched::<ConfigMap>::new().0);
+        let looks = AtomicUsize::new(0);
+        let start = || {
+            let first = if looks.fetch_add(1, Ordering::Relaxed) < 2 {
+                Err(refused(403))
+            } else {
+                Ok(watcher::Event::InitDone)
+            };
+            stream::iter([Ok(watcher::Event::Init), first]).chain(stream::pending())
+        };
+        let followed = follow_optional(&optional, start, |_| {}, |_| {});
+        assert!(timeout(Duration::from_mins(3), followed).await.is_err());
+        assert!(optional.is_present() && !optional.is_forbidden());
     }
 
     #[tokio::test(start_paused = true)]

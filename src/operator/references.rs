@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     digest::hex,
     error::{self, in_words},
-    interruptions::{Pauses, cause, is_forbidden},
+    interruptions::Pauses,
     plan::{Content, Reference, ReferenceKind},
     triggers::Triggers,
     watched::Child,
@@ -187,7 +187,9 @@ impl Follower {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = &mut overdue, if !overdue.is_elapsed() => {
-                    self.tell_unread(format!("no answer within {} s", PATIENCE.as_secs()), false);
+                    if *self.content.borrow() == Content::Unknown {
+                        self.tell_unread(format!("no answer within {} s", PATIENCE.as_secs()), false);
+                    }
                     continue;
                 }
                 () = reading => {
@@ -209,7 +211,10 @@ impl Follower {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(reference = %self.reference, %error, "watch interrupted; starting it again");
-                    self.tell_unread(cause(&error), is_forbidden(&error));
+                    // A watch that works again shows in nothing while nothing happens: what counts is
+                    // whether the object can be read.
+                    let is_known = *self.content.borrow() != Content::Unknown;
+                    due.get_or_insert_with(|| Instant::now() + if is_known { RETRY } else { Duration::ZERO });
                 }
             }
         }
@@ -258,4 +263,68 @@ struct Unread;
 fn digest<D: Serialize>(data: &D) -> String {
     // Maps of text and bytes can be written as JSON.
     hex(&Sha256::digest(serde_json::to_vec(data).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::operator::store::store;
+
+    /// An API server with one ConfigMap, of which nobody may watch.
+    fn client(data: Arc<Mutex<&'static str>>) -> Client {
+        let answer = move |request: &Request<Body>| -> (StatusCode, Value) {
+            let metadata = json!({ "name": "settings", "namespace": "n", "resourceVersion": "1" });
+            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+            if query.contains("watch=true") {
+                let status =
+                    json!({ "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403 });
+                (StatusCode::FORBIDDEN, status)
+            } else if path.ends_with("/settings") {
+                (StatusCode::OK, json!({ "metadata": metadata, "data": { "a": *data.lock() } }))
+            } else {
+                (
+                    StatusCode::OK,
+                    json!({ "metadata": { "resourceVersion": "1" }, "items": [{ "metadata": metadata }] }),
+                )
+            }
+        };
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (code, body) = answer(&request);
+            let response = Response::builder().status(code).body(Body::from(body.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(response.unwrap()) }
+        });
+        Client::new(service, "n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_watched_is_read_again_and_again() {
+        let data = Arc::new(Mutex::new("before"));
+        let metrics = Metrics::default();
+        let triggers = Triggers::new(store().0, metrics.clone(), 16);
+        let references = References::new(client(data.clone()), triggers, metrics);
+        let shop = ObjectRef::new("shop").within("n");
+        let settings = Reference { kind: ReferenceKind::ConfigMap, name: "settings".to_owned() };
+        let read = async || references.contents(&shop, [settings.clone()].into()).await[&settings].clone();
+        let before = read().await;
+        assert!(matches!(before, Content::Digest(_)), "{before:?}");
+
+        *data.lock() = "after";
+        let changed = async {
+            loop {
+                match read().await {
+                    Content::Digest(digest) if Content::Digest(digest.clone()) != before => return,
+                    Content::Digest(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        timeout(Duration::from_mins(1), changed).await.unwrap();
+    }
 }
