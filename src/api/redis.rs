@@ -31,8 +31,8 @@ use super::{
         "spec.redis: persistence and exporter only go with a Redis that the operator runs; switch them off, or set mode to Standalone",
     ),
     validation = rule(
-        "!self.persistence.enabled || !isQuantity(self.memory) || !isQuantity(self.persistence.size) || quantity(self.persistence.size).compareTo(quantity(self.memory).add(quantity(self.memory))) >= 0",
-        "spec.redis.persistence.size: write at least twice spec.redis.memory; the file with the writes grows to that before it is written anew",
+        "!self.persistence.enabled || !isQuantity(self.memory) || !isQuantity(self.persistence.size) || quantity(self.persistence.size).compareTo(quantity(self.memory).add(quantity(self.memory)).add(quantity(self.memory))) >= 0",
+        "spec.redis.persistence.size: write at least three times spec.redis.memory; while the file with the writes is written anew, the old one and the new one are there",
     ),
     validation = rule(
         "(!has(self.resources.requests) || !('memory' in self.resources.requests)) && (!has(self.resources.limits) || !('memory' in self.resources.limits))",
@@ -223,14 +223,15 @@ pub struct Persistence {
     #[serde(default)]
     pub enabled: bool,
 
-    /// How large the volume is. A quantity in bytes of at least 64Mi and at least
-    /// twice `redis.memory`, to which the file with the writes grows. It can grow
-    /// where the StorageClass allows it, and cannot shrink. Default `1Gi`.
+    /// How large the volume is. A quantity in bytes of at least 96Mi and at least
+    /// three times `redis.memory`: the file with the writes grows to twice the data
+    /// and is then written anew, beside the old one. It can grow where the
+    /// StorageClass allows it, and cannot shrink. Default `1Gi`.
     #[serde(default = "default_size")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rule(
-        "isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0",
-        "spec.redis.persistence.size: write a quantity of at least 64Mi, such as 1Gi",
+        "isQuantity(self) && quantity(self).compareTo(quantity('96Mi')) >= 0",
+        "spec.redis.persistence.size: write a quantity of at least 96Mi, such as 1Gi",
     ))]
     pub size: String,
 
@@ -286,7 +287,8 @@ pub struct Exporter {
     pub image: Option<String>,
 
     /// CPU and memory of the container. Default: requests of 10m CPU and 32Mi
-    /// memory, a limit of 128Mi memory.
+    /// memory, a limit of 128Mi memory. Where ephemeral storage is not named, 64Mi
+    /// of it are requested, and are the limit if Redis has one.
     #[serde(default = "default_exporter_resources")]
     pub resources: Resources,
 }

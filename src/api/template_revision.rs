@@ -38,7 +38,7 @@ impl TemplateRevision {
         match self {
             Self::First => "the defaults of version 0.1.0",
             Self::Second => {
-                "a request for ephemeral storage for the application and Redis, a limit of it for Redis, pods of one rollout spread over nodes and zones among themselves, and the last lines of its log as the message of a container that failed"
+                "a request for ephemeral storage for the application and Redis, a limit of it for Redis, pods of one rollout spread over nodes and zones among themselves, the last lines of its log as the message of a container that failed, and that a service account goes which is taken out of the template"
             }
         }
     }

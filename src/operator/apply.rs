@@ -93,8 +93,11 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let guarded = used.redis && plan.spec.network_policy.redis.enabled;
     let redis_policy =
         writer.ensure(&watches.network_policies, &seen.redis_policy, &redis_name, policy, guarded).await;
+    let has_claim = redis_claim.is_some();
     let redis_claim = writer.ensure_claim(plan, seen, redis_claim.as_ref(), used.claim).await;
-    let needed = [failed(&redis_secret), failed(&redis_config), failed(&redis_claim)];
+    // A claim that is to go keeps no pod from starting.
+    let claim = failed(&redis_claim).filter(|_| has_claim);
+    let needed = [failed(&redis_secret), failed(&redis_config), claim];
     let set_waits = waits("StatefulSet", &redis_name, &needed);
     let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
         Err(waiting)
@@ -194,6 +197,15 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Why an object of a kind that the cluster may not have cannot be made.
+fn kind_missing<K: Resource<DynamicType = ()>>(name: &str) -> ChildError {
+    let from = match K::kind(&()).as_ref() {
+        "HTTPRoute" => "the Gateway API (gateway.networking.k8s.io/v1)",
+        _ => "the Prometheus operator (monitoring.coreos.com/v1)",
+    };
+    ChildError::KindMissing { kind: desired::kind_name::<K>(), name: name.to_owned(), from }
+}
+
 impl Writer<'_> {
     /// Makes the Deployment what is wanted, unless its pods could not start.
     async fn ensure_application(
@@ -257,7 +269,7 @@ impl Writer<'_> {
         optional.set_wanted(&self.service, name, missing);
         // It may have appeared in between, and then nobody is told any more.
         if missing && !optional.is_present() {
-            return Ok(None);
+            return if optional.is_forbidden() { Err(kind_missing::<K>(name)) } else { Ok(None) };
         }
         self.ensure(&optional.watched, sighting, name, wanted, false).await
     }
@@ -275,11 +287,7 @@ impl Writer<'_> {
         let ingress = self.ensure(&watches.ingresses, &seen.ingress, name, ingress, false).await;
         let made = match self.ensure_if_known(&watches.http_routes, &seen.http_route, name, route).await {
             // Nobody can come in this way, and that is what was asked for.
-            Ok(None) if route.is_some() => Err(ChildError::KindMissing {
-                kind: desired::kind_name::<HTTPRoute>(),
-                name: name.to_owned(),
-                from: "the Gateway API (gateway.networking.k8s.io/v1)",
-            }),
+            Ok(None) if route.is_some() => Err(kind_missing::<HTTPRoute>(name)),
             outcome => outcome,
         };
         (policy, ingress, made)
@@ -304,9 +312,10 @@ impl Writer<'_> {
                     return Ok(live.clone());
                 }
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
-                // Of a StatefulSet's update, older API servers look at no port.
-                let is_looked_at = K::kind(&()) != StatefulSet::kind(&());
-                if act == Act::Corrected && !is_intact && !is_looked_at && !self.paused {
+                // An older API server takes a StatefulSet with two ports of one name, and makes no pod of it.
+                let is_stateful_set = K::kind(&()) == StatefulSet::kind(&());
+                if is_stateful_set && !is_intact && !self.paused {
+                    self.check_contest(&bound, FIELD_MANAGER)?;
                     self.replace_ports::<K>(&bound).await?;
                 }
                 let told = self.changes.len();
@@ -380,6 +389,16 @@ impl Writer<'_> {
         Api::namespaced_with(client, self.namespace, &kind)
     }
 
+    /// Fails where the same was applied again and again: somebody undoes it, whatever it looks like
+    /// from here. Whether this time counts: what a user orders neither does nor waits.
+    fn check_contest(&self, desired: &Desired, manager: &str) -> Result<bool, ChildError> {
+        let counts = manager == FIELD_MANAGER && self.look != Look::Anew;
+        if counts && self.context.is_contested(&self.service, desired.kind, &desired.digest) {
+            return Err(desired.contested());
+        }
+        Ok(counts)
+    }
+
     /// Applies. With `force`, fields of other managers are taken over: only in what is ours.
     async fn write<K: Child>(
         &mut self,
@@ -392,12 +411,7 @@ impl Writer<'_> {
         if self.paused {
             return Err(desired.paused(act));
         }
-        // The same again and again: somebody undoes it, whatever it looks like from here. What a
-        // user orders neither counts nor waits.
-        let counts = manager == FIELD_MANAGER && self.look != Look::Anew;
-        if counts && self.context.is_contested(&self.service, desired.kind, &desired.digest) {
-            return Err(desired.contested());
-        }
+        let counts = self.check_contest(desired, manager)?;
         let parameters = PatchParams {
             force,
             field_manager: Some(manager.to_owned()),

@@ -116,7 +116,7 @@ pub enum ChildError {
     /// The API server did not take it.
     #[error("{act} {kind} {name}: {}", in_words(source))]
     Refused {
-        /// `apply` or `delete`.
+        /// The verb: `apply`, `delete`, `get` or `patch`.
         act: &'static str,
         /// Kind of the object.
         kind: &'static str,

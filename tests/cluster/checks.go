@@ -51,11 +51,10 @@ func checkNeeds(log *progress, wanted request, tools *toolchain, c *Cluster) err
 	problems := []error{
 		checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE"),
 		tools.checkNeeds(neededBy(wanted.mode, wanted.older)),
+		checkInotify(wanted.mode),
 	}
 	if c != nil {
 		problems = append(problems, c.checkPorts())
-	} else {
-		problems = append(problems, checkInotify(wanted.mode))
 	}
 	if wanted.mode == Full {
 		problems = append(problems,
@@ -108,7 +107,7 @@ func checkInotify(mode Mode) error {
 		instance, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 		if err != nil {
 			return fmt.Errorf("%d more instances of inotify are needed, and there are not as many (%w): "+
-				"end a cluster that is not used, or run sysctl fs.inotify.max_user_instances=1024", needed, err)
+				"end a cluster that is not used, or raise sysctl fs.inotify.max_user_instances, or the limit of open files (ulimit -n)", needed, err)
 		}
 		defer func() { _ = unix.Close(instance) }()
 	}

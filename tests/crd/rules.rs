@@ -154,7 +154,7 @@ async fn a_volume_can_grow_and_not_shrink() {
     writer.ask_to_change("kept", &with(true, "2Gi")).await.unwrap();
     let refusal = writer.ask_to_change("kept", &with(true, "900Mi")).await.unwrap_err();
     assert!(refusal.contains("spec.redis.persistence.size cannot shrink"), "{refusal}");
-    writer.ask_to_change("kept", &with(false, "64Mi")).await.unwrap();
+    writer.ask_to_change("kept", &with(false, "96Mi")).await.unwrap();
 }
 
 #[test]

@@ -40,9 +40,13 @@ async fn a_service_account_that_is_taken_out_of_the_template_goes() {
         let pods = sandbox.child(DEPLOYMENT, "shop").await.data["spec"]["template"]["spec"].clone();
         [pods["serviceAccountName"].clone(), pods["serviceAccount"].clone()]
     };
-    for (template, wanted) in
-        [(json!({ "serviceAccountName": "till" }), json!("till")), (json!({}), Value::Null)]
-    {
+    let templates = [
+        (json!({ "serviceAccountName": "till" }), json!("till")),
+        (json!({}), Value::Null),
+        (json!({ "serviceAccount": "old" }), json!("old")),
+        (json!({}), Value::Null),
+    ];
+    for (template, wanted) in templates {
         sandbox.apply("shop", with(&json!({ "template": { "spec": template } }))).await;
         until(LIMIT, async || {
             let found = account().await;

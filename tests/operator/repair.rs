@@ -192,19 +192,55 @@ async fn who_changes_a_child_again_and_again_is_told_of_and_not_outrun() {
     assert_ne!(service.labels().get("app.kubernetes.io/managed-by").map(String::as_str), Some("rival"));
 }
 
+#[tokio::test]
+async fn who_changes_a_port_of_redis_again_and_again_is_not_outrun_either() {
+    let sandbox = sandbox().await;
+    let shop = sandbox.serve("shop").await;
+
+    let ports = json!([{ "$patch": "replace" }, { "name": "redis", "containerPort": 1 }]);
+    let template = json!({ "spec": { "containers": [{ "name": "redis", "ports": ports }] } });
+    let change = Patch::Strategic(json!({ "spec": { "template": template } }));
+    let has_port = |set: &DynamicObject| {
+        let ports = &set.data["spec"]["template"]["spec"]["containers"][0]["ports"];
+        ports.as_array().is_some_and(|ports| ports.iter().any(|port| port["containerPort"] == 6379))
+    };
+    let rival = tokio::spawn(change_whenever(sandbox.children(STATEFUL_SET), "shop-redis", change, has_port));
+    let limit = Duration::from_secs(60);
+    let told = sandbox.until_condition(limit, "shop", "Degraded", "True", "Contested").await;
+    assert!(told.message.starts_with("StatefulSet shop-redis was applied 10 times"), "{told:?}");
+
+    let mark = sandbox.audit_mark().await;
+    sandbox.until_renewed(mark, &shop.installation.user, 8).await;
+    let writes = sandbox.writes_since(mark, &shop.installation.user).await;
+    let corrections = writes.iter().filter(|write| write.uri.contains("/statefulsets/shop-redis?")).count();
+    // One more try at most, of a few requests.
+    assert!(corrections <= 6, "{writes:#?}");
+    rival.abort();
+}
+
 /// Sets a label of ours to something else each time that it is right.
 async fn change_whenever_it_is_right(services: Api<DynamicObject>) {
+    const LABEL: &str = "app.kubernetes.io/managed-by";
+    let change = Patch::Merge(json!({ "metadata": { "labels": { LABEL: "rival" } } }));
+    let is_right = |service: &DynamicObject| service.labels().get(LABEL).map(String::as_str) != Some("rival");
+    change_whenever(services, "shop", change, is_right).await;
+}
+
+/// Changes an object as somebody else, each time that it is right.
+async fn change_whenever(
+    objects: Api<DynamicObject>,
+    name: &str,
+    change: Patch<Value>,
+    is_right: impl Fn(&DynamicObject) -> bool,
+) {
     let parameters = PatchParams { field_manager: Some("rival".to_owned()), ..PatchParams::default() };
-    let change =
-        Patch::Merge(json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "rival" } } }));
     let mut events =
-        std::pin::pin!(watcher::watcher(services.clone(), watcher::Config::default()).applied_objects());
+        std::pin::pin!(watcher::watcher(objects.clone(), watcher::Config::default()).applied_objects());
     while let Some(event) = events.next().await {
-        let Ok(service) = event else { continue };
-        let is_right =
-            service.labels().get("app.kubernetes.io/managed-by").map(String::as_str) != Some("rival");
-        if is_right && service.name_any() == "shop" {
-            services.patch("shop", &parameters, &change).await.unwrap();
+        let Ok(object) = event else { continue };
+        if object.name_any() == name && is_right(&object) {
+            // It may have changed meanwhile.
+            let _ = objects.patch(name, &parameters, &change).await;
         }
     }
 }

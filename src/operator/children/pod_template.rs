@@ -128,9 +128,8 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
 /// taken out of the template.
 fn give_account_both_names(template: &mut PodTemplateSpec) {
     let Some(spec) = &mut template.spec else { return };
-    if spec.service_account.is_none() {
-        spec.service_account.clone_from(&spec.service_account_name);
-    }
+    spec.service_account = spec.service_account.take().or_else(|| spec.service_account_name.clone());
+    spec.service_account_name = spec.service_account_name.take().or_else(|| spec.service_account.clone());
 }
 
 fn account(plan: &Plan) -> Option<String> {

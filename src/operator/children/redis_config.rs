@@ -36,7 +36,13 @@ fn config(redis: &StandaloneRedis) -> String {
         "save \"\"".to_owned(),
     ];
     if redis.persistence.is_some() {
-        lines.extend(["appendonly yes".to_owned(), "appendfsync everysec".to_owned()]);
+        lines.extend([
+            "appendonly yes".to_owned(),
+            "appendfsync everysec".to_owned(),
+            // The file is written anew at twice its size after the last time, but not before this size,
+            // of which the default is more than a small volume has.
+            format!("auto-aof-rewrite-min-size {}", redis.max_memory_bytes),
+        ]);
     } else {
         lines.push("appendonly no".to_owned());
     }

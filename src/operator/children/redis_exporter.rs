@@ -19,7 +19,13 @@ pub(super) const METRICS_PORT_NAME: &str = "metrics";
 /// Port of the metrics.
 pub(super) const METRICS_PORT: i32 = 9121;
 
-pub(super) fn container(identity: &Identity, redis: &StandaloneRedis, exporter: &ExporterPlan) -> Container {
+/// The container; `is_limited` if Redis's own has a limit of ephemeral storage.
+pub(super) fn container(
+    identity: &Identity,
+    redis: &StandaloneRedis,
+    exporter: &ExporterPlan,
+    is_limited: bool,
+) -> Container {
     let variable =
         |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
     let password = redis.credentials.as_ref().map(|_| EnvVar {
@@ -48,7 +54,7 @@ pub(super) fn container(identity: &Identity, redis: &StandaloneRedis, exporter: 
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: Some(resources(&exporter.resources)),
+        resources: Some(resources(&exporter.resources, is_limited)),
         // Whatever the revision: revision 1 knows no exporter.
         termination_message_policy: pod::termination_message_policy(TemplateRevision::Second),
         security_context: Some(SecurityContext {
@@ -59,11 +65,13 @@ pub(super) fn container(identity: &Identity, redis: &StandaloneRedis, exporter: 
     }
 }
 
-/// It writes nothing but its log, which the kubelet keeps below what is requested here.
-fn resources(wanted: &Resources) -> ResourceRequirements {
+/// Its log needs as much as any other. A limit it gets only where Redis has one: the kubelet holds a
+/// whole pod to the sum of the limits that there are (Kubernetes documentation, "Local ephemeral
+/// storage"), so that this one alone would be Redis's too.
+fn resources(wanted: &Resources, is_limited: bool) -> ResourceRequirements {
     let (mut requests, mut limits) = (wanted.requests.clone(), wanted.limits.clone());
     if ![&requests, &limits].iter().any(|given| given.contains_key(EPHEMERAL_STORAGE)) {
-        for quantities in [&mut requests, &mut limits] {
+        for quantities in [Some(&mut requests), is_limited.then_some(&mut limits)].into_iter().flatten() {
             quantities.insert(EPHEMERAL_STORAGE.to_owned(), pod::bytes(STORAGE_REQUEST));
         }
     }

@@ -121,8 +121,13 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevi
         persistent_volume_claim: claim,
         ..Volume::default()
     };
-    let exporter =
-        redis.exporter.as_ref().map(|exporter| redis_exporter::container(identity, redis, exporter));
+    let server = container(redis, revision);
+    let limits = server.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let is_limited = limits.is_some_and(|limits| limits.contains_key(EPHEMERAL_STORAGE));
+    let exporter = redis
+        .exporter
+        .as_ref()
+        .map(|exporter| redis_exporter::container(identity, redis, exporter, is_limited));
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -135,7 +140,7 @@ fn pod_spec(identity: &Identity, redis: &StandaloneRedis, revision: TemplateRevi
         }),
         termination_grace_period_seconds: Some(30),
         image_pull_secrets: Some(redis.image_pull_secrets.clone()).filter(|secrets| !secrets.is_empty()),
-        containers: [container(redis, revision)].into_iter().chain(exporter).collect(),
+        containers: [server].into_iter().chain(exporter).collect(),
         volumes: Some([data_volume, config_volume].into_iter().chain(auth_volume).collect()),
         ..pod::placed(&redis.placement)
     }

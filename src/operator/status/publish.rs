@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// Writes the status if it says something new, and tells what changed as Events.
-/// Returns after which time something that was held back is due; nothing is, unless it `can_wait`.
+/// Returns after which time something that was held back is due; but for figures nothing is, unless
+/// it `can_wait`.
 ///
 /// # Errors
 /// When the API server does not take the status.
@@ -51,8 +52,11 @@ async fn write(
     if before == status {
         return Ok(None);
     }
-    let written = context.remember(&reference, |memory| memory.status_written).filter(|_| can_wait);
-    let due = written.map(|written| pause_before(status, before).saturating_sub(written.elapsed()));
+    let pause = pause_before(status, before);
+    // Figures wait in any case: they come again with the next report.
+    let pause = if can_wait || pause == FIGURES_PERIOD { pause } else { Duration::ZERO };
+    let written = context.remember(&reference, |memory| memory.status_written);
+    let due = written.map(|written| pause.saturating_sub(written.elapsed()));
     if let Some(due) = due.filter(|due| !due.is_zero()) {
         return Ok(Some(due));
     }
