@@ -13,6 +13,7 @@ mod claim;
 mod desired;
 mod handover;
 mod needs;
+mod optional;
 mod outcome;
 mod ports;
 mod still_used;
@@ -21,10 +22,7 @@ pub use outcome::{Act, Applied, Change, Outcome};
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    networking::v1::{Ingress, NetworkPolicy},
-};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
@@ -36,13 +34,11 @@ use serde::Serialize;
 use super::{
     children::{Children, children},
     context::Context,
-    custom_kinds::HTTPRoute,
     error::ChildError,
     observe::{Look, Seen},
-    optional::Optional,
     ownership::is_intact,
     plan::{Plan, RedisPlan},
-    seen::{SeenDeployment, SeenHttpRoute, SeenIngress, SeenNetworkPolicy, Sighting},
+    seen::{SeenDeployment, Sighting},
     watched::{Child, Watched},
 };
 use crate::{
@@ -197,15 +193,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Why an object of a kind that the cluster may not have cannot be made.
-fn kind_missing<K: Resource<DynamicType = ()>>(name: &str) -> ChildError {
-    let from = match K::kind(&()).as_ref() {
-        "HTTPRoute" => "the Gateway API (gateway.networking.k8s.io/v1)",
-        _ => "the Prometheus operator (monitoring.coreos.com/v1)",
-    };
-    ChildError::KindMissing { kind: desired::kind_name::<K>(), name: name.to_owned(), from }
-}
-
 impl Writer<'_> {
     /// Makes the Deployment what is wanted, unless its pods could not start.
     async fn ensure_application(
@@ -255,42 +242,6 @@ impl Writer<'_> {
         };
         let desired = Desired::of(wanted, name)?;
         self.ensure_desired(watched, sighting, &desired).await.map(Some)
-    }
-
-    /// As [`Self::ensure`], of a kind that the cluster may not have: then there is nothing.
-    async fn ensure_if_known<K: Child, D: Resource<DynamicType = ()> + Serialize>(
-        &mut self,
-        optional: &Optional<K>,
-        sighting: &Sighting<K>,
-        name: &str,
-        wanted: Option<&D>,
-    ) -> Outcome<K> {
-        let missing = wanted.is_some() && !optional.is_present();
-        optional.set_wanted(&self.service, name, missing);
-        // It may have appeared in between, and then nobody is told any more.
-        if missing && !optional.is_present() {
-            return if optional.is_forbidden() { Err(kind_missing::<K>(name)) } else { Ok(None) };
-        }
-        self.ensure(&optional.watched, sighting, name, wanted, false).await
-    }
-
-    async fn ensure_ways_in(
-        &mut self,
-        seen: &Seen,
-        name: &str,
-        policy: Option<&NetworkPolicy>,
-        ingress: Option<&Ingress>,
-        route: Option<&HTTPRoute>,
-    ) -> (Outcome<SeenNetworkPolicy>, Outcome<SeenIngress>, Outcome<SeenHttpRoute>) {
-        let watches = &self.context.watches;
-        let policy = self.ensure(&watches.network_policies, &seen.app_policy, name, policy, false).await;
-        let ingress = self.ensure(&watches.ingresses, &seen.ingress, name, ingress, false).await;
-        let made = match self.ensure_if_known(&watches.http_routes, &seen.http_route, name, route).await {
-            // Nobody can come in this way, and that is what was asked for.
-            Ok(None) if route.is_some() => Err(kind_missing::<HTTPRoute>(name)),
-            outcome => outcome,
-        };
-        (policy, ingress, made)
     }
 
     async fn ensure_desired<K: Child>(
