@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// With the images present (issue: within 15 s).
+/// With the images present.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test]
