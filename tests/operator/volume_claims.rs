@@ -24,11 +24,7 @@ fn kept(when_deleted: &str) -> Value {
 #[tokio::test]
 async fn a_claim_outlives_its_service_and_is_taken_up_by_the_next() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", kept("Retain")).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve_spec("shop", kept("Retain")).await;
     let first = claim(&sandbox).await.unwrap();
     assert_eq!(first.labels()[RETAINED_LABEL], "true");
 
@@ -53,11 +49,7 @@ async fn a_claim_outlives_its_service_and_is_taken_up_by_the_next() {
 #[tokio::test]
 async fn a_claim_goes_where_that_was_chosen() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", kept("Delete")).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve_spec("shop", kept("Delete")).await;
     assert!(claim(&sandbox).await.is_some());
     let off = json!({ "enabled": false, "whenDeleted": "Delete" });
     sandbox.apply("shop", json!({ "image": "example.com/shop:1", "redis": { "persistence": off } })).await;
@@ -79,11 +71,7 @@ async fn a_claim_goes_where_that_was_chosen() {
 #[tokio::test]
 async fn a_claim_stays_where_its_being_deleted_is_not_written_any_more() {
     let sandbox = sandbox().await;
-    let installation = sandbox.install().await;
-    let _operator = installation.start("only");
-    let _kubelet = sandbox.kubelet();
-    sandbox.apply("shop", kept("Delete")).await;
-    sandbox.until_ready("shop").await;
+    let _shop = sandbox.serve_spec("shop", kept("Delete")).await;
     let before = claim(&sandbox).await.unwrap();
 
     // The default is to keep it, also from the CachedService's own end.

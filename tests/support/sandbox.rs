@@ -80,10 +80,15 @@ impl Sandbox {
 
     /// A least CachedService of this name that is Ready, and what brought it there.
     pub async fn serve(&self, name: &str) -> Serving {
+        self.serve_spec(name, json!({ "image": "example.com/shop:1" })).await
+    }
+
+    /// A CachedService of this spec that is Ready, and what brought it there.
+    pub async fn serve_spec(&self, name: &str, spec: Value) -> Serving {
         let installation = self.install().await;
         let operator = installation.start("first");
         let kubelet = self.kubelet();
-        self.apply(name, json!({ "image": "example.com/shop:1" })).await;
+        self.apply(name, spec).await;
         self.until_ready(name).await;
         Serving { operator, kubelet, installation }
     }
