@@ -263,21 +263,11 @@ impl Writer<'_> {
                     return Ok(live.clone());
                 }
                 let act = if desired.was_applied_to(live.meta()) { Act::Corrected } else { Act::Configured };
-                // An older API server takes a StatefulSet with two ports of one name, and makes no pod of it.
-                let is_stateful_set = K::kind(&()) == StatefulSet::kind(&());
-                if is_stateful_set && !is_intact && !self.paused {
-                    self.check_contest(&bound, FIELD_MANAGER)?;
-                    self.replace_ports::<K>(&bound).await?;
-                }
                 let told = self.changes.len();
-                let written = match self.write(watched, &bound, FIELD_MANAGER, true, act).await {
-                    Err(refused) if ports::is_duplicate(&refused) => {
-                        if !self.replace_ports::<K>(&bound).await? {
-                            return Err(refused);
-                        }
-                        self.write(watched, &bound, FIELD_MANAGER, true, act).await
-                    }
-                    result => result,
+                let written = if self.paused || is_intact {
+                    self.write(watched, &bound, FIELD_MANAGER, true, act).await
+                } else {
+                    self.write_with_ports(watched, &bound, act).await
                 }?;
                 if written.meta().resource_version == live.meta().resource_version {
                     // It was as it should be.
@@ -287,6 +277,39 @@ impl Writer<'_> {
             }
             Sighting::Absent => self.create(watched, desired).await,
         }
+    }
+
+    /// Applies to an object that may have ports of our names at other numbers.
+    async fn write_with_ports<K: Child>(
+        &mut self,
+        watched: &Watched<K>,
+        bound: &Desired,
+        act: Act,
+    ) -> Result<Arc<K>, ChildError> {
+        let counts = self.check_contest(bound, FIELD_MANAGER)?;
+        let mut replaced = false;
+        let written = async {
+            // An older API server takes a StatefulSet with two ports of one name, and makes no pod of it.
+            if K::kind(&()) == StatefulSet::kind(&()) {
+                replaced |= self.replace_ports::<K>(bound).await?;
+            }
+            match self.write(watched, bound, FIELD_MANAGER, true, act).await {
+                Err(refused) if ports::is_duplicate(&refused) => {
+                    if !self.replace_ports::<K>(bound).await? {
+                        return Err(refused);
+                    }
+                    replaced = true;
+                    self.write(watched, bound, FIELD_MANAGER, true, act).await
+                }
+                result => result,
+            }
+        }
+        .await;
+        // Undone before the apply: as if it had been applied, or this would never end.
+        if replaced && counts && written.is_err() {
+            self.context.applied(&self.service, bound.kind, &bound.digest);
+        }
+        written
     }
 
     /// Creates, only if the name is free.

@@ -238,9 +238,12 @@ async fn change_whenever(
         std::pin::pin!(watcher::watcher(objects.clone(), watcher::Config::default()).applied_objects());
     while let Some(event) = events.next().await {
         let Ok(object) = event else { continue };
-        if object.name_any() == name && is_right(&object) {
-            // It may have changed meanwhile.
-            let _ = objects.patch(name, &parameters, &change).await;
+        if object.name_any() != name || !is_right(&object) {
+            continue;
         }
+        // It may have changed meanwhile, and then no event follows on what was refused.
+        while objects.patch(name, &parameters, &change).await.is_err()
+            && objects.get(name).await.is_ok_and(|object| is_right(&object))
+        {}
     }
 }
