@@ -1,6 +1,8 @@
 //! Plays the kubelet: the control plane has controllers and no node, so nobody
 //! else reports on pods.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -12,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::Sandbox;
+
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Reports on the pods of a namespace until it is dropped.
 pub struct Kubelet(JoinHandle<()>);
@@ -38,11 +42,22 @@ impl Kubelet {
                 let wanted = wanted(&pod).filter(|wanted| !has(&pod, wanted));
                 if let Some(status) = wanted.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
                     let patch = Patch::Strategic(json!({ "status": status }));
-                    // The pod may be gone by now.
-                    let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await;
+                    report(&pods, &pod.name_any(), &patch).await;
                 }
             }
         }))
+    }
+}
+
+/// Reports a status, as a kubelet does: until the API server takes it or the pod is gone. No event
+/// would call for it a second time.
+async fn report(pods: &Api<Pod>, name: &str, patch: &Patch<Value>) {
+    loop {
+        match pods.patch_status(name, &PatchParams::default(), patch).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.is_not_found() => return,
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
     }
 }
 
