@@ -8,7 +8,8 @@
 //! All others (hand-over, status, drift) follow, and have a small share
 //! meanwhile, so that a flood of creations does not silence them. There are not
 //! many of them at a time, so that those who bring the pods up, the controllers
-//! and the kubelets, get their turn with the API server.
+//! and the kubelets, get their turn with the API server; and one at a time while
+//! turns of the first lane run, which finish the sooner.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -19,7 +20,7 @@ use std::{
 use tokio::time::Instant;
 
 /// While both wait, one turn of so many is of the second lane.
-const SHARE_OF_THE_SECOND: u32 = 16;
+const SHARE_OF_THE_SECOND: u32 = 64;
 
 /// A turn that takes so long waits for something, and keeps the API server from nothing: it does
 /// not count any more for how many there are at a time.
@@ -105,8 +106,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         } else {
             [Lane::Second, Lane::First]
         };
-        let has_room =
-            |lane: &Lane| *lane == Lane::First || self.quick_seconds(now).count() < self.most_seconds;
+        let has_room = |lane: &Lane| *lane == Lane::First || self.has_room_for_a_second(now);
         let lanes: Vec<Lane> = lanes.into_iter().filter(has_room).collect();
         let (item, lane) = lanes.into_iter().find_map(|lane| Some((self.take(lane)?, lane)))?;
         self.firsts_in_a_row = if lane == Lane::First { self.firsts_in_a_row + 1 } else { 0 };
@@ -138,6 +138,12 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         let waits = !self.second.is_empty();
         let room = self.quick_seconds(now).map(|since| since + SLOW).min().filter(|_| waits);
         later.into_iter().chain(room).min()
+    }
+
+    fn has_room_for_a_second(&self, now: Instant) -> bool {
+        let one_at_a_time = self.running.values().any(|turn| turn.lane == Lane::First);
+        let most = if one_at_a_time { 1 } else { self.most_seconds };
+        self.quick_seconds(now).count() < most
     }
 
     /// Since when the turns of the second lane run that are no slow ones.
@@ -220,7 +226,7 @@ mod tests {
         }
         let now = Instant::now();
         let turn = (1..=100).find(|_| queue.begin(now) == Some(1000));
-        assert_eq!(turn, Some(16));
+        assert_eq!(turn, Some(64));
     }
 
     #[test]
@@ -232,6 +238,15 @@ mod tests {
         assert_eq!(queue.begin(now), Some("d"), "what is missing does not wait for them");
         queue.end(&"d", None);
         assert_eq!(queue.begin(now), None);
+        queue.end(&"a", None);
+        assert_eq!(queue.begin(now), Some("c"));
+    }
+
+    #[test]
+    fn while_something_is_made_the_second_lane_has_one_turn_at_a_time() {
+        let mut queue = queue(&[("a", Lane::First), ("b", Lane::Second), ("c", Lane::Second)]);
+        let now = Instant::now();
+        assert_eq!((queue.begin(now), queue.begin(now), queue.begin(now)), (Some("a"), Some("b"), None));
         queue.end(&"a", None);
         assert_eq!(queue.begin(now), Some("c"));
     }

@@ -1,7 +1,12 @@
 //! The objects of one kind as the watch shows them, a moment ahead where the
 //! operator itself has just written.
 
-use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Debug,
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -47,6 +52,24 @@ impl<K> Child for K where
 pub struct Watched<K: Child> {
     store: Store<K>,
     recent: Mutex<HashMap<ObjectRef<K>, Recent<K>>>,
+    gone: Mutex<Gone>,
+}
+
+/// The uids of what the watch has shown deleted: the answer to a write of ours may still be on its way.
+#[derive(Default)]
+struct Gone(VecDeque<(String, Instant)>);
+
+impl Gone {
+    fn add(&mut self, uid: String) {
+        while self.0.front().is_some_and(|(_, since)| since.elapsed() >= PROVISIONAL) {
+            self.0.pop_front();
+        }
+        self.0.push_back((uid, Instant::now()));
+    }
+
+    fn contains(&self, uid: Option<&str>) -> bool {
+        self.0.iter().any(|(gone, _)| Some(gone.as_str()) == uid)
+    }
 }
 
 /// What was written a moment ago.
@@ -72,7 +95,7 @@ impl<K: Child> Watched<K> {
     #[must_use]
     pub fn new() -> (Arc<Self>, Writer<K>) {
         let (store, writer) = store();
-        (Arc::new(Self { store, recent: Mutex::default() }), writer)
+        (Arc::new(Self { store, recent: Mutex::default(), gone: Mutex::default() }), writer)
     }
 
     /// Waits until the first list is complete.
@@ -113,7 +136,8 @@ impl<K: Child> Watched<K> {
         let key = ObjectRef::from_obj(&*object);
         let mut recent = self.recent.lock();
         // The watch may be quicker than the answer, and nothing would end the entry then.
-        if self.store.get(&key).is_none_or(|stored| is_newer(&*object, &*stored)) {
+        let is_gone = self.gone.lock().contains(object.meta().uid.as_deref());
+        if !is_gone && self.store.get(&key).is_none_or(|stored| is_newer(&*object, &*stored)) {
             recent.insert(key, Recent { object: object.clone(), deleted: false, since: Instant::now() });
         }
         object
@@ -148,6 +172,9 @@ impl<K: Child> Watched<K> {
             }
             watcher::Event::Delete(object) => {
                 let key = ObjectRef::from_obj(object);
+                if let Some(uid) = object.uid() {
+                    self.gone.lock().add(uid);
+                }
                 if recent.get(&key).is_some_and(|recent| recent.object.uid() == object.uid()) {
                     recent.remove(&key);
                 }
@@ -252,6 +279,26 @@ mod tests {
         show(&watched, &mut writer, &watcher::Event::Apply(object("10", "u")));
         watched.wrote(object("10", "u"));
         assert!(watched.recent.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_the_watch_showed_deleted_before_the_answer_is_not_there() {
+        let (watched, mut writer) = Watched::new();
+        show(&watched, &mut writer, &watcher::Event::Apply(object("10", "u")));
+        show(&watched, &mut writer, &watcher::Event::Delete(object("11", "u")));
+        watched.wrote(object("10", "u"));
+        assert!(matches!(watched.find("n", "a"), Found::Unknown));
+        watched.wrote(object("12", "new"));
+        assert!(matches!(watched.find("n", "a"), Found::Provisional(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deletions_are_forgotten_with_the_next_when_no_answer_comes_any_more() {
+        let (watched, mut writer) = Watched::new();
+        show(&watched, &mut writer, &watcher::Event::Delete(object("11", "u")));
+        tokio::time::advance(PROVISIONAL).await;
+        show(&watched, &mut writer, &watcher::Event::Delete(object("12", "v")));
+        assert_eq!(watched.gone.lock().0.len(), 1);
     }
 
     #[tokio::test]

@@ -197,7 +197,11 @@ fn without_chance(value: Value, words: &Words, ours: bool) -> Value {
             let kept = fields.into_iter().filter(|(key, value)| !is_chance(key, value, ours));
             let kept = kept.map(|(key, value)| {
                 let digest = DIGESTS.contains(&key.as_str());
-                let value = if digest { json!("DIGEST") } else { without_chance(value, words, ours) };
+                let mut value = if digest { json!("DIGEST") } else { without_chance(value, words, ours) };
+                // Controllers append what they find first.
+                if let Some(conditions) = value.as_array_mut().filter(|_| key == "conditions" && !ours) {
+                    conditions.sort_by_cached_key(|condition| condition["type"].to_string());
+                }
                 (key, value)
             });
             Value::Object(kept.collect::<Map<String, Value>>())
