@@ -167,6 +167,10 @@ fn waits(kind: &'static str, name: &str, needed: &[Option<&ChildError>]) -> Opti
     })
 }
 
+/// So often an object is read and written that others write to as well: controllers do as soon as
+/// something has changed.
+const TRIES: usize = 5;
+
 /// Writes the children of one CachedService and keeps account of it.
 struct Writer<'a> {
     context: &'a Context,
@@ -291,14 +295,17 @@ impl Writer<'_> {
         let written = async {
             // An older API server takes a StatefulSet with two ports of one name, and makes no pod of it.
             if K::kind(&()) == StatefulSet::kind(&()) {
-                replaced |= self.replace_ports::<K>(bound).await?;
+                self.replace_ports::<K>(bound, &mut replaced).await?;
             }
             match self.write(watched, bound, FIELD_MANAGER, true, act).await {
                 Err(refused) if ports::is_duplicate(&refused) => {
-                    if !self.replace_ports::<K>(bound).await? {
+                    let mut again = false;
+                    let outcome = self.replace_ports::<K>(bound, &mut again).await;
+                    replaced |= again;
+                    outcome?;
+                    if !again {
                         return Err(refused);
                     }
-                    replaced = true;
                     self.write(watched, bound, FIELD_MANAGER, true, act).await
                 }
                 result => result,
@@ -330,22 +337,28 @@ impl Writer<'_> {
     }
 
     /// Puts our ports in the place of those of the same names and other numbers, of which an apply
-    /// would make two of one name. Whether there were such ports.
-    async fn replace_ports<K: Child>(&self, bound: &Desired) -> Result<bool, ChildError> {
+    /// would make two of one name. Sets `replaced` where there were such ports.
+    async fn replace_ports<K: Child>(&self, bound: &Desired, replaced: &mut bool) -> Result<(), ChildError> {
         let api = self.whole::<K>();
-        let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
-        let Some(correction) = ports::correction(&bound.value, &live) else { return Ok(false) };
-        let patched = api.patch(&bound.name, &ports::parameters(), &Patch::Merge(correction)).await;
-        patched.map_err(|source| bound.refused("patch", source))?;
-        self.own_ports_once::<K>(bound).await?;
-        Ok(true)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
+            let Some(correction) = ports::correction(&bound.value, &live) else { return Ok(()) };
+            match api.patch(&bound.name, &ports::parameters(), &Patch::Merge(correction)).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() && tries < TRIES => {}
+                Err(source) => return Err(bound.refused("patch", source)),
+                Ok(_) => break,
+            }
+        }
+        *replaced = true;
+        self.own_ports_once::<K>(bound).await
     }
 
     /// Takes the entry of [`Self::replace_ports`] out of the managed fields.
     async fn own_ports_once<K: Child>(&self, bound: &Desired) -> Result<(), ChildError> {
-        /// Controllers write to what was just changed. If none succeeds, the next reconcile goes on.
-        const TRIES: usize = 5;
         let api = self.whole::<K>();
+        // If none succeeds, the next reconcile goes on.
         for _ in 0..TRIES {
             let live = api.get(&bound.name).await.map_err(|source| bound.refused("get", source))?;
             let Some(patch) = ports::disowning(&bound.value, &live.metadata) else { break };

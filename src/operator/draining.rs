@@ -26,22 +26,32 @@ struct State {
     pods: Pods,
     /// A list that is not complete yet: until then, what was known before counts.
     listing: Pods,
+    /// A list was complete.
+    is_known: bool,
 }
 
 impl Draining {
-    /// Whether the CachedService `name` in `namespace` has such pods.
+    /// Whether the CachedService `name` in `namespace` has such pods, or may have: before the first
+    /// list is there, nobody knows.
     pub fn has(&self, namespace: &str, name: &str) -> bool {
-        self.0.lock().pods.contains_key(&(namespace.to_owned(), name.to_owned()))
+        let state = self.0.lock();
+        !state.is_known || state.pods.contains_key(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether pods were ever listed.
+    pub fn is_known(&self) -> bool {
+        self.0.lock().is_known
     }
 
     /// Takes in an event of the pods' watch and names the CachedServices whose last such pod is gone.
     pub fn observe(&self, event: &watcher::Event<SeenPod>) -> Vec<ServiceKey> {
         let mut guard = self.0.lock();
-        let State { pods, listing } = &mut *guard;
+        let State { pods, listing, is_known } = &mut *guard;
         match event {
             watcher::Event::Init => listing.clear(),
             watcher::Event::InitApply(pod) => put(listing, pod),
             watcher::Event::InitDone => {
+                *is_known = true;
                 let before = std::mem::replace(pods, std::mem::take(listing));
                 return before.into_keys().filter(|service| !pods.contains_key(service)).collect();
             }
@@ -93,13 +103,29 @@ mod tests {
         .unwrap()
     }
 
+    fn listed() -> Draining {
+        let draining = Draining::default();
+        draining.observe(&Init);
+        draining.observe(&InitDone);
+        draining
+    }
+
     fn shop() -> Vec<ServiceKey> {
         vec![("n".to_owned(), "shop".to_owned())]
     }
 
     #[test]
-    fn the_last_one_that_goes_is_told() {
+    fn before_the_first_list_nobody_knows() {
         let draining = Draining::default();
+        assert!(draining.has("n", "shop"));
+        draining.observe(&Init);
+        draining.observe(&InitDone);
+        assert!(!draining.has("n", "shop"));
+    }
+
+    #[test]
+    fn the_last_one_that_goes_is_told() {
+        let draining = listed();
         for name in ["a", "b"] {
             draining.observe(&Apply(pod(name, APP, false)));
             assert!(!draining.has("n", "shop") || name == "b");
@@ -125,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_pod_of_redis_does_not_count() {
-        let draining = Draining::default();
+        let draining = listed();
         draining.observe(&Apply(pod("a", REDIS, true)));
         assert!(!draining.has("n", "shop"));
     }

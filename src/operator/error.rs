@@ -147,7 +147,7 @@ pub enum ChildError {
     },
     /// The cluster does not have its kind, or does not let the operator see it.
     #[error(
-        "{kind} {name} cannot be made: the cluster has no such kind, or does not let the operator see it; install {from} and the operator's present role, and it is made at once"
+        "{kind} {name} cannot be made: the cluster has no such kind, or does not let the operator see it; install {from} and the operator's present role, and it is made within a minute"
     )]
     KindMissing {
         /// Kind of the object.

@@ -104,9 +104,11 @@ pub async fn follow_optional<K, S>(
     K: Child,
     S: Stream<Item = watcher::Result<watcher::Event<K>>>,
 {
+    let mut is_known = false;
     loop {
         let started = Instant::now();
         let mut is_forbidden_now = false;
+        let mut was_told = false;
         let mut events = pin!(start());
         while let Some(event) = events.next().await {
             match event {
@@ -125,14 +127,20 @@ pub async fn follow_optional<K, S>(
                     optional.present.store(true, Ordering::Release);
                     appeared(optional.wanted_by.lock().drain().map(|(service, _)| service).collect());
                 }
-                event => handle(event),
+                event => {
+                    was_told |= event.is_err();
+                    handle(event);
+                }
             }
         }
-        optional.present.store(false, Ordering::Release);
+        let was_present = optional.present.swap(false, Ordering::AcqRel);
         optional.forbidden.store(is_forbidden_now, Ordering::Release);
-        // Nothing is there, and that is known.
-        handle(Ok(watcher::Event::Init));
-        handle(Ok(watcher::Event::InitDone));
+        if !is_known || was_present || was_told {
+            // Nothing is there, and that is known. Each time all CachedServices look what that means to them.
+            handle(Ok(watcher::Event::Init));
+            handle(Ok(watcher::Event::InitDone));
+            is_known = true;
+        }
         let longest = if is_forbidden_now { FORBIDDEN_PERIOD } else { Duration::MAX };
         let _ = timeout(longest, optional.until_wanted()).await;
         sleep_until(started + PERIOD).await;
@@ -203,6 +211,26 @@ mod tests {
         assert!(timeout(hour, follow_optional(&optional, not_any_more, handle, |_| {})).await.is_err());
         assert_eq!((optional.is_present(), told.load(Ordering::Relaxed)), (true, 1));
         assert!(!optional.is_forbidden());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_kind_is_still_not_there_is_no_news() {
+        for code in [403, 404] {
+            let optional = Optional::new(Watched::<ConfigMap>::new().0);
+            optional.set_wanted(&ObjectRef::new("shop"), "shop", true);
+            let (looks, lists) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let start = || {
+                looks.fetch_add(1, Ordering::Relaxed);
+                stream::iter([Ok(watcher::Event::Init), Err(refused(code))])
+            };
+            let handle = |event: watcher::Result<_>| {
+                lists.fetch_add(matches!(event, Ok(watcher::Event::InitDone)).into(), Ordering::Relaxed);
+            };
+            let followed = follow_optional(&optional, start, handle, |_| {});
+            assert!(timeout(Duration::from_hours(1), followed).await.is_err());
+            assert!(looks.load(Ordering::Relaxed) > 10);
+            assert_eq!(lists.load(Ordering::Relaxed), 1, "{code}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,10 @@ const SHARE_OF_THE_SECOND: u32 = 64;
 /// not count any more for how many there are at a time.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// A turn of the first lane makes many objects, and takes long where the API server is busy. One
+/// that takes so long hangs, and does not hold up the second lane any more.
+const HANGS: Duration = Duration::from_secs(10);
+
 /// How soon a turn is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
@@ -136,20 +140,29 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
         let later = self.later.first_key_value().map(|(due, _)| due.0);
         let waits = !self.second.is_empty();
-        let room = self.quick_seconds(now).map(|since| since + SLOW).min().filter(|_| waits);
+        let slow = self.quick_seconds(now).map(|since| since + SLOW);
+        let room = slow.chain(self.firsts(now).map(|since| since + HANGS)).min().filter(|_| waits);
         later.into_iter().chain(room).min()
     }
 
     fn has_room_for_a_second(&self, now: Instant) -> bool {
-        let one_at_a_time = self.running.values().any(|turn| turn.lane == Lane::First);
-        let most = if one_at_a_time { 1 } else { self.most_seconds };
+        let most = if self.firsts(now).next().is_some() { 1 } else { self.most_seconds };
         self.quick_seconds(now).count() < most
+    }
+
+    /// Since when the turns of the first lane run that do not hang.
+    fn firsts(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        self.running_for_less(Lane::First, HANGS, now)
     }
 
     /// Since when the turns of the second lane run that are no slow ones.
     fn quick_seconds(&self, now: Instant) -> impl Iterator<Item = Instant> {
-        let seconds = self.running.values().filter(|turn| turn.lane == Lane::Second);
-        seconds.map(|turn| turn.since).filter(move |since| now.duration_since(*since) < SLOW)
+        self.running_for_less(Lane::Second, SLOW, now)
+    }
+
+    fn running_for_less(&self, lane: Lane, limit: Duration, now: Instant) -> impl Iterator<Item = Instant> {
+        let turns = self.running.values().filter(move |turn| turn.lane == lane);
+        turns.map(|turn| turn.since).filter(move |since| now.duration_since(*since) < limit)
     }
 
     /// How many wait for their turn.
@@ -249,6 +262,17 @@ mod tests {
         assert_eq!((queue.begin(now), queue.begin(now), queue.begin(now)), (Some("a"), Some("b"), None));
         queue.end(&"a", None);
         assert_eq!(queue.begin(now), Some("c"));
+    }
+
+    #[test]
+    fn something_that_is_made_and_hangs_does_not_hold_up_the_second_lane() {
+        let mut queue = queue(&[("a", Lane::First), ("b", Lane::Second), ("c", Lane::Second)]);
+        let now = Instant::now();
+        assert_eq!(queue.begin(now), Some("a"));
+        let then = now + HANGS - Duration::from_millis(1);
+        assert_eq!((queue.begin(then), queue.begin(then)), (Some("b"), None));
+        assert_eq!(queue.next_due(then), Some(now + HANGS));
+        assert_eq!(queue.begin(now + HANGS), Some("c"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -188,7 +188,7 @@ impl Follower {
                 event = events.next() => event,
                 () = &mut overdue, if !overdue.is_elapsed() => {
                     if *self.content.borrow() == Content::Unknown {
-                        self.tell_unread(format!("no answer within {} s", PATIENCE.as_secs()), false);
+                        self.tell_unread(no_answer(), false);
                     }
                     continue;
                 }
@@ -221,7 +221,12 @@ impl Follower {
     }
 
     async fn read<K: Child>(&self, api: &Api<K>, digest: fn(&K) -> String) -> Result<(), Unread> {
-        match api.get_opt(&self.reference.name).await {
+        // Somebody's turn waits for it.
+        let Ok(answer) = timeout(PATIENCE, api.get_opt(&self.reference.name)).await else {
+            self.tell_unread(no_answer(), false);
+            return Err(Unread);
+        };
+        match answer {
             Ok(object) => {
                 self.tell(object.map_or(Content::Absent, |object| Content::Digest(digest(&object))));
                 Ok(())
@@ -256,6 +261,10 @@ impl Follower {
     }
 }
 
+fn no_answer() -> String {
+    format!("no answer within {} s", PATIENCE.as_secs())
+}
+
 /// The object could not be read.
 struct Unread;
 
@@ -272,7 +281,6 @@ mod tests {
     use http::{Request, Response, StatusCode};
     use kube::client::Body;
     use serde_json::{Value, json};
-    use tokio::time::timeout;
 
     use super::*;
     use crate::operator::store::store;

@@ -1,12 +1,7 @@
 //! The objects of one kind as the watch shows them, a moment ahead where the
 //! operator itself has just written.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt::Debug,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -17,7 +12,10 @@ use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch::error::RecvError, time::Instant};
 
-use super::store::{Store, Writer, store};
+use super::{
+    client::REQUEST_TIMEOUT,
+    store::{Store, Writer, store},
+};
 
 /// How long a written object counts as present before the watch has shown it.
 /// Watches lag by milliseconds; what is not shown by then was deleted again.
@@ -56,19 +54,36 @@ pub struct Watched<K: Child> {
 }
 
 /// The uids of what the watch has shown deleted: the answer to a write of ours may still be on its way.
-#[derive(Default)]
-struct Gone(VecDeque<(String, Instant)>);
+struct Gone {
+    since: HashMap<String, Instant>,
+    tidied: Instant,
+}
 
 impl Gone {
+    fn new() -> Self {
+        Self { since: HashMap::new(), tidied: Instant::now() }
+    }
+
     fn add(&mut self, uid: String) {
-        while self.0.front().is_some_and(|(_, since)| since.elapsed() >= PROVISIONAL) {
-            self.0.pop_front();
+        let now = Instant::now();
+        if now.duration_since(self.tidied) >= REQUEST_TIMEOUT {
+            self.since.retain(|_, since| now.duration_since(*since) < REQUEST_TIMEOUT);
+            self.tidied = now;
         }
-        self.0.push_back((uid, Instant::now()));
+        self.since.insert(uid, now);
+    }
+
+    /// Shown again: it had lost its label, which looks the same.
+    fn remove(&mut self, uid: Option<&str>) {
+        if !self.since.is_empty()
+            && let Some(uid) = uid
+        {
+            self.since.remove(uid);
+        }
     }
 
     fn contains(&self, uid: Option<&str>) -> bool {
-        self.0.iter().any(|(gone, _)| Some(gone.as_str()) == uid)
+        uid.is_some_and(|uid| self.since.contains_key(uid))
     }
 }
 
@@ -95,7 +110,7 @@ impl<K: Child> Watched<K> {
     #[must_use]
     pub fn new() -> (Arc<Self>, Writer<K>) {
         let (store, writer) = store();
-        (Arc::new(Self { store, recent: Mutex::default(), gone: Mutex::default() }), writer)
+        (Arc::new(Self { store, recent: Mutex::default(), gone: Mutex::new(Gone::new()) }), writer)
     }
 
     /// Waits until the first list is complete.
@@ -158,6 +173,7 @@ impl<K: Child> Watched<K> {
         let mut recent = self.recent.lock();
         match event {
             watcher::Event::Apply(object) => {
+                self.gone.lock().remove(object.meta().uid.as_deref());
                 let key = ObjectRef::from_obj(object);
                 let is_over = |recent: &Recent<K>| {
                     if recent.deleted {
@@ -179,8 +195,9 @@ impl<K: Child> Watched<K> {
                     recent.remove(&key);
                 }
             }
+            watcher::Event::InitApply(object) => self.gone.lock().remove(object.meta().uid.as_deref()),
             // The store shows a list when it is complete.
-            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            watcher::Event::Init => {}
             watcher::Event::InitDone => recent.retain(|key, recent| {
                 recent.since.elapsed() < PROVISIONAL
                     && self.store.get(key).map_or(!recent.deleted, |stored| {
@@ -292,13 +309,24 @@ mod tests {
         assert!(matches!(watched.find("n", "a"), Found::Provisional(_)));
     }
 
+    #[tokio::test]
+    async fn what_only_lost_its_label_is_there_again_when_it_is_shown() {
+        for shown in [watcher::Event::Apply, watcher::Event::InitApply] {
+            let (watched, mut writer) = Watched::new();
+            show(&watched, &mut writer, &watcher::Event::Delete(object("11", "u")));
+            show(&watched, &mut writer, &shown(object("12", "u")));
+            watched.wrote(object("13", "u"));
+            assert_eq!(version(watched.find("n", "a")).as_deref(), Some("13"));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn deletions_are_forgotten_with_the_next_when_no_answer_comes_any_more() {
+    async fn deletions_are_forgotten_when_no_answer_comes_any_more() {
         let (watched, mut writer) = Watched::new();
         show(&watched, &mut writer, &watcher::Event::Delete(object("11", "u")));
-        tokio::time::advance(PROVISIONAL).await;
+        tokio::time::advance(REQUEST_TIMEOUT).await;
         show(&watched, &mut writer, &watcher::Event::Delete(object("12", "v")));
-        assert_eq!(watched.gone.lock().0.len(), 1);
+        assert_eq!(watched.gone.lock().since.len(), 1);
     }
 
     #[tokio::test]

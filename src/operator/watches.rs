@@ -302,7 +302,12 @@ impl Start<'_> {
             listed,
             move |event| {
                 order_all(&triggers, troubles.observe(&event));
+                let was_known = draining.is_known();
                 order_all(&triggers, draining.observe(&event));
+                if !was_known && draining.is_known() {
+                    // Who was reconciled before may have waited for it.
+                    triggers.send_all();
+                }
             },
         ));
         first_list

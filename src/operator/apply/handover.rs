@@ -28,7 +28,7 @@ use serde_json::json;
 
 use super::{Act, Desired, Outcome, Writer};
 use crate::{
-    api::names::{FIELD_MANAGER, SCALE_FIELD_MANAGER},
+    api::names::SCALE_FIELD_MANAGER,
     operator::{
         error::ChildError, observe::Seen, ownership::owns_replicas, plan::Replicas, seen::SeenDeployment,
         seen::Sighting,
@@ -88,7 +88,7 @@ impl Writer<'_> {
         // Nobody is to read of the steps: they are part of the creation, or of one change.
         self.changes.truncate(written);
         let without_replicas = desired.for_live(&live.metadata);
-        let object = self.write(watched, &without_replicas, FIELD_MANAGER, true, act).await?;
+        let object = self.write_with_ports(watched, &without_replicas, act).await?;
         if creation_goes_on {
             self.changes.truncate(written);
         }
