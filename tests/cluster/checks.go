@@ -51,10 +51,12 @@ func checkNeeds(log *progress, wanted request, tools *toolchain, c *Cluster) err
 	problems := []error{
 		checkDisk(stateRoot(), gigabyte, "CACHEDSERVICE_STATE"),
 		tools.checkNeeds(neededBy(wanted.mode, wanted.older)),
-		checkInotify(wanted.mode),
 	}
 	if c != nil {
 		problems = append(problems, c.checkPorts())
+	} else {
+		// The parts of one that is there hold theirs.
+		problems = append(problems, checkInotify(wanted.mode))
 	}
 	if wanted.mode == Full {
 		problems = append(problems,

@@ -154,7 +154,7 @@ impl Pods {
     /// comes from here, as from any other place outside of the cluster.
     async fn until_reached_from_outside(&self, wanted: bool) {
         let server: SocketAddr = self.server(8080).parse().unwrap();
-        until(Duration::from_secs(2), async || {
+        until(Duration::from_secs(10), async || {
             let reached = TcpStream::connect_timeout(&server, Duration::from_millis(200)).is_ok();
             if reached == wanted { Ok(()) } else { Err(format!("reached: {reached}")) }
         })

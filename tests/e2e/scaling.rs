@@ -10,7 +10,7 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
-    runtime::watcher,
+    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn the_autoscaler_follows_the_load_and_keeps_the_number() {
     let sandbox = sandbox().await;
     sandbox.apply("shop", demo()).await;
     sandbox.until_ready("shop").await;
-    let history = History::of(&sandbox);
+    let history = History::of(&sandbox).await;
     let mark = sandbox.audit_mark().await;
     sandbox.load("http://shop/work?ms=20", 240, "8").await;
 
@@ -98,7 +98,7 @@ async fn killed_between_any_two_steps_of_a_hand_over_no_pod_is_missed() {
         sandbox.until_ready("shop").await;
         operator.stop().await;
         assert!(sandbox.find(AUTOSCALER, "shop").await.is_none());
-        let history = History::of(&sandbox);
+        let history = History::of(&sandbox).await;
 
         sandbox.apply("shop", demo()).await;
         let faults = Faults::dead_after_write(write);
@@ -186,15 +186,21 @@ struct Sight {
 }
 
 impl History {
-    fn of(sandbox: &Sandbox) -> Self {
+    async fn of(sandbox: &Sandbox) -> Self {
         let seen = Arc::<Mutex<Vec<Sight>>>::default();
         let config = watcher::Config::default().fields("metadata.name=shop");
-        let mut events = watcher(sandbox.api::<Deployment>(), config).boxed();
+        let mut events = watcher(sandbox.api::<Deployment>(), config).default_backoff().boxed();
+        let (listed, is_listed) = tokio::sync::oneshot::channel();
         let task = tokio::spawn({
             let seen = seen.clone();
             async move {
+                let mut listed = Some(listed);
                 while let Some(event) = events.next().await {
                     let sight = match event {
+                        Ok(watcher::Event::InitDone) => {
+                            listed.take().map(|listed| listed.send(()));
+                            continue;
+                        }
                         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
                             let status = object.status.unwrap_or_default();
                             (object.spec.replicas, status.available_replicas.unwrap_or_default())
@@ -207,6 +213,7 @@ impl History {
                 }
             }
         });
+        is_listed.await.expect("the watch goes on");
         Self(seen, task)
     }
 

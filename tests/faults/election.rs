@@ -1,9 +1,6 @@
 //! One leads, others stand by, and never do two write.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use cachedservice::api::parse_duration;
 use jiff::Timestamp;
@@ -46,12 +43,12 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
 
     let settled = sandbox.child(DEPLOYMENT, "shop").await.metadata.generation;
 
+    let mark = sandbox.audit_mark().await;
+    let killed = Timestamp::now();
     first.kill();
-    let killed = Instant::now();
     sandbox.apply("shop", spec(82)).await;
-    // The lease of 15 s, a try every 2 s, and the first lists.
-    second.until_leading(Duration::from_secs(19)).await;
-    println!("led {:?} after the kill", killed.elapsed());
+    second.until_leading(Duration::from_secs(60)).await;
+    assert_taken_over(&sandbox, mark, &sibling, killed, ["15s", "2s"]).await;
     until_port(&sandbox, 82).await;
     assert_one_after_the_other(&sandbox, began, &installation, &sibling).await;
 
@@ -67,6 +64,25 @@ async fn a_standby_takes_over_within_the_lease_after_a_kill_and_at_once_after_a_
     let deployment = sandbox.child(DEPLOYMENT, "shop").await;
     assert_eq!(deployment.data["spec"]["replicas"], 3);
     assert_eq!(deployment.metadata.generation, settled, "the spec was changed in between");
+}
+
+/// Asserts that the Lease was taken as soon after a kill as its two durations allow.
+async fn assert_taken_over(
+    sandbox: &Sandbox,
+    mark: AuditMark,
+    by: &Installation,
+    killed: Timestamp,
+    [lease, retry]: [&str; 2],
+) {
+    /// The rest is the machine's.
+    const SLACK: Duration = Duration::from_secs(3);
+    let taken = sandbox.lease_writes_since(mark, &by.user).await;
+    let taken = taken.iter().map(AuditEntry::at).min().expect("it took the Lease");
+    let within: Duration = taken.duration_since(killed).try_into().expect("after the kill");
+    println!("took over {within:?} after the kill");
+    // It has seen the last renewal up to a retry period after it was written.
+    let [lease, retry] = [lease, retry].map(|duration| parse_duration(duration).unwrap());
+    assert!(within <= lease + retry + SLACK, "took over {within:?} after the kill");
 }
 
 #[tokio::test]
@@ -94,13 +110,7 @@ async fn leaders_killed_in_the_middle_of_their_work_are_followed_within_the_leas
         let killed = Timestamp::now();
         leader.kill();
         standby.until_leading(LIMIT).await;
-        let taken = sandbox.lease_writes_since(mark, &accounts[(turn + 1) % 2].user).await;
-        let taken = taken.iter().map(AuditEntry::at).min().expect("it took the Lease");
-        let within: Duration = taken.duration_since(killed).try_into().expect("after the kill");
-        println!("took over {within:?} after the kill");
-        // It has seen the last renewal up to a retry period after it was written. The rest is the machine's.
-        let [lease, retry] = [LEASE, RETRY].map(|duration| parse_duration(duration).unwrap());
-        assert!(within <= lease + retry + Duration::from_secs(1), "took over {within:?} after the kill");
+        assert_taken_over(&sandbox, mark, accounts[(turn + 1) % 2], killed, [LEASE, RETRY]).await;
         leader = standby;
     }
     for name in &names {

@@ -148,10 +148,9 @@ impl Definition {
     }
 
     async fn delete(&self) {
-        let _ = self.api.delete(&self.name, &DeleteParams::default()).await;
-        until(LIMIT, async || match self.api.get_opt(&self.name).await.unwrap() {
-            None => Ok(()),
-            Some(_) => Err(format!("{} is there", self.name)),
+        until(LIMIT, async || match self.api.delete(&self.name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            became => Err(format!("{} is there: {became:?}", self.name)),
         })
         .await;
     }

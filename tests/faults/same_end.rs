@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use crate::{
     mix::{Mix, SEED, pause, redis_elsewhere},
     sandbox,
-    support::{AuditMark, Faults, Installation, Sandbox},
+    support::{AuditMark, Faults, Installation, Operator, Sandbox},
 };
 
 /// How soon after the last fault all is as it would be without. A name that is still taken is looked
@@ -35,8 +35,14 @@ async fn killed_at_random_times_again_and_again() {
         assert!(began.elapsed() < Duration::from_secs(900), "only {reconciles} reconciles, {kills} kills");
         // No election: the next one would wait for the end of the lease.
         let mut operator = installation.start_with(&format!("killed-{kills}"), &["--leader-elect=false"]);
-        let dies = Instant::now() + Duration::from_millis(random.random_range(100..2000));
-        while Instant::now() < dies {
+        let life = Duration::from_millis(random.random_range(100..2000));
+        // Every second dies wherever it is, the others some time after their first work.
+        let works = |operator: &Operator| kills % 2 == 0 || operator.reconciles() > 0;
+        let started = Instant::now();
+        let mut dies = works(&operator).then(|| started + life);
+        while dies.is_none_or(|dies| Instant::now() < dies) {
+            assert!(started.elapsed() < LIMIT, "it has nothing to do:\n{}", operator.log());
+            dies = dies.or_else(|| works(&operator).then(|| Instant::now() + life));
             if let Some(step) = steps.next() {
                 step.take(&sandbox).await;
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cachedservice::api::names::FIELD_MANAGER;
+use cachedservice::api::{CachedService, names::FIELD_MANAGER};
 use kube::{
     ResourceExt,
     api::{Patch, PatchParams},
@@ -90,6 +90,61 @@ async fn ours_is_set_back(
     spec["image"] = json!("example.com/shop:1");
     sandbox.apply("shop", spec).await;
     until_expected(&sandbox, second).await;
+}
+
+#[tokio::test]
+async fn a_port_that_was_changed_before_a_hand_over_is_set_back_by_it() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let spec = |autoscaled: bool, paused: bool| {
+        json!({
+            "metadata": { "annotations": { "cachedservice.dev/paused": paused.to_string() } },
+            "spec": { "image": "example.com/shop:1", "autoscaling": { "enabled": autoscaled }, "replicas": (!autoscaled).then_some(3) },
+        })
+    };
+    sandbox.apply("shop", spec(false, false)["spec"].clone()).await;
+    until(LIMIT, async || {
+        let deployment = sandbox.find(DEPLOYMENT, "shop").await;
+        deployment.map(drop).ok_or_else(|| "there is no Deployment".to_owned())
+    })
+    .await;
+    let change = async |what: Value| {
+        let services = sandbox.api::<CachedService>();
+        services.patch("shop", &PatchParams::default(), &Patch::Merge(what)).await.unwrap();
+    };
+    change(spec(false, true)).await;
+    sandbox.until_condition(LIMIT, "shop", "Paused", "True", "PausedByAnnotation").await;
+    let ports = json!([{ "$patch": "replace" }, { "name": "http", "containerPort": 81 }]);
+    let containers = json!([{ "name": "app", "ports": ports }]);
+    sandbox
+        .patch(
+            DEPLOYMENT,
+            "shop",
+            json!({ "spec": { "template": { "spec": { "containers": containers } } } }),
+        )
+        .await;
+    change(spec(true, true)).await;
+    change(spec(true, false)).await;
+    until(LIMIT, async || {
+        let deployment = sandbox.child(DEPLOYMENT, "shop").await;
+        let ports = &deployment.data["spec"]["template"]["spec"]["containers"][0]["ports"];
+        let of_the_operator = |manager: &str, field: &str| {
+            deployment.managed_fields().iter().any(|entry| {
+                let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+                entry.manager.as_deref() == Some(manager)
+                    && fields.is_some_and(|fields| fields.pointer(field).is_some())
+            })
+        };
+        let is_handed_over = !of_the_operator(FIELD_MANAGER, "/f:spec/f:replicas");
+        if ports[0]["containerPort"] == 8080 && ports[1].is_null() && is_handed_over {
+            Ok(())
+        } else {
+            Err(format!("handed over: {is_handed_over}, {ports}"))
+        }
+    })
+    .await;
+    until_owned_by_apply_alone(&sandbox, DEPLOYMENT).await;
 }
 
 #[tokio::test]

@@ -243,7 +243,9 @@ async fn change_whenever(
         }
         // It may have changed meanwhile, and then no event follows on what was refused.
         while objects.patch(name, &parameters, &change).await.is_err()
-            && objects.get(name).await.is_ok_and(|object| is_right(&object))
-        {}
+            && objects.get(name).await.map_or(true, |object| is_right(&object))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

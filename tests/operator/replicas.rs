@@ -188,7 +188,8 @@ async fn until_replicas(sandbox: &Sandbox, replicas: i32) {
 
 /// Waits until there is an autoscaler and the operator owns the number of pods no more.
 async fn until_handed_over(sandbox: &Sandbox) {
-    until(LIMIT, async || {
+    // From the start of an operator on, of which several may run at once.
+    until(LIMIT * 3, async || {
         sandbox.find(AUTOSCALER, "shop").await.ok_or("there is no autoscaler")?;
         let deployment = sandbox.find(DEPLOYMENT, "shop").await.ok_or("there is no Deployment")?;
         let of_the_operator = |manager: Option<&str>| manager == Some(FIELD_MANAGER);

@@ -201,7 +201,12 @@ async fn an_order_to_reconcile_ends_though_somebody_deletes_what_it_makes() {
         let changes = watcher(others.clone(), watcher::Config::default()).default_backoff().applied_objects();
         let mut changes = std::pin::pin!(changes);
         while changes.next().await.is_some() {
-            let _ = others.delete("shop", &DeleteParams::background()).await;
+            while let Err(error) = others.delete("shop", &DeleteParams::background()).await {
+                if matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     });
     until(LIMIT, async || match budgets.get_opt("shop").await.unwrap() {

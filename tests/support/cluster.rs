@@ -5,6 +5,7 @@ use std::{
     fmt::Debug,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
     time::Duration,
 };
 
@@ -51,8 +52,9 @@ pub struct Cluster {
     pub(super) name: &'static str,
     kubeconfig: Kubeconfig,
     pub(super) audit_log: PathBuf,
-    /// The end of the audit log when this process began.
-    pub(super) began: AuditMark,
+    /// Up to where the audit log has been looked through for warnings; before this process began,
+    /// others have.
+    pub(super) checked: Mutex<u64>,
     /// The Pod Security Standard that the namespaces of tests are held to.
     pub(super) pod_security: &'static str,
 }
@@ -110,7 +112,7 @@ impl Cluster {
         let cluster = Self {
             name,
             kubeconfig: Kubeconfig::read_from(kubeconfig.trim()).expect("the cluster's kubeconfig"),
-            began: AuditMark::end_of(&audit_log),
+            checked: Mutex::new(AuditMark::end_of(&audit_log).0),
             audit_log,
             pod_security,
         };

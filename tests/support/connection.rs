@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{DEMO_IMAGE, Sandbox, until};
 
 /// How soon a change of a policy or of a pod is to hold, asked with connections that take a while.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(15);
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

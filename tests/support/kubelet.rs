@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
+    core::Status,
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
@@ -41,7 +42,8 @@ impl Kubelet {
                 let Ok(pod) = pod else { continue };
                 let wanted = wanted(&pod).filter(|wanted| !has(&pod, wanted));
                 if let Some(status) = wanted.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
-                    let patch = Patch::Strategic(json!({ "status": status }));
+                    let of_this_pod = json!({ "uid": pod.metadata.uid });
+                    let patch = Patch::Strategic(json!({ "metadata": of_this_pod, "status": status }));
                     report(&pods, &pod.name_any(), &patch).await;
                 }
             }
@@ -55,10 +57,17 @@ async fn report(pods: &Api<Pod>, name: &str, patch: &Patch<Value>) {
     loop {
         match pods.patch_status(name, &PatchParams::default(), patch).await {
             Ok(_) => return,
-            Err(kube::Error::Api(status)) if status.is_not_found() => return,
+            // Another pod of the name has an event of its own.
+            Err(kube::Error::Api(status)) if status.is_not_found() || is_of_another(&status) => return,
+            Err(kube::Error::Api(status)) if status.is_invalid() => panic!("no status of a pod: {status:?}"),
             Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
+}
+
+/// Whether a write was refused as the object has another uid.
+fn is_of_another(status: &Status) -> bool {
+    status.is_conflict() && status.message.contains("uid")
 }
 
 impl Drop for Kubelet {

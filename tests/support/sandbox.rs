@@ -132,7 +132,7 @@ impl Sandbox {
             let made =
                 maps.create(&PostParams::default(), &orphan).await.map_err(|error| error.to_string())?;
             let name = made.name_any();
-            for _ in 0..20 {
+            for _ in 0..100 {
                 if maps.get_opt(&name).await.map_err(|error| error.to_string())?.is_none() {
                     return Ok(());
                 }
@@ -229,7 +229,7 @@ impl Sandbox {
     /// Waits until the CachedService serves.
     #[track_caller]
     pub fn until_ready<'a>(&'a self, name: &'a str) -> impl Future<Output = Condition> + 'a {
-        self.until_condition(Duration::from_secs(20), name, "Ready", "True", "Serving")
+        self.until_condition(Duration::from_secs(60), name, "Ready", "True", "Serving")
     }
 }
 
