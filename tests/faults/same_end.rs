@@ -1,7 +1,19 @@
 //! Whatever happened on the way, the end is the same, object by object.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::Pod,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+    core::PartialObjectMeta,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
@@ -112,10 +124,49 @@ async fn disturbed(fault: impl AsyncFnOnce(&Sandbox, &Installation, AuditMark)) 
     let began = sandbox.audit_mark().await;
     let work = async {
         tokio::join!(mix.play(&sandbox), fault(&sandbox, &installation, began));
-        sandbox.until_like(LIMIT, &end).await;
+        tokio::select! {
+            () = sandbox.until_like(LIMIT, &end) => {}
+            () = collect_lost_pods(&sandbox) => {}
+        }
     };
     let starts = supervised(&installation, work).await;
     println!("the operator was started {starts} times");
+}
+
+/// Deletes pods of which the controller is gone, for ever.
+///
+/// Where a StatefulSet was deleted and another made at its name while Kubernetes' garbage collector had
+/// no watch, its next list shows it a changed object and no deletion, and it never collects what the
+/// first one had. Such a pod keeps its name from the StatefulSet that is there.
+async fn collect_lost_pods(sandbox: &Sandbox) {
+    // Longer than the garbage collector takes for what it knows of.
+    const LOOKS: usize = 10;
+    let mut lost = BTreeMap::<String, usize>::new();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Pods first: a controller is there before its pods are.
+        let pods = sandbox.api::<Pod>().list_metadata(&ListParams::default()).await;
+        let sets = sandbox.api::<StatefulSet>().list_metadata(&ListParams::default()).await;
+        let replica_sets = sandbox.api::<ReplicaSet>().list_metadata(&ListParams::default()).await;
+        let (Ok(pods), Ok(sets), Ok(replica_sets)) = (pods, sets, replica_sets) else { continue };
+        let mut present: Vec<Option<String>> = sets.iter().map(ResourceExt::uid).collect();
+        present.extend(replica_sets.iter().map(ResourceExt::uid));
+        let without = |pod: &&PartialObjectMeta<Pod>| {
+            pod.metadata.deletion_timestamp.is_none()
+                && pod.owner_references().iter().any(|owner| !present.contains(&Some(owner.uid.clone())))
+        };
+        let now: Vec<String> = pods.iter().filter(without).map(ResourceExt::name_any).collect();
+        lost.retain(|name, _| now.contains(name));
+        for name in now {
+            let looks = lost.entry(name.clone()).or_default();
+            *looks += 1;
+            if *looks >= LOOKS {
+                println!("the garbage collector has lost the pod {name}");
+                let at_once = DeleteParams::default().grace_period(0);
+                let _ = sandbox.api::<Pod>().delete(&name, &at_once).await;
+            }
+        }
+    }
 }
 
 /// Keeps an operator running until `work` is over; returns how often it was started.
