@@ -136,8 +136,8 @@ async fn disturbed(fault: impl AsyncFnOnce(&Sandbox, &Installation, AuditMark)) 
 /// Deletes pods of which the controller is gone, for ever.
 ///
 /// Where a StatefulSet was deleted and another made at its name while Kubernetes' garbage collector had
-/// no watch, its next list shows it a changed object and no deletion, and it never collects what the
-/// first one had. Such a pod keeps its name from the StatefulSet that is there.
+/// no watch, its next list shows it a changed object and no deletion (kubernetes/kubernetes#120862), and it
+/// never collects what the first one had. Such a pod keeps its name from the StatefulSet that is there.
 async fn collect_lost_pods(sandbox: &Sandbox) {
     // Longer than the garbage collector takes for what it knows of.
     const LOOKS: usize = 10;
