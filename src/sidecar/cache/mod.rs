@@ -1,0 +1,20 @@
+//! The rules of an HTTP cache that many users share (RFC 9111). PURE: no clock, no
+//! connection, no store; times are arguments.
+//!
+//! ```text
+//!  response ─▶ directives ─▶ storing   may it be stored?
+//!                    │         │
+//!                    ▼         ▼
+//!  request ─▶ selection ─▶ freshness ─▶ reuse   from the cache, after a validation, or not
+//! ```
+
+pub mod date;
+pub mod directives;
+pub mod freshness;
+pub mod selection;
+pub mod storing;
+
+pub use directives::{RequestDirectives, ResponseDirectives};
+pub use freshness::{Exchange, Lifetime};
+pub use selection::SecondaryKey;
+pub use storing::{NotStored, may_store};

@@ -1,0 +1,156 @@
+//! Whether a stored response answers a request (RFC 9111 §4). PURE.
+
+use std::time::Duration;
+
+use super::{RequestDirectives, ResponseDirectives};
+
+/// A stored response at the time of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// How long it is fresh.
+    pub lifetime: Duration,
+    /// How old it is.
+    pub age: Duration,
+    /// What it asks of caches.
+    pub directives: &'a ResponseDirectives,
+    /// A soft purge has asked for it to be validated.
+    pub is_purged_softly: bool,
+}
+
+/// What a stored response is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It answers the request.
+    Fresh,
+    /// It answers the request, and is asked for anew meanwhile (RFC 5861 §3).
+    WhileRevalidated,
+    /// The origin is asked first; if it fails, the stored response answers (RFC 5861 §4).
+    IfError,
+    /// The origin is asked first.
+    Validate,
+}
+
+impl Stored<'_> {
+    /// What it is good for, for a request that asks for nothing of caches.
+    #[must_use]
+    pub fn reuse(&self) -> Reuse {
+        let is_fresh = self.age < self.lifetime && !self.is_purged_softly;
+        if self.directives.no_cache {
+            return Reuse::Validate;
+        }
+        if is_fresh {
+            return Reuse::Fresh;
+        }
+        let since = self.stale_since();
+        let is_within = |time: Option<Duration>| time.is_some_and(|time| since < time);
+        // Both extensions say that it may be stale, and the directives that it may not (§4.2.4).
+        if self.directives.must_revalidate || self.directives.proxy_revalidate {
+            Reuse::Validate
+        } else if is_within(self.directives.stale_while_revalidate) {
+            Reuse::WhileRevalidated
+        } else if is_within(self.directives.stale_if_error) {
+            Reuse::IfError
+        } else {
+            Reuse::Validate
+        }
+    }
+
+    /// The same for a request of which the directives are followed (§5.2.1).
+    #[must_use]
+    pub fn reuse_for(&self, request: &RequestDirectives) -> Reuse {
+        let is_too_old = request.max_age.is_some_and(|most| self.age > most);
+        let left = self.lifetime.saturating_sub(self.age);
+        let is_too_near_its_end = request.min_fresh.is_some_and(|least| left < least);
+        if request.no_cache || is_too_old || is_too_near_its_end {
+            return match self.reuse() {
+                Reuse::IfError => Reuse::IfError,
+                _ => Reuse::Validate,
+            };
+        }
+        match self.reuse() {
+            Reuse::Validate | Reuse::IfError
+                if !self.directives.forbid_stale()
+                    && !self.is_purged_softly
+                    && request.max_stale.is_some_and(|most| self.stale_since() <= most) =>
+            {
+                Reuse::Fresh
+            }
+            reuse => reuse,
+        }
+    }
+
+    /// How long it has not been fresh any more.
+    fn stale_since(&self) -> Duration {
+        self.age.saturating_sub(self.lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn at(age: u64, directives: &ResponseDirectives) -> Stored<'_> {
+        Stored { lifetime: seconds(60), age: seconds(age), directives, is_purged_softly: false }
+    }
+
+    #[test]
+    fn what_is_fresh_answers_until_its_last_second() {
+        let plain = ResponseDirectives::default();
+        assert_eq!(at(59, &plain).reuse(), Reuse::Fresh);
+        assert_eq!(at(60, &plain).reuse(), Reuse::Validate);
+        let no_cache = ResponseDirectives { no_cache: true, ..plain };
+        assert_eq!(at(0, &no_cache).reuse(), Reuse::Validate);
+    }
+
+    #[test]
+    fn what_is_stale_answers_as_far_as_it_says_so() {
+        let stale = ResponseDirectives {
+            stale_while_revalidate: Some(seconds(10)),
+            stale_if_error: Some(seconds(20)),
+            ..ResponseDirectives::default()
+        };
+        let reuse = |age| at(age, &stale).reuse();
+        assert_eq!([reuse(69), reuse(70), reuse(79), reuse(80)], [
+            Reuse::WhileRevalidated,
+            Reuse::IfError,
+            Reuse::IfError,
+            Reuse::Validate
+        ]);
+        let strict = ResponseDirectives { must_revalidate: true, ..stale };
+        assert_eq!(at(61, &strict).reuse(), Reuse::Validate);
+    }
+
+    #[test]
+    fn a_soft_purge_makes_it_stale() {
+        let stale =
+            ResponseDirectives { stale_while_revalidate: Some(seconds(10)), ..ResponseDirectives::default() };
+        let purged = Stored { is_purged_softly: true, ..at(1, &stale) };
+        assert_eq!(purged.reuse(), Reuse::WhileRevalidated);
+        let plain = ResponseDirectives::default();
+        assert_eq!(Stored { is_purged_softly: true, ..at(1, &plain) }.reuse(), Reuse::Validate);
+    }
+
+    #[test]
+    fn a_request_may_ask_for_more_and_for_less() {
+        let plain = ResponseDirectives::default();
+        let for_request = |age, request: RequestDirectives| at(age, &plain).reuse_for(&request);
+        let none = RequestDirectives::default();
+        let max_age = |age| RequestDirectives { max_age: Some(seconds(age)), ..none.clone() };
+        assert_eq!(for_request(10, max_age(10)), Reuse::Fresh);
+        assert_eq!(for_request(11, max_age(10)), Reuse::Validate);
+        let min_fresh = RequestDirectives { min_fresh: Some(seconds(10)), ..none.clone() };
+        assert_eq!(for_request(50, min_fresh.clone()), Reuse::Fresh);
+        assert_eq!(for_request(51, min_fresh), Reuse::Validate);
+        let max_stale = RequestDirectives { max_stale: Some(seconds(10)), ..none.clone() };
+        assert_eq!(for_request(70, max_stale.clone()), Reuse::Fresh);
+        assert_eq!(for_request(71, max_stale.clone()), Reuse::Validate);
+        let strict = ResponseDirectives { must_revalidate: true, ..ResponseDirectives::default() };
+        assert_eq!(at(70, &strict).reuse_for(&max_stale), Reuse::Validate);
+        let no_cache = RequestDirectives { no_cache: true, ..none };
+        assert_eq!(for_request(0, no_cache), Reuse::Validate);
+    }
+}

@@ -1,0 +1,160 @@
+//! Whether a response may be stored (RFC 9111 §3). PURE.
+
+use http::{
+    HeaderMap, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY},
+};
+
+use super::{RequestDirectives, ResponseDirectives, freshness::is_heuristically_cacheable};
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// The request's method asks for nothing that could be used again.
+    Method,
+    /// The status is not final, not understood, or of a part.
+    Status,
+    /// The request or the response forbids it.
+    NoStore,
+    /// It is for one user.
+    Private,
+    /// The request had credentials, and the response does not say that it is for others too (§3.5).
+    Authorization,
+    /// It sets a cookie, which is for one user, mostly. The standard does not forbid it (§7.3); a rule may allow it.
+    SetCookie,
+    /// It depends on more than the request (`Vary: *`): nothing could be answered with it (§4.1).
+    VaryAll,
+    /// Nothing says that it may be, and its status is none that may be by itself.
+    Unmarked,
+}
+
+/// Statuses that are understood in what they mean for a cache (RFC 9110 §15).
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 201 | 202 | 203 | 204 | 205 | 300 | 301 | 302 | 303 | 305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511
+    )
+}
+
+/// Whether a shared cache may store the response.
+///
+/// # Errors
+/// Why not.
+pub fn may_store(
+    method: &Method,
+    request: &HeaderMap,
+    status: StatusCode,
+    response: &HeaderMap,
+    directives: &ResponseDirectives,
+) -> Result<(), NotStored> {
+    if method != Method::GET {
+        return Err(NotStored::Method);
+    }
+    // A part would have to be put together with others.
+    if status.is_informational() || status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED {
+        return Err(NotStored::Status);
+    }
+    if status.is_success() && response.contains_key(CONTENT_RANGE) {
+        return Err(NotStored::Status);
+    }
+    // Who understands must-understand goes by the status, and not by no-store beside it (§5.2.2.3).
+    if directives.must_understand {
+        if !is_understood(status) {
+            return Err(NotStored::Status);
+        }
+    } else if directives.no_store {
+        return Err(NotStored::NoStore);
+    }
+    if RequestDirectives::of(request).no_store {
+        return Err(NotStored::NoStore);
+    }
+    if directives.private {
+        return Err(NotStored::Private);
+    }
+    let is_for_others = directives.must_revalidate || directives.public || directives.s_maxage.is_some();
+    if request.contains_key(AUTHORIZATION) && !is_for_others {
+        return Err(NotStored::Authorization);
+    }
+    if response.contains_key(SET_COOKIE) {
+        return Err(NotStored::SetCookie);
+    }
+    if response.get_all(VARY).iter().any(|line| line.as_bytes().contains(&b'*')) {
+        return Err(NotStored::VaryAll);
+    }
+    let has_expiry = directives.max_age.is_some()
+        || directives.s_maxage.is_some()
+        || (!directives.is_targeted && response.contains_key(EXPIRES));
+    if has_expiry || directives.public || is_heuristically_cacheable(status) {
+        Ok(())
+    } else {
+        Err(NotStored::Unmarked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn stored(
+        status: u16,
+        request: &[(&'static str, &'static str)],
+        response: &[(&'static str, &'static str)],
+    ) -> Result<(), NotStored> {
+        let response = headers(response);
+        let directives = ResponseDirectives::of(&response);
+        may_store(&Method::GET, &headers(request), StatusCode::from_u16(status).unwrap(), &response, &directives)
+    }
+
+    const HOUR: (&str, &str) = ("cache-control", "max-age=3600");
+
+    #[test]
+    fn what_says_how_long_it_is_fresh_is_stored() {
+        for status in [200, 302, 404, 503, 599] {
+            assert_eq!(stored(status, &[], &[HOUR]), Ok(()), "{status}");
+        }
+        assert_eq!(stored(200, &[], &[]), Ok(()), "to be validated");
+        assert_eq!(stored(302, &[], &[]), Err(NotStored::Unmarked));
+        assert_eq!(stored(302, &[], &[("cache-control", "public")]), Ok(()));
+    }
+
+    #[test]
+    fn parts_are_not_stored() {
+        assert_eq!(stored(206, &[], &[HOUR]), Err(NotStored::Status));
+        assert_eq!(stored(200, &[], &[HOUR, ("content-range", "bytes 0-1/2")]), Err(NotStored::Status));
+        assert_eq!(stored(304, &[], &[HOUR]), Err(NotStored::Status));
+    }
+
+    #[test]
+    fn what_is_for_one_user_is_not_stored() {
+        assert_eq!(stored(200, &[], &[("cache-control", "private, max-age=1")]), Err(NotStored::Private));
+        assert_eq!(stored(200, &[], &[HOUR, ("set-cookie", "a=b")]), Err(NotStored::SetCookie));
+        let credentials = [("authorization", "Basic eA==")];
+        assert_eq!(stored(200, &credentials, &[HOUR]), Err(NotStored::Authorization));
+        for for_others in ["public", "s-maxage=1", "must-revalidate, max-age=1"] {
+            assert_eq!(stored(200, &credentials, &[("cache-control", for_others)]), Ok(()), "{for_others}");
+        }
+    }
+
+    #[test]
+    fn either_side_can_forbid_it() {
+        assert_eq!(stored(200, &[], &[("cache-control", "no-store, max-age=1")]), Err(NotStored::NoStore));
+        assert_eq!(stored(200, &[("cache-control", "no-store")], &[HOUR]), Err(NotStored::NoStore));
+        let understand = ("cache-control", "no-store, must-understand, max-age=1");
+        assert_eq!(stored(200, &[], &[understand]), Ok(()));
+        assert_eq!(stored(599, &[], &[understand]), Err(NotStored::Status));
+    }
+
+    #[test]
+    fn what_depends_on_more_than_the_request_is_not_stored() {
+        assert_eq!(stored(200, &[], &[HOUR, ("vary", "accept"), ("vary", "x, *")]), Err(NotStored::VaryAll));
+    }
+}
