@@ -11,11 +11,14 @@
 //!
 //! * [`api`]: the resource, what users write and read.
 //! * [`operator`]: keeps the cluster in the state that the resource describes.
+//! * [`sidecar`]: in front of the application, with the caching tiers.
 //! * [`telemetry`]: logs, metrics and the admin endpoints.
 
 #[cfg(feature = "operator")]
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 #[cfg(feature = "operator")]
 pub mod telemetry;

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(lifetime(200, &minutes), Lifetime::Heuristic(SECOND * 60));
         assert_eq!(lifetime(500, &minutes), Lifetime::Unknown);
         assert_eq!(
-            lifetime(200, &changed("Sun, 06 Nov 1904 08:49:37 GMT")),
+            lifetime(200, &changed("Wed, 06 Nov 1974 08:49:37 GMT")),
             Lifetime::Heuristic(Duration::from_hours(24))
         );
         // A date in the future is none since when it has not changed.

@@ -8,11 +8,18 @@
 //!  request ─▶ selection ─▶ freshness ─▶ reuse   from the cache, after a validation, or not
 //! ```
 
+pub mod cache_status;
 pub mod date;
 pub mod directives;
 pub mod freshness;
+pub mod invalidation;
+pub mod key;
+pub mod range;
+pub mod reuse;
 pub mod selection;
 pub mod storing;
+pub mod tags;
+pub mod validation;
 
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use freshness::{Exchange, Lifetime};
