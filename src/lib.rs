@@ -11,6 +11,7 @@
 //!
 //! * [`api`]: the resource, what users write and read.
 //! * [`operator`]: keeps the cluster in the state that the resource describes.
+//! * [`settings`]: what the operator tells the sidecars.
 //! * [`sidecar`]: in front of the application, with the caching tiers.
 //! * [`telemetry`]: logs, metrics and the admin endpoints.
 
@@ -18,6 +19,8 @@
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod operator;
+#[cfg(feature = "sidecar")]
+pub mod settings;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
 #[cfg(feature = "operator")]

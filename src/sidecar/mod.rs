@@ -1,5 +1,7 @@
 //! The sidecar: in front of the application, in each of its pods.
 //!
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
+//! * [`rules`]: which rule of the settings holds for a request. PURE.
 
 pub mod cache;
+pub mod rules;

@@ -1,0 +1,201 @@
+//! What the operator tells a sidecar, in one file (JSON): the operator writes it, the sidecar reads it,
+//! and this module knows neither of them.
+//!
+//! The file has a version. A sidecar of an earlier release goes on in pods that run, so an operator
+//! writes what the release of the pod's sidecar reads; a sidecar refuses a version that it does not know
+//! and keeps what it has.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The version of the file that this release writes and reads.
+pub const VERSION: u32 = 1;
+
+/// All settings of a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// The version of the file.
+    pub version: u32,
+    /// The port on the pod's address where requests come in.
+    pub http_port: u16,
+    /// The port of health, metrics and purges.
+    pub admin_port: u16,
+    /// The port of the application, on the same pod.
+    pub app_port: u16,
+    /// The cache of HTTP responses; without it requests are passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCache>,
+}
+
+/// The cache of HTTP responses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpCache {
+    /// How much memory the stored responses of a replica take at most, in bytes.
+    pub memory: u64,
+    /// A larger response is not stored, in bytes of its body.
+    pub max_object: u64,
+    /// What holds for which requests; the first that matches counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+}
+
+/// What holds for some requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Paths without their query; `*` stands for any text. None: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Fields of the request, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// These requests go past the cache.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bypass: bool,
+    /// How long a response is fresh that does not say so itself, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Whether `ttl` also counts where the response says something else, or forbids to store it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overrides: bool,
+    /// How long a stored response may be used while it is asked for anew, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate: Option<u64>,
+    /// How long a stored response may be used where the application fails, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<u64>,
+    /// Query parameters that change nothing; `*` at the end stands for all that begin so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_query: Vec<String>,
+    /// Tags of the responses, beside their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// A field that a request has to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: String,
+    /// Its value; any, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// Why settings are not taken.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// No JSON, or not of this form.
+    #[error("the settings cannot be read: {0}")]
+    Form(#[from] serde_json::Error),
+    /// Of another release.
+    #[error("the settings are of version {0}, and this sidecar reads version {VERSION}")]
+    Version(u32),
+    /// They contradict themselves.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn parse(text: &str) -> Result<Self, SettingsError> {
+        // Of another version the rest may have another form.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version != VERSION {
+            return Err(SettingsError::Version(version));
+        }
+        let settings: Self = serde_json::from_str(text)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let ports = [self.http_port, self.admin_port, self.app_port];
+        let is_distinct = ports[0] != ports[1] && ports[0] != ports[2] && ports[1] != ports[2];
+        if !is_distinct || ports.contains(&0) {
+            return Err(SettingsError::Wrong(format!(
+                "httpPort, adminPort and appPort have to be three ports, and are {ports:?}"
+            )));
+        }
+        if let Some(http) = &self.http
+            && (http.max_object == 0 || http.max_object > http.memory)
+        {
+            return Err(SettingsError::Wrong(format!(
+                "http.maxObject is {} and has to be from 1 to http.memory, which is {}",
+                http.max_object, http.memory
+            )));
+        }
+        Ok(())
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// None that is known: everything in it can be written as JSON.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+impl Rule {
+    /// How long a response is fresh, if the rule says so.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl.map(Duration::from_secs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let rule = Rule { paths: vec!["/static/*".to_owned()], ttl: Some(86_400), ..Rule::default() };
+        let http = HttpCache { memory: 64 << 20, max_object: 1 << 20, rules: vec![rule] };
+        Settings { version: VERSION, http_port: 8000, admin_port: 9000, app_port: 8080, http: Some(http) }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let text = settings().to_json().unwrap();
+        assert_eq!(Settings::parse(&text).unwrap(), settings());
+        assert!(!text.contains("bypass"), "what is not set is not written: {text}");
+    }
+
+    #[test]
+    fn what_is_of_another_version_or_unknown_is_refused() {
+        let text = settings().to_json().unwrap();
+        let other = text.replace("\"version\": 1", "\"version\": 2, \"new\": true");
+        assert_eq!(
+            Settings::parse(&other).unwrap_err().to_string(),
+            "the settings are of version 2, and this sidecar reads version 1"
+        );
+        let unknown = text.replace("\"httpPort\"", "\"new\": 1, \"httpPort\"");
+        assert!(Settings::parse(&unknown).unwrap_err().to_string().contains("unknown field `new`"));
+        assert!(Settings::parse("{").is_err());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let refused = |change: fn(&mut Settings)| {
+            let mut wrong = settings();
+            change(&mut wrong);
+            Settings::parse(&wrong.to_json().unwrap()).unwrap_err().to_string()
+        };
+        assert!(refused(|settings| settings.app_port = 8000).contains("three ports"));
+        assert!(refused(|settings| settings.admin_port = 0).contains("three ports"));
+        assert!(refused(|settings| settings.http.as_mut().unwrap().memory = 1).contains("http.maxObject"));
+    }
+}

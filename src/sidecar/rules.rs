@@ -1,0 +1,83 @@
+//! Which rule of the settings holds for a request. PURE.
+
+use http::{HeaderMap, HeaderName};
+
+use crate::settings::{HeaderMatch, Rule};
+
+/// The first rule that matches a request; None where the response alone decides.
+#[must_use]
+pub fn rule<'a>(rules: &'a [Rule], path: &str, request: &HeaderMap) -> Option<&'a Rule> {
+    rules.iter().find(|rule| {
+        let is_of_path = rule.paths.is_empty() || rule.paths.iter().any(|pattern| matches(pattern, path));
+        is_of_path && rule.headers.iter().all(|wanted| has(request, wanted))
+    })
+}
+
+fn has(request: &HeaderMap, wanted: &HeaderMatch) -> bool {
+    let Ok(name) = HeaderName::from_bytes(wanted.name.as_bytes()) else { return false };
+    let mut lines = request.get_all(name).iter();
+    match &wanted.value {
+        None => lines.next().is_some(),
+        Some(value) => lines.any(|line| line.as_bytes().trim_ascii() == value.as_bytes()),
+    }
+}
+
+/// Whether a text is of a pattern in which `*` stands for any text.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    // Each part as early as it comes leaves the most to the others.
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text) in
+            [("/a", "/a"), ("/a*", "/a"), ("/a/*", "/a/b/c"), ("*.js", "/a.js"), ("/*/x/*", "/a/x/b"), ("*", ""), ("/a*a", "/aa")]
+        {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in
+            [("/a", "/ab"), ("/a", "/"), ("/a/*", "/a"), ("*.js", "/a.jsx"), ("/a*a", "/a"), ("/*x*y", "/xzzyz"), ("", "/")]
+        {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_that_matches_path_and_fields_counts() {
+        let of = |paths: &[&str], headers: Vec<HeaderMatch>, ttl| Rule {
+            paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            headers,
+            ttl: Some(ttl),
+            ..Rule::default()
+        };
+        let preview = HeaderMatch { name: "X-Preview".to_owned(), value: None };
+        let json = HeaderMatch { name: "accept".to_owned(), value: Some("application/json".to_owned()) };
+        let rules = [of(&[], vec![preview], 1), of(&["/api/*", "/v2/*"], vec![json], 2), of(&["/api/*"], vec![], 3)];
+        let found = |path: &str, lines: &[(&'static str, &'static str)]| {
+            let request: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            rule(&rules, path, &request).and_then(|rule| rule.ttl)
+        };
+        assert_eq!(found("/api/x", &[("x-preview", ""), ("accept", "application/json")]), Some(1));
+        assert_eq!(found("/v2/x", &[("accept", "application/json")]), Some(2));
+        assert_eq!(found("/api/x", &[("accept", "text/html")]), Some(3));
+        assert_eq!(found("/v2/x", &[]), None);
+    }
+}
