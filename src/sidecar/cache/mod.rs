@@ -15,6 +15,7 @@ pub mod freshness;
 pub mod hop;
 pub mod invalidation;
 pub mod key;
+pub mod purges;
 pub mod range;
 pub mod reuse;
 pub mod selection;
