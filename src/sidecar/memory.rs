@@ -1,0 +1,246 @@
+//! The memory of a replica (L1): stored responses, bounded in bytes.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use quick_cache::{Weighter, sync::Cache};
+
+use super::cache::{
+    Stored,
+    key::Key,
+    purges::{Epoch, Force, Purges, Target},
+};
+
+/// So many responses of one key are kept, for requests that differ in what they vary by. The oldest goes.
+const VARIANTS: usize = 16;
+/// So many purges are remembered for fills that are under way.
+const PURGES: usize = 1024;
+/// Of a key, beside its text and what is stored.
+const OVERHEAD: u64 = 64;
+/// What a typical entry takes, for the size of the tables.
+const TYPICAL: u64 = 4096;
+
+type Variants = Arc<[Arc<Stored>]>;
+
+/// Stored responses by key.
+pub struct Memory {
+    entries: Cache<Key, Variants, Weight>,
+    /// Taken for every change, so that a purge and a fill come one after the other.
+    purges: Mutex<Purges>,
+}
+
+/// What a lookup has found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A response to such a request.
+    Stored(Arc<Stored>),
+    /// Responses of the key, and none to such a request.
+    OtherVariants,
+    /// Nothing of the key.
+    Nothing,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Variants> for Weight {
+    fn weight(&self, key: &Key, variants: &Variants) -> u64 {
+        let stored: usize = variants.iter().map(|stored| stored.size()).sum();
+        OVERHEAD + (key.as_str().len() + stored) as u64
+    }
+}
+
+impl Memory {
+    /// Room for so many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let typical = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).max(1);
+        Self { entries: Cache::with_weighter(typical, bytes, Weight), purges: Mutex::new(Purges::new(PURGES)) }
+    }
+
+    /// The present, for a fill that begins.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.purges.lock().now()
+    }
+
+    /// What there is for a request.
+    #[must_use]
+    pub fn get(&self, key: &Key, request: &HeaderMap) -> Found {
+        let Some(variants) = self.entries.get(key) else { return Found::Nothing };
+        let stored = variants.iter().rev().find(|stored| stored.is_for(request));
+        stored.map_or(Found::OtherVariants, |stored| Found::Stored(stored.clone()))
+    }
+
+    /// Keeps a response that was asked for at an epoch, unless it was purged since.
+    pub fn put(&self, key: Key, mut stored: Stored, began: Epoch) {
+        let purges = self.purges.lock();
+        match purges.since(began, key.as_str(), &stored.tags) {
+            Some(Force::Hard) => return,
+            Some(Force::Soft) => stored.is_purged_softly = true,
+            None => {}
+        }
+        let before = self.entries.get(&key);
+        let others = before.iter().flat_map(|variants| variants.iter());
+        let mut variants: Vec<_> = others.filter(|other| other.secondary != stored.secondary).cloned().collect();
+        if variants.len() == VARIANTS {
+            variants.remove(0);
+        }
+        variants.push(Arc::new(stored));
+        self.entries.insert(key, variants.into());
+        drop(purges);
+    }
+
+    /// Purges, of what is there and of what is on its way.
+    pub fn purge(&self, target: Target, force: Force) {
+        let mut purges = self.purges.lock();
+        match (&target, force) {
+            (Target::Everything, Force::Hard) => self.entries.clear(),
+            _ => self.purge_variants(&target, force),
+        }
+        purges.add(target, force);
+    }
+
+    fn purge_variants(&self, target: &Target, force: Force) {
+        let is_hit = |key: &Key, variants: &Variants| {
+            variants.iter().any(|stored| target.matches(key.as_str(), &stored.tags))
+        };
+        let hit: Vec<(Key, Variants)> =
+            self.entries.iter().filter(|(key, variants)| is_hit(key, variants)).collect();
+        for (key, variants) in hit {
+            let left: Vec<Arc<Stored>> = variants
+                .iter()
+                .filter_map(|stored| match (target.matches(key.as_str(), &stored.tags), force) {
+                    (false, _) => Some(stored.clone()),
+                    (true, Force::Soft) => {
+                        Some(Arc::new(Stored { is_purged_softly: true, ..Stored::clone(stored) }))
+                    }
+                    (true, Force::Hard) => None,
+                })
+                .collect();
+            if left.is_empty() {
+                self.entries.remove(&key);
+            } else {
+                self.entries.insert(key, left.into());
+            }
+        }
+    }
+
+    /// How many bytes are taken.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.entries.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::sidecar::cache::{Exchange, stored::Origin};
+
+    fn key(target: &'static str) -> Key {
+        Key::of("http", "shop", &PathAndQuery::from_static(target), &[])
+    }
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn response(request: &HeaderMap, tags: &[&str], body: &'static str) -> Stored {
+        let now = Timestamp::UNIX_EPOCH;
+        let origin = Origin {
+            request,
+            exchange: Exchange { requested: now, received: now },
+            lifetime: None,
+            tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+        };
+        let varies = headers(&[("vary", "accept")]);
+        Stored::new(StatusCode::OK, varies, Bytes::from_static(body.as_bytes()), origin)
+    }
+
+    fn body(found: Found) -> Option<String> {
+        match found {
+            Found::Stored(stored) => Some(String::from_utf8_lossy(&stored.body).into_owned()),
+            Found::OtherVariants | Found::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn each_variant_is_found_by_its_requests() {
+        let memory = Memory::new(1 << 20);
+        let [text, json] = ["text/plain", "application/json"].map(|kind| headers(&[("accept", kind)]));
+        assert!(matches!(memory.get(&key("/"), &text), Found::Nothing));
+        memory.put(key("/"), response(&text, &[], "a"), memory.epoch());
+        assert!(matches!(memory.get(&key("/"), &json), Found::OtherVariants));
+        memory.put(key("/"), response(&json, &[], "b"), memory.epoch());
+        memory.put(key("/"), response(&text, &[], "c"), memory.epoch());
+        assert_eq!(body(memory.get(&key("/"), &text)).as_deref(), Some("c"));
+        assert_eq!(body(memory.get(&key("/"), &json)).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn memory_is_bounded_in_bytes() {
+        const ROOM: u64 = 64 << 10;
+        let memory = Memory::new(ROOM);
+        let request = HeaderMap::new();
+        for number in 0..1000 {
+            let target: PathAndQuery = format!("/{number}").parse().unwrap();
+            let stored = Stored { body: Bytes::from(vec![0; 1000]), ..response(&request, &[], "") };
+            memory.put(Key::of("http", "shop", &target, &[]), stored, memory.epoch());
+            assert!(memory.bytes() <= ROOM);
+        }
+        assert!(memory.bytes() > ROOM / 2, "{}", memory.bytes());
+    }
+
+    #[test]
+    fn one_key_has_so_many_variants_and_no_more() {
+        let memory = Memory::new(1 << 20);
+        for number in 0..=VARIANTS {
+            let mut request = HeaderMap::new();
+            request.insert("accept", HeaderValue::from(number));
+            memory.put(key("/"), response(&request, &[], "a"), memory.epoch());
+        }
+        assert_eq!(memory.entries.get(&key("/")).unwrap().len(), VARIANTS);
+        let first = headers(&[("accept", "0")]);
+        assert!(matches!(memory.get(&key("/"), &first), Found::OtherVariants), "the oldest goes");
+    }
+
+    #[test]
+    fn a_purge_takes_what_is_there_and_what_is_on_its_way() {
+        let memory = Memory::new(1 << 20);
+        let request = HeaderMap::new();
+        let began = memory.epoch();
+        memory.put(key("/a"), response(&request, &["t"], "a"), began);
+        memory.put(key("/b"), response(&request, &[], "b"), began);
+        memory.purge(Target::Tag("t".to_owned()), Force::Hard);
+        assert_eq!((body(memory.get(&key("/a"), &request)), body(memory.get(&key("/b"), &request))), (None, Some("b".to_owned())));
+        memory.put(key("/c"), response(&request, &["t"], "old"), began);
+        assert_eq!(body(memory.get(&key("/c"), &request)), None, "it was asked for before the purge");
+        memory.put(key("/c"), response(&request, &["t"], "new"), memory.epoch());
+        assert_eq!(body(memory.get(&key("/c"), &request)).as_deref(), Some("new"));
+        memory.purge(Target::Everything, Force::Hard);
+        assert!(matches!(memory.get(&key("/b"), &request), Found::Nothing));
+    }
+
+    #[test]
+    fn a_soft_purge_leaves_what_is_to_be_validated() {
+        let memory = Memory::new(1 << 20);
+        let request = HeaderMap::new();
+        let began = memory.epoch();
+        memory.put(key("/a"), response(&request, &[], "a"), began);
+        memory.purge(Target::Prefix("http://shop/".to_owned()), Force::Soft);
+        memory.put(key("/b"), response(&request, &[], "b"), began);
+        for target in ["/a", "/b"] {
+            let Found::Stored(stored) = memory.get(&key(target), &request) else { panic!("{target} is gone") };
+            assert!(stored.is_purged_softly, "{target}");
+        }
+    }
+}
