@@ -1,0 +1,122 @@
+//! An application that answers as a test says, behind a cache.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cachedservice::{
+    settings::HttpCache,
+    sidecar::http::{Front, server::serve},
+};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
+};
+use tokio::{net::TcpListener, sync::oneshot};
+
+/// A request as the application got it.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub method: Method,
+    pub target: String,
+    pub headers: HeaderMap,
+}
+
+/// An application behind a cache, and a client.
+pub struct Pod {
+    pub address: SocketAddr,
+    pub front: Arc<Front>,
+    got: Arc<Mutex<Vec<Got>>>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub fn settings() -> HttpCache {
+    HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }
+}
+
+impl Pod {
+    /// Starts both.
+    pub async fn start(
+        settings: HttpCache,
+        answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let got = Arc::<Mutex<Vec<Got>>>::default();
+        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = app.local_addr().unwrap().port();
+        tokio::spawn(application(app, got.clone(), Arc::new(answer)));
+        let front = Front::new(settings, port);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        tokio::spawn(serve(listener, front.clone(), stopped, Duration::from_secs(1)));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { address, front, got, client, _stop: stop }
+    }
+
+    /// Requests that have reached the application.
+    pub fn got(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
+    pub async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(Method::GET, target, headers, "").await
+    }
+
+    pub async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
+        let response = tokio::time::timeout(Duration::from_secs(20), self.client.request(request));
+        let (parts, body) = response.await.expect("an answer in time").unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+}
+
+async fn application(
+    listener: TcpListener,
+    got: Arc<Mutex<Vec<Got>>>,
+    answer: Arc<impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static>,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (got, answer) = (got.clone(), answer.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (got, answer) = (got.clone(), answer.clone());
+            async move {
+                let (parts, body) = request.into_parts();
+                body.collect().await?;
+                let asked = Got { method: parts.method, target: parts.uri.to_string(), headers: parts.headers };
+                got.lock().unwrap().push(asked.clone());
+                Ok::<_, hyper::Error>(answer(&asked).map(Full::new))
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}

@@ -1,0 +1,51 @@
+//! What the application gets to see of a request, and a client of an answer.
+
+use bytes::Bytes;
+use http::Response;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::application::{Pod, settings};
+
+/// Sends these bytes and returns what comes back until the end of the connection.
+async fn raw(pod: &Pod, request: &str) -> String {
+    let mut stream = TcpStream::connect(pod.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(20), read).await.expect("an end in time").unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_application_sees_who_asked_and_nothing_of_the_connection() {
+    let pod = Pod::start(settings(), |_| Response::new(Bytes::new())).await;
+    let headers = [("connection", "x-mine"), ("x-mine", "1"), ("x-forwarded-for", "192.0.2.1")];
+    pod.get("/", &headers).await;
+    let got = &pod.got()[0].headers;
+    assert_eq!(got["x-forwarded-for"], "192.0.2.1, 127.0.0.1");
+    assert_eq!(got["host"], pod.address.to_string());
+    assert!(!got.contains_key("x-mine") && !got.contains_key("connection"));
+}
+
+#[tokio::test]
+async fn a_request_without_a_host_or_with_two_is_refused() {
+    let pod = Pod::start(settings(), |_| Response::new(Bytes::new())).await;
+    for request in [
+        "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a@b\r\nConnection: close\r\n\r\n",
+    ] {
+        assert!(raw(&pod, request).await.starts_with("HTTP/1.1 400 "), "{request:?}");
+    }
+    assert!(pod.got().is_empty());
+}
+
+#[tokio::test]
+async fn an_application_that_is_not_there_is_told() {
+    let pod = Pod::start(settings(), |_| panic!("the application fails")).await;
+    let answer = pod.get("/", &[]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (502, "the application does not answer"));
+}
