@@ -56,7 +56,10 @@ impl Memory {
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let typical = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).max(1);
-        Self { entries: Cache::with_weighter(typical, bytes, Weight), purges: Mutex::new(Purges::new(PURGES)) }
+        Self {
+            entries: Cache::with_weighter(typical, bytes, Weight),
+            purges: Mutex::new(Purges::new(PURGES)),
+        }
     }
 
     /// The present, for a fill that begins.
@@ -83,7 +86,8 @@ impl Memory {
         }
         let before = self.entries.get(&key);
         let others = before.iter().flat_map(|variants| variants.iter());
-        let mut variants: Vec<_> = others.filter(|other| other.secondary != stored.secondary).cloned().collect();
+        let mut variants: Vec<_> =
+            others.filter(|other| other.secondary != stored.secondary).cloned().collect();
         if variants.len() == VARIANTS {
             variants.remove(0);
         }
@@ -221,7 +225,10 @@ mod tests {
         memory.put(key("/a"), response(&request, &["t"], "a"), began);
         memory.put(key("/b"), response(&request, &[], "b"), began);
         memory.purge(Target::Tag("t".to_owned()), Force::Hard);
-        assert_eq!((body(memory.get(&key("/a"), &request)), body(memory.get(&key("/b"), &request))), (None, Some("b".to_owned())));
+        assert_eq!(
+            (body(memory.get(&key("/a"), &request)), body(memory.get(&key("/b"), &request))),
+            (None, Some("b".to_owned()))
+        );
         memory.put(key("/c"), response(&request, &["t"], "old"), began);
         assert_eq!(body(memory.get(&key("/c"), &request)), None, "it was asked for before the purge");
         memory.put(key("/c"), response(&request, &["t"], "new"), memory.epoch());
@@ -239,7 +246,9 @@ mod tests {
         memory.purge(Target::Prefix("http://shop/".to_owned()), Force::Soft);
         memory.put(key("/b"), response(&request, &[], "b"), began);
         for target in ["/a", "/b"] {
-            let Found::Stored(stored) = memory.get(&key(target), &request) else { panic!("{target} is gone") };
+            let Found::Stored(stored) = memory.get(&key(target), &request) else {
+                panic!("{target} is gone")
+            };
             assert!(stored.is_purged_softly, "{target}");
         }
     }

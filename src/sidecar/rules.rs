@@ -45,14 +45,26 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_text() {
-        for (pattern, text) in
-            [("/a", "/a"), ("/a*", "/a"), ("/a/*", "/a/b/c"), ("*.js", "/a.js"), ("/*/x/*", "/a/x/b"), ("*", ""), ("/a*a", "/aa")]
-        {
+        for (pattern, text) in [
+            ("/a", "/a"),
+            ("/a*", "/a"),
+            ("/a/*", "/a/b/c"),
+            ("*.js", "/a.js"),
+            ("/*/x/*", "/a/x/b"),
+            ("*", ""),
+            ("/a*a", "/aa"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in
-            [("/a", "/ab"), ("/a", "/"), ("/a/*", "/a"), ("*.js", "/a.jsx"), ("/a*a", "/a"), ("/*x*y", "/xzzyz"), ("", "/")]
-        {
+        for (pattern, text) in [
+            ("/a", "/ab"),
+            ("/a", "/"),
+            ("/a/*", "/a"),
+            ("*.js", "/a.jsx"),
+            ("/a*a", "/a"),
+            ("/*x*y", "/xzzyz"),
+            ("", "/"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }
@@ -67,7 +79,8 @@ mod tests {
         };
         let preview = HeaderMatch { name: "X-Preview".to_owned(), value: None };
         let json = HeaderMatch { name: "accept".to_owned(), value: Some("application/json".to_owned()) };
-        let rules = [of(&[], vec![preview], 1), of(&["/api/*", "/v2/*"], vec![json], 2), of(&["/api/*"], vec![], 3)];
+        let rules =
+            [of(&[], vec![preview], 1), of(&["/api/*", "/v2/*"], vec![json], 2), of(&["/api/*"], vec![], 3)];
         let found = |path: &str, lines: &[(&'static str, &'static str)]| {
             let request: HeaderMap = lines
                 .iter()

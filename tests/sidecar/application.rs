@@ -23,7 +23,6 @@ use tokio::{net::TcpListener, sync::oneshot};
 /// A request as the application got it.
 #[derive(Clone, Debug)]
 pub struct Got {
-    pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
 }
@@ -112,7 +111,7 @@ async fn application(
             async move {
                 let (parts, body) = request.into_parts();
                 body.collect().await?;
-                let asked = Got { method: parts.method, target: parts.uri.to_string(), headers: parts.headers };
+                let asked = Got { target: parts.uri.to_string(), headers: parts.headers };
                 got.lock().unwrap().push(asked.clone());
                 Ok::<_, hyper::Error>(answer(&asked).map(Full::new))
             }

@@ -10,7 +10,10 @@ use http::{Method, Response};
 use crate::application::{Got, Pod, settings};
 
 fn fresh(body: &'static str) -> Response<Bytes> {
-    Response::builder().header("cache-control", "max-age=60").body(Bytes::from_static(body.as_bytes())).unwrap()
+    Response::builder()
+        .header("cache-control", "max-age=60")
+        .body(Bytes::from_static(body.as_bytes()))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -32,14 +35,20 @@ async fn what_is_fresh_reaches_the_application_once() {
 #[tokio::test]
 async fn what_says_nothing_or_is_for_one_user_is_asked_for_each_time() {
     let answer = |got: &Got| match got.target.as_str() {
-        "/private" => Response::builder().header("cache-control", "private, max-age=60").body(Bytes::new()).unwrap(),
-        "/cookie" => {
-            Response::builder().header("cache-control", "max-age=60").header("set-cookie", "a=b").body(Bytes::new()).unwrap()
+        "/private" => {
+            Response::builder().header("cache-control", "private, max-age=60").body(Bytes::new()).unwrap()
         }
+        "/cookie" => Response::builder()
+            .header("cache-control", "max-age=60")
+            .header("set-cookie", "a=b")
+            .body(Bytes::new())
+            .unwrap(),
         _ => fresh("x"),
     };
     let pod = Pod::start(settings(), answer).await;
-    for (target, headers) in [("/private", &[][..]), ("/cookie", &[]), ("/", &[("authorization", "Basic eA==")])] {
+    for (target, headers) in
+        [("/private", &[][..]), ("/cookie", &[]), ("/", &[("authorization", "Basic eA==")])]
+    {
         for _ in 0..2 {
             let answer = pod.get(target, headers).await;
             assert_eq!(answer.field("cache-status"), "CachedService; fwd=uri-miss", "{target}");
@@ -142,7 +151,11 @@ async fn rules_say_what_goes_past_and_for_how_long_the_rest_is_fresh() {
     ];
     let answer = |got: &Got| {
         let answer = Response::builder();
-        let answer = if got.target.starts_with("/admin") { answer.header("cache-control", "max-age=60") } else { answer };
+        let answer = if got.target.starts_with("/admin") {
+            answer.header("cache-control", "max-age=60")
+        } else {
+            answer
+        };
         answer.body(Bytes::from_static(b"x")).unwrap()
     };
     let pod = Pod::start(HttpCache { rules, ..settings() }, answer).await;
@@ -156,11 +169,17 @@ async fn rules_say_what_goes_past_and_for_how_long_the_rest_is_fresh() {
 #[tokio::test]
 async fn what_is_larger_than_the_most_is_passed_on_and_not_kept() {
     let answer = |_: &Got| {
-        Response::builder().header("cache-control", "max-age=60").body(Bytes::from(vec![b'x'; 1 << 17])).unwrap()
+        Response::builder()
+            .header("cache-control", "max-age=60")
+            .body(Bytes::from(vec![b'x'; 1 << 17]))
+            .unwrap()
     };
     let pod = Pod::start(settings(), answer).await;
     for _ in 0..2 {
         let answer = pod.get("/", &[]).await;
-        assert_eq!((answer.body.len(), answer.field("cache-status")), (1 << 17, "CachedService; fwd=uri-miss"));
+        assert_eq!(
+            (answer.body.len(), answer.field("cache-status")),
+            (1 << 17, "CachedService; fwd=uri-miss")
+        );
     }
 }

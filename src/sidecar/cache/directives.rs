@@ -14,6 +14,8 @@ pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-con
 const LONGEST: u64 = 1 << 31;
 
 /// What a response asks of a shared cache.
+// Each is a directive of its own, and any of them may stand beside the others.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
     /// From the targeted field, so that `Expires` does not count.
@@ -279,7 +281,10 @@ mod tests {
             ]))
         };
         let found = both("max-age=3600, private=?0");
-        assert_eq!((found.max_age, found.no_store, found.private, found.is_targeted), (HOUR, false, false, true));
+        assert_eq!(
+            (found.max_age, found.no_store, found.private, found.is_targeted),
+            (HOUR, false, false, true)
+        );
         // It is as if they were not there.
         for malformed in ["", "max-age=3600,", "max-age:3600", "MAX-AGE=3600"] {
             assert!(both(malformed).no_store, "{malformed}");

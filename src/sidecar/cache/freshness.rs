@@ -157,7 +157,11 @@ mod tests {
 
     #[test]
     fn what_is_no_date_has_expired() {
-        let two = [DATED, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")];
+        let two = [
+            DATED,
+            ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"),
+            ("expires", "Sun, 06 Nov 1994 08:50:37 GMT"),
+        ];
         for lines in [&[DATED, ("expires", "0")][..], &[DATED, ("expires", "soon")], &two] {
             assert_eq!(lifetime(200, lines), Lifetime::Explicit(Duration::ZERO), "{lines:?}");
         }

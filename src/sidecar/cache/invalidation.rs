@@ -62,7 +62,8 @@ fn path_of_same_origin(
             format!("{folder}{relative}")
         }
     };
-    let (path, query) = absolute.split_once('?').map_or((&*absolute, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        absolute.split_once('?').map_or((&*absolute, None), |(path, query)| (path, Some(query)));
     let path = without_dots(path);
     let whole = query.map_or(path.clone(), |query| format!("{path}?{query}"));
     whole.parse::<Uri>().ok()?.into_parts().path_and_query
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn what_changes_something_makes_its_own_path_invalid() {
-        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::from_bytes(b"MKCOL").unwrap()]
+        for method in
+            [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::from_bytes(b"MKCOL").unwrap()]
         {
             assert_eq!(of(method.clone(), 204, &[]), ["/a/b?c"], "{method}");
             assert_eq!(of(method, 303, &[]), ["/a/b?c"]);

@@ -105,7 +105,12 @@ mod tests {
     fn a_target_is_all_or_a_key_or_a_beginning_or_a_tag() {
         let tags = ["a".to_owned()];
         let key = "http://shop/x/y";
-        for target in [Target::Everything, Target::Key(key.to_owned()), Target::Prefix("http://shop/x".to_owned()), tag("a")] {
+        for target in [
+            Target::Everything,
+            Target::Key(key.to_owned()),
+            Target::Prefix("http://shop/x".to_owned()),
+            tag("a"),
+        ] {
             assert!(target.matches(key, &tags), "{target:?}");
         }
         for target in [Target::Key("http://shop/x".to_owned()), Target::Prefix("/x".to_owned()), tag("b")] {

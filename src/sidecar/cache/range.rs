@@ -25,7 +25,13 @@ pub enum Part {
 /// Of several ranges the whole is given, as a server may (§14.2): to put them together costs
 /// more than what they leave out. So it is with what is not understood.
 #[must_use]
-pub fn part(method: &Method, request: &HeaderMap, status: StatusCode, stored: &HeaderMap, length: u64) -> Part {
+pub fn part(
+    method: &Method,
+    request: &HeaderMap,
+    status: StatusCode,
+    stored: &HeaderMap,
+    length: u64,
+) -> Part {
     if method != Method::GET || status != StatusCode::OK || !is_current(request, stored) {
         return Part::Whole;
     }
@@ -126,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_as_if_it_were_not_there() {
-        for range in ["bytes=3-1", "bytes=a-b", "bytes=+1-2", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "0-1"] {
+        for range in ["bytes=3-1", "bytes=a-b", "bytes=+1-2", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "0-1"]
+        {
             assert_eq!(of_ten(range), Part::Whole, "{range}");
         }
         let range = headers(&[("range", "bytes=0-1")]);

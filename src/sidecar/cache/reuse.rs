@@ -114,12 +114,10 @@ mod tests {
             ..ResponseDirectives::default()
         };
         let reuse = |age| at(age, &stale).reuse();
-        assert_eq!([reuse(69), reuse(70), reuse(79), reuse(80)], [
-            Reuse::WhileRevalidated,
-            Reuse::IfError,
-            Reuse::IfError,
-            Reuse::Validate
-        ]);
+        assert_eq!(
+            [reuse(69), reuse(70), reuse(79), reuse(80)],
+            [Reuse::WhileRevalidated, Reuse::IfError, Reuse::IfError, Reuse::Validate]
+        );
         let strict = ResponseDirectives { must_revalidate: true, ..stale };
         assert_eq!(at(61, &strict).reuse(), Reuse::Validate);
     }

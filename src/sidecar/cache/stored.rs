@@ -120,7 +120,13 @@ impl Stored {
 
     /// The answer to a request that it is for: all of it, a part, 304 or 416, with `Age` and `Cache-Status`.
     #[must_use]
-    pub fn answer(&self, method: &Method, request: &HeaderMap, level: Level, now: Timestamp) -> Response<Bytes> {
+    pub fn answer(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        level: Level,
+        now: Timestamp,
+    ) -> Response<Bytes> {
         let age = self.age(now);
         let mut answer = if is_known_to(method, request, self.status, &self.headers) {
             self.not_modified()
@@ -131,7 +137,7 @@ impl Stored {
         headers.insert(AGE, HeaderValue::from(age.as_secs()));
         let left = match self.lifetime.checked_sub(age) {
             Some(left) => Left::Fresh(left),
-            None => Left::Stale(age - self.lifetime),
+            None => Left::Stale(age.saturating_sub(self.lifetime)),
         };
         Status::Hit { level, left }.add_to(headers);
         answer
@@ -147,7 +153,8 @@ impl Stored {
                 let told = format!("bytes {}-{}/{length}", range.start, range.end - 1);
                 set(answer.headers_mut(), CONTENT_RANGE, &told);
                 // What is in memory has a length that fits.
-                let [start, end] = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+                let [start, end] =
+                    [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
                 (StatusCode::PARTIAL_CONTENT, self.body.slice(start..end))
             }
             Part::Unsatisfiable => {
@@ -220,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_hit_has_its_age_and_says_where_it_was() {
-        let stored = stored(&[("cache-control", "max-age=60"), ("connection", "x"), ("x", "y")], &HeaderMap::new());
+        let stored =
+            stored(&[("cache-control", "max-age=60"), ("connection", "x"), ("x", "y")], &HeaderMap::new());
         let answer = stored.answer(&Method::GET, &HeaderMap::new(), Level::Memory, at(10));
         assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"0123456789"[..]));
         assert_eq!(told(&answer, "age"), Some("10"));
@@ -235,7 +243,10 @@ mod tests {
         let stored = stored(&[("content-type", "text/plain")], &HeaderMap::new());
         let answer = stored.answer(&Method::HEAD, &HeaderMap::new(), Level::Memory, at(0));
         assert!(answer.body().is_empty());
-        assert_eq!((told(&answer, "content-length"), told(&answer, "content-type")), (Some("10"), Some("text/plain")));
+        assert_eq!(
+            (told(&answer, "content-length"), told(&answer, "content-type")),
+            (Some("10"), Some("text/plain"))
+        );
     }
 
     #[test]
@@ -246,7 +257,10 @@ mod tests {
         };
         let part = of("bytes=2-4");
         assert_eq!((part.status(), &part.body()[..]), (StatusCode::PARTIAL_CONTENT, &b"234"[..]));
-        assert_eq!((told(&part, "content-range"), told(&part, "content-length")), (Some("bytes 2-4/10"), Some("3")));
+        assert_eq!(
+            (told(&part, "content-range"), told(&part, "content-length")),
+            (Some("bytes 2-4/10"), Some("3"))
+        );
         let none = of("bytes=10-");
         assert_eq!((none.status(), none.body().len()), (StatusCode::RANGE_NOT_SATISFIABLE, 0));
         assert_eq!((told(&none, "content-range"), told(&none, "content-type")), (Some("bytes */10"), None));
@@ -254,7 +268,10 @@ mod tests {
 
     #[test]
     fn who_has_it_already_gets_304() {
-        let stored = stored(&[("etag", "\"a\""), ("content-type", "text/plain"), ("vary", "accept")], &HeaderMap::new());
+        let stored = stored(
+            &[("etag", "\"a\""), ("content-type", "text/plain"), ("vary", "accept")],
+            &HeaderMap::new(),
+        );
         let request = headers(&[("if-none-match", "\"a\""), ("range", "bytes=0-1")]);
         let answer = stored.answer(&Method::GET, &request, Level::Memory, at(1));
         assert_eq!((answer.status(), answer.body().len()), (StatusCode::NOT_MODIFIED, 0));
@@ -278,6 +295,9 @@ mod tests {
             Origin { request: &request, exchange, lifetime: Some(Duration::from_secs(5)), tags: Vec::new() };
         let stored = Stored::new(StatusCode::OK, HeaderMap::new(), Bytes::new(), origin);
         let asked = RequestDirectives::default();
-        assert_eq!([stored.reuse(&asked, at(4)), stored.reuse(&asked, at(5))], [Reuse::Fresh, Reuse::Validate]);
+        assert_eq!(
+            [stored.reuse(&asked, at(4)), stored.reuse(&asked, at(5))],
+            [Reuse::Fresh, Reuse::Validate]
+        );
     }
 }

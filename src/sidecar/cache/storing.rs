@@ -51,7 +51,10 @@ pub fn may_store(
         return Err(NotStored::Method);
     }
     // A part would have to be put together with others.
-    if status.is_informational() || status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED {
+    if status.is_informational()
+        || status == StatusCode::PARTIAL_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
         return Err(NotStored::Status);
     }
     if status.is_success() && response.contains_key(CONTENT_RANGE) {
@@ -111,7 +114,13 @@ mod tests {
     ) -> Result<(), NotStored> {
         let response = headers(response);
         let directives = ResponseDirectives::of(&response);
-        may_store(&Method::GET, &headers(request), StatusCode::from_u16(status).unwrap(), &response, &directives)
+        may_store(
+            &Method::GET,
+            &headers(request),
+            StatusCode::from_u16(status).unwrap(),
+            &response,
+            &directives,
+        )
     }
 
     const HOUR: (&str, &str) = ("cache-control", "max-age=3600");

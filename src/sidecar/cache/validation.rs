@@ -156,8 +156,12 @@ mod tests {
 
     #[test]
     fn a_304_renews_the_fields_and_not_the_body() {
-        let mut stored = headers(&[("content-length", "5"), ("cache-control", "max-age=1"), ("x", "old"), ("y", "kept")]);
-        update(&mut stored, &headers(&[("content-length", "0"), ("cache-control", "max-age=2"), ("x", "new")]));
+        let mut stored =
+            headers(&[("content-length", "5"), ("cache-control", "max-age=1"), ("x", "old"), ("y", "kept")]);
+        update(
+            &mut stored,
+            &headers(&[("content-length", "0"), ("cache-control", "max-age=2"), ("x", "new")]),
+        );
         let expected =
             headers(&[("content-length", "5"), ("y", "kept"), ("cache-control", "max-age=2"), ("x", "new")]);
         assert_eq!(stored, expected);

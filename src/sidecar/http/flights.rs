@@ -36,13 +36,12 @@ impl Flights {
     pub async fn turn(&self, key: &Key) -> Turn {
         let mut over = {
             let mut flights = self.0.lock();
-            match flights.get(key) {
-                Some(over) => over.clone(),
-                None => {
-                    let (sender, over) = watch::channel(());
-                    flights.insert(key.clone(), over);
-                    return Turn::Ask(Flight { flights: self.clone(), key: key.clone(), _over: sender });
-                }
+            if let Some(over) = flights.get(key) {
+                over.clone()
+            } else {
+                let (sender, over) = watch::channel(());
+                flights.insert(key.clone(), over);
+                return Turn::Ask(Flight { flights: self.clone(), key: key.clone(), _over: sender });
             }
         };
         match timeout(PATIENCE, over.changed()).await {

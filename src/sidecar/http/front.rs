@@ -22,7 +22,7 @@ use crate::{
     sidecar::{
         cache::{
             Exchange, NotStored, RequestDirectives, ResponseDirectives, Stored,
-            cache_status::{Forwarded, Level, Status},
+            cache_status::{CACHE_STATUS, Forwarded, Level, Status},
             hop::remove_hop_by_hop,
             invalidation::invalidated,
             key::Key,
@@ -107,7 +107,9 @@ impl Front {
                         return hit(&stored, &asked, now);
                     }
                     Reuse::IfError => (Forwarded::Stale, Some((stored, true))),
-                    Reuse::Validate if stored.age(now) < stored.lifetime => (Forwarded::Request, Some((stored, false))),
+                    Reuse::Validate if stored.age(now) < stored.lifetime => {
+                        (Forwarded::Request, Some((stored, false)))
+                    }
                     Reuse::Validate => (Forwarded::Stale, Some((stored, false))),
                 },
                 Found::OtherVariants => (Forwarded::VaryMiss, None),
@@ -117,7 +119,9 @@ impl Front {
                 // RFC 9111 §5.2.1.7.
                 return refusal(StatusCode::GATEWAY_TIMEOUT, "it is not in the cache");
             }
-            if asked.parts.method == Method::HEAD || asked.parts.headers.contains_key(RANGE) && stale.is_none() {
+            if asked.parts.method == Method::HEAD
+                || asked.parts.headers.contains_key(RANGE) && stale.is_none()
+            {
                 return self.ask_as_is(&asked, why).await;
             }
             return match self.flights.turn(&asked.key).await {
@@ -157,7 +161,9 @@ impl Front {
         let Ok(response) = answered else { return unreachable_app() };
         let (parts, body) = response.into_parts();
         match stale {
-            Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED && is_about(&parts.headers, &stored.headers) => {
+            Some((stored, _))
+                if parts.status == StatusCode::NOT_MODIFIED && is_about(&parts.headers, &stored.headers) =>
+            {
                 self.validated(asked, &stored, &parts, exchange, began)
             }
             _ => self.keep(asked, parts, body, exchange, began, why, flight),
@@ -175,9 +181,10 @@ impl Front {
     ) -> Response<Body> {
         let mut headers = stored.headers.clone();
         update(&mut headers, &parts.headers);
-        let origin = self.origin_of(asked, exchange, stored.tags.clone());
+        let origin = Self::origin_of(asked, exchange, stored.tags.clone());
         let renewed = Stored::new(stored.status, headers, stored.body.clone(), origin);
-        let answer = renewed.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, exchange.received);
+        let answer =
+            renewed.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, exchange.received);
         self.memory.put(asked.key.clone(), renewed, began);
         let mut answer = answer.map(Body::from);
         let status = Status::Forwarded {
@@ -186,12 +193,12 @@ impl Front {
             stored: true,
             collapsed: false,
         };
-        answer.headers_mut().remove(super::super::cache::cache_status::CACHE_STATUS);
+        answer.headers_mut().remove(CACHE_STATUS);
         status.add_to(answer.headers_mut());
         answer
     }
 
-    fn origin_of<'a>(&self, asked: &'a Asked, exchange: Exchange, tags: Vec<String>) -> stored::Origin<'a> {
+    fn origin_of(asked: &Asked, exchange: Exchange, tags: Vec<String>) -> stored::Origin<'_> {
         let lifetime = asked.rule.as_ref().filter(|rule| rule.overrides).and_then(Rule::ttl);
         stored::Origin { request: &asked.parts.headers, exchange, lifetime, tags }
     }
@@ -214,7 +221,7 @@ impl Front {
         let kept = tags.ok().map(|tags| {
             let headers = response.headers().clone();
             let status = response.status();
-            let origin = self.origin_of(asked, exchange, tags);
+            let origin = Self::origin_of(asked, exchange, tags);
             let (memory, key) = (self.memory.clone(), asked.key.clone());
             let stored = Stored::new(status, headers, Bytes::new(), origin);
             move |body: Bytes| {
@@ -243,7 +250,8 @@ impl Front {
         let has_end = parts.version == Version::HTTP_2
             || parts.headers.contains_key(CONTENT_LENGTH)
             || parts.headers.contains_key(TRANSFER_ENCODING);
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let length =
+            parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if !has_end || length.is_some_and(|length| length > self.settings.max_object) {
             return Err(NotStored::Status);
         }
@@ -268,7 +276,11 @@ impl Front {
             let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
             let answer = front.ask(&asked, Forwarded::Stale, Some((stored, false)), Some(flight)).await;
             // To its end, or it would not be kept.
-            let _ = tokio::time::timeout(Duration::from_mins(1), http_body_util::BodyExt::collect(answer.into_body())).await;
+            let _ = tokio::time::timeout(
+                Duration::from_mins(1),
+                http_body_util::BodyExt::collect(answer.into_body()),
+            )
+            .await;
         });
     }
 
@@ -350,7 +362,10 @@ fn host(request: &Request<Incoming>) -> Option<String> {
         (None, Some(line)) => line?,
         (None, None) => return None,
     };
-    host.parse::<http::uri::Authority>().ok().filter(|parsed| !parsed.as_str().contains('@')).map(|_| host.to_owned())
+    host.parse::<http::uri::Authority>()
+        .ok()
+        .filter(|parsed| !parsed.as_str().contains('@'))
+        .map(|_| host.to_owned())
 }
 
 fn refusal(status: StatusCode, words: &'static str) -> Response<Body> {

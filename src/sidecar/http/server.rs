@@ -45,8 +45,7 @@ pub async fn serve(
             let front = front.clone();
             service_fn(move |request: http::Request<Incoming>| answer(front.clone(), request, peer))
         };
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
