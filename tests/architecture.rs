@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 11] = [
+const PURE: [&str; 14] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -20,6 +20,9 @@ const PURE: [&str; 11] = [
     "operator/apply/desired",
     "operator/apply/ports",
     "api/",
+    "settings",
+    "sidecar/cache",
+    "sidecar/rules",
 ];
 /// The one file among them that writes.
 const EFFECTS: &str = "operator/status/publish.rs";

@@ -1,7 +1,5 @@
 //! Dates in HTTP (RFC 9110 §5.6.7). PURE.
 
-use std::time::SystemTime;
-
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
@@ -19,8 +17,7 @@ pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
 /// A date in one of the three forms that a recipient has to accept.
 #[must_use]
 pub fn parse(text: &str) -> Option<Timestamp> {
-    let time: SystemTime = httpdate::parse_http_date(text.trim()).ok()?;
-    Timestamp::try_from(time).ok()
+    Timestamp::try_from(httpdate::parse_http_date(text.trim()).ok()?).ok()
 }
 
 #[cfg(test)]
