@@ -122,6 +122,14 @@ async fn a_change_takes_what_was_stored() {
 }
 
 #[tokio::test]
+async fn what_came_by_https_is_not_given_to_who_came_without() {
+    let pod = Pod::start(settings(), |_| fresh("page")).await;
+    pod.get("/", &[("x-forwarded-proto", "https")]).await;
+    assert!(pod.get("/", &[]).await.field("cache-status").contains("uri-miss"));
+    assert!(pod.get("/", &[("x-forwarded-proto", "https")]).await.field("cache-status").contains("hit"));
+}
+
+#[tokio::test]
 async fn a_purge_takes_what_has_the_tag() {
     let answer = |_: &Got| {
         Response::builder()

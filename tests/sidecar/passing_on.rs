@@ -31,6 +31,34 @@ async fn the_application_sees_who_asked_and_nothing_of_the_connection() {
 }
 
 #[tokio::test]
+async fn what_is_not_in_the_key_does_not_reach_the_application() {
+    let pod = Pod::start(settings(), |_| Response::new(Bytes::new())).await;
+    let poison = [
+        ("x-forwarded-host", "evil.example"),
+        ("forwarded", "host=evil.example"),
+        ("x-original-url", "/admin"),
+        ("x-forwarded-proto", "https"),
+    ];
+    pod.get("/", &poison).await;
+    let got = &pod.got()[0].headers;
+    assert_eq!(got["x-forwarded-host"], pod.address.to_string());
+    assert_eq!(got["x-forwarded-proto"], "https", "which is in the key");
+    assert!(!got.contains_key("forwarded") && !got.contains_key("x-original-url"));
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_goes_past_the_cache_with_it() {
+    let answer =
+        |_: &_| Response::builder().header("cache-control", "max-age=60").body(Bytes::new()).unwrap();
+    let pod = Pod::start(settings(), answer).await;
+    for _ in 0..2 {
+        let answer = pod.ask(http::Method::GET, "/", &[], "body").await;
+        assert_eq!(answer.field("cache-status"), "CachedService; fwd=bypass");
+    }
+    assert_eq!(pod.got()[0].headers["content-length"], "4");
+}
+
+#[tokio::test]
 async fn a_request_without_a_host_or_with_two_is_refused() {
     let pod = Pod::start(settings(), |_| Response::new(Bytes::new())).await;
     for request in [

@@ -12,13 +12,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The keys that are being asked for.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Key, watch::Receiver<()>>>>);
+pub struct Flights(Arc<Mutex<HashMap<Key, watch::Receiver<bool>>>>);
 
 /// Somebody asks the application; whoever waits goes on when this is dropped, however that comes.
 pub struct Flight {
     flights: Flights,
     key: Key,
-    _over: watch::Sender<()>,
+    /// Whether nothing is to be had from it.
+    over: watch::Sender<bool>,
 }
 
 /// What a request for a key has to do.
@@ -27,7 +28,7 @@ pub enum Turn {
     Ask(Flight),
     /// Another has asked, and that is over: look again.
     LookAgain,
-    /// It took too long: ask too, and hold up nobody.
+    /// Nothing comes of it for others, or it took too long: ask too, and hold up nobody.
     Alone,
 }
 
@@ -39,15 +40,22 @@ impl Flights {
             if let Some(over) = flights.get(key) {
                 over.clone()
             } else {
-                let (sender, over) = watch::channel(());
+                let (sender, over) = watch::channel(false);
                 flights.insert(key.clone(), over);
-                return Turn::Ask(Flight { flights: self.clone(), key: key.clone(), _over: sender });
+                return Turn::Ask(Flight { flights: self.clone(), key: key.clone(), over: sender });
             }
         };
         match timeout(PATIENCE, over.changed()).await {
-            Ok(_) => Turn::LookAgain,
-            Err(_) => Turn::Alone,
+            Ok(Err(_)) => Turn::LookAgain,
+            Ok(Ok(())) | Err(_) => Turn::Alone,
         }
+    }
+}
+
+impl Flight {
+    /// The answer is not for others: they ask for themselves, all at once.
+    pub fn release(self) {
+        self.over.send_replace(true);
     }
 }
 
@@ -81,6 +89,21 @@ mod tests {
         drop(first);
         assert!(matches!(second.await.unwrap(), Turn::LookAgain));
         assert!(matches!(flights.turn(&key()).await, Turn::Ask(_)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_for_others_releases_all_who_wait() {
+        let flights = Flights::default();
+        let Turn::Ask(first) = flights.turn(&key()).await else { panic!("nobody asks") };
+        let waiting = [0, 1].map(|_| {
+            let flights = flights.clone();
+            tokio::spawn(async move { flights.turn(&key()).await })
+        });
+        tokio::task::yield_now().await;
+        first.release();
+        for waiting in waiting {
+            assert!(matches!(waiting.await.unwrap(), Turn::Alone));
+        }
     }
 
     #[tokio::test(start_paused = true)]

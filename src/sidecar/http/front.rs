@@ -9,13 +9,14 @@ use http::{
     request, response,
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{
     body::{Body, Kept},
     flights::{Flight, Flights, Turn},
-    origin::{Origin, prepare},
+    origin::{Origin, prepare, remove_unkeyed, scheme},
 };
 use crate::{
     settings::{HttpCache, Rule},
@@ -37,8 +38,6 @@ use crate::{
     },
 };
 
-const SCHEME: &str = "http";
-
 /// The cache in front of the application.
 pub struct Front {
     settings: HttpCache,
@@ -55,6 +54,7 @@ struct Asked {
     directives: RequestDirectives,
     rule: Option<Rule>,
     peer: IpAddr,
+    scheme: &'static str,
     host: String,
 }
 
@@ -81,18 +81,22 @@ impl Front {
         let rule = rule(&self.settings.rules, target.path(), request.headers()).cloned();
         let why = match (request.method(), &rule) {
             (_, Some(rule)) if rule.bypass => Some(Forwarded::Bypass),
+            (method, _) if !matches!(*method, Method::GET | Method::HEAD) => Some(Forwarded::Method),
             _ if request.headers().contains_key(UPGRADE) => Some(Forwarded::Bypass),
-            (&Method::GET | &Method::HEAD, _) => None,
-            _ => Some(Forwarded::Method),
+            // The body is not in the key, and the application may go by it.
+            _ if !request.body().is_end_stream() => Some(Forwarded::Bypass),
+            _ => None,
         };
         if let Some(why) = why {
             return self.pass_on(request, &host, &target, peer, why).await;
         }
+        let scheme = scheme(request.headers());
         let ignored = rule.as_ref().map_or(&[][..], |rule| &rule.ignored_query);
-        let key = Key::of(SCHEME, &host, &target, ignored);
+        let key = Key::of(scheme, &host, &target, ignored);
         let directives = RequestDirectives::of(request.headers());
-        let (parts, _) = request.into_parts();
-        self.cached(Asked { key, target, parts, directives, rule, peer, host }).await
+        let (mut parts, _) = request.into_parts();
+        remove_unkeyed(&mut parts.headers);
+        self.cached(Asked { key, target, parts, directives, rule, peer, scheme, host }).await
     }
 
     /// From the cache, if it has something that may be used.
@@ -142,7 +146,7 @@ impl Front {
     ) -> Response<Body> {
         let began = self.memory.epoch();
         let mut headers = asked.parts.headers.clone();
-        prepare(&mut headers, &asked.host, SCHEME, asked.peer);
+        prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         // The whole is asked for; the part, or that the client has it, is told from it.
         headers.remove(RANGE);
         headers.remove(IF_RANGE);
@@ -217,6 +221,13 @@ impl Front {
     ) -> Response<Body> {
         let tags = self.storable(asked, &parts);
         let is_kept = tags.is_ok();
+        let flight = match flight {
+            Some(flight) if !is_kept => {
+                flight.release();
+                None
+            }
+            flight => flight,
+        };
         let mut response = Response::from_parts(parts, ());
         let kept = tags.ok().map(|tags| {
             let headers = response.headers().clone();
@@ -270,6 +281,7 @@ impl Front {
             directives: asked.directives.clone(),
             rule: asked.rule.clone(),
             peer: asked.peer,
+            scheme: asked.scheme,
             host: asked.host.clone(),
         };
         tokio::spawn(async move {
@@ -287,7 +299,7 @@ impl Front {
     /// A request that the cache can answer, or not, but not keep an answer to.
     async fn ask_as_is(&self, asked: &Asked, why: Forwarded) -> Response<Body> {
         let mut headers = asked.parts.headers.clone();
-        prepare(&mut headers, &asked.host, SCHEME, asked.peer);
+        prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         let answered = if asked.parts.method == Method::HEAD {
             self.origin.head(&asked.target, headers).await
         } else {
@@ -309,10 +321,11 @@ impl Front {
         peer: IpAddr,
         why: Forwarded,
     ) -> Response<Body> {
-        let method = request.method().clone();
+        let (method, scheme) = (request.method().clone(), scheme(request.headers()));
+        let asked = request.headers().clone();
         let upgrade = request.headers().get(UPGRADE).cloned();
         let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
-        prepare(request.headers_mut(), host, SCHEME, peer);
+        prepare(request.headers_mut(), host, scheme, peer);
         if let Some(protocol) = upgrade {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol);
@@ -322,9 +335,14 @@ impl Front {
             return switch(client, response);
         }
         remove_hop_by_hop(response.headers_mut());
-        for path in invalidated(&method, SCHEME, host, target, response.status(), response.headers()) {
-            let key = Key::of(SCHEME, host, &path, &[]);
-            self.memory.purge(Target::Key(key.as_str().to_owned()), Force::Hard);
+        for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
+            let rule = rule(&self.settings.rules, path.path(), &asked);
+            let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
+            // Whichever way it was come by.
+            for scheme in ["http", "https"] {
+                let key = Key::of(scheme, host, &path, ignored);
+                self.memory.purge(Target::Key(key.as_str().to_owned()), Force::Hard);
+            }
         }
         let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
         status.add_to(response.headers_mut());

@@ -109,9 +109,37 @@ pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &str, peer: IpAddr) 
         headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
     let chain = before.into_iter().chain([peer.to_string().as_str()]).collect::<Vec<_>>().join(", ");
     set(headers, X_FORWARDED_FOR, &chain);
-    for (name, value) in [(X_FORWARDED_PROTO, scheme), (X_FORWARDED_HOST, host)] {
-        if !headers.contains_key(&name) {
-            set(headers, name, value);
-        }
+    // What is in the key, and nothing else that a client may have written there.
+    set(headers, X_FORWARDED_PROTO, scheme);
+    set(headers, X_FORWARDED_HOST, host);
+}
+
+/// Fields by which frameworks take another target, host or port for that of the request. They are not
+/// in the key, so with them a response that is stored could be another than that which was asked for.
+const UNKEYED: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Takes those out of a request that may be answered from the cache.
+pub fn remove_unkeyed(headers: &mut HeaderMap) {
+    for name in UNKEYED {
+        headers.remove(name);
+    }
+}
+
+/// The scheme that the client used: what stands before this pod tells it.
+#[must_use]
+pub fn scheme(headers: &HeaderMap) -> &'static str {
+    let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
+    match (lines.next().map(HeaderValue::as_bytes), lines.next()) {
+        (Some(b"https"), None) => "https",
+        _ => "http",
     }
 }
