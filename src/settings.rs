@@ -62,12 +62,6 @@ pub struct Rule {
     /// Whether `ttl` also counts where the response says something else, or forbids to store it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overrides: bool,
-    /// How long a stored response may be used while it is asked for anew, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stale_while_revalidate: Option<u64>,
-    /// How long a stored response may be used where the application fails, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stale_if_error: Option<u64>,
     /// Query parameters that change nothing; `*` at the end stands for all that begin so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored_query: Vec<String>,

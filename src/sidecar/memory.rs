@@ -141,21 +141,15 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderName, HeaderValue, StatusCode, uri::PathAndQuery};
+    use http::{HeaderValue, StatusCode, uri::PathAndQuery};
     use jiff::Timestamp;
 
     use super::*;
     use crate::sidecar::cache::{Exchange, stored::Origin};
+    use crate::sidecar::tests::headers;
 
     fn key(target: &'static str) -> Key {
         Key::of("http", "shop", &PathAndQuery::from_static(target), &[])
-    }
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
     }
 
     fn response(request: &HeaderMap, tags: &[&str], body: &'static str) -> Stored {
@@ -164,6 +158,7 @@ mod tests {
             request,
             exchange: Exchange { requested: now, received: now },
             lifetime: None,
+            default_lifetime: None,
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
         };
         let varies = headers(&[("vary", "accept")]);

@@ -9,3 +9,6 @@ pub mod cache;
 pub mod http;
 pub mod memory;
 pub mod rules;
+
+#[cfg(test)]
+mod tests;

@@ -156,6 +156,7 @@ async fn rules_say_what_goes_past_and_for_how_long_the_rest_is_fresh() {
             ignored_query: vec!["utm_*".to_owned()],
             ..Rule::default()
         },
+        Rule { paths: paths("/page"), ttl: Some(60), ..Rule::default() },
     ];
     let answer = |got: &Got| {
         let answer = Response::builder();
@@ -170,6 +171,9 @@ async fn rules_say_what_goes_past_and_for_how_long_the_rest_is_fresh() {
     for _ in 0..2 {
         assert_eq!(pod.get("/admin/a", &[]).await.field("cache-status"), "CachedService; fwd=bypass");
     }
+    pod.get("/page", &[]).await;
+    let page = pod.get("/page", &[]).await;
+    assert!(page.field("cache-status").contains("hit; ttl="), "the response does not tell: {page:?}");
     pod.get("/api/a?utm_source=x", &[]).await;
     assert!(pod.get("/api/a?utm_source=y", &[]).await.field("cache-status").contains("hit"));
 }

@@ -231,13 +231,7 @@ fn unescaped(quoted: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
+    use crate::sidecar::tests::headers;
 
     fn response(value: &'static str) -> ResponseDirectives {
         ResponseDirectives::of(&headers(&[("cache-control", value)]))

@@ -111,22 +111,14 @@ fn since(from: Timestamp, to: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
+    use crate::sidecar::tests::headers;
 
     /// `Sun, 06 Nov 1994 08:49:37 GMT`.
     const MADE: i64 = 784_111_777;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(MADE + seconds).unwrap()
-    }
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
     }
 
     fn lifetime(status: u16, lines: &[(&'static str, &'static str)]) -> Lifetime {

@@ -98,16 +98,8 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
+    use crate::sidecar::tests::headers;
 
     fn of_ten(range: &'static str) -> Part {
         part(&Method::GET, &headers(&[("range", range)]), StatusCode::OK, &HeaderMap::new(), 10)

@@ -56,6 +56,8 @@ pub struct Origin<'a> {
     pub exchange: Exchange,
     /// What a rule says of how long it is fresh, in place of the response.
     pub lifetime: Option<Duration>,
+    /// The same, where the response does not tell.
+    pub default_lifetime: Option<Duration>,
     /// Its own tags, and those of a rule.
     pub tags: Vec<String>,
 }
@@ -65,7 +67,10 @@ impl Stored {
     #[must_use]
     pub fn new(status: StatusCode, mut headers: HeaderMap, body: Bytes, origin: Origin<'_>) -> Self {
         let directives = ResponseDirectives::of(&headers);
-        let told = Lifetime::of(status, &headers, &directives, origin.exchange.received);
+        let told = match Lifetime::of(status, &headers, &directives, origin.exchange.received) {
+            Lifetime::Explicit(lifetime) => lifetime,
+            told => origin.default_lifetime.unwrap_or(told.duration()),
+        };
         let varies_by = varies_by(&headers);
         let secondary = SecondaryKey::of(&varies_by, origin.request);
         remove_unstorable(&mut headers);
@@ -75,7 +80,7 @@ impl Stored {
             body,
             exchange: origin.exchange,
             directives,
-            lifetime: origin.lifetime.unwrap_or(told.duration()),
+            lifetime: origin.lifetime.unwrap_or(told),
             varies_by,
             secondary,
             tags: origin.tags,
@@ -201,15 +206,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sidecar::tests::headers;
 
     const MADE: i64 = 784_111_777;
-
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(MADE + second).unwrap()
@@ -217,7 +216,7 @@ mod tests {
 
     fn stored(lines: &[(&'static str, &'static str)], request: &HeaderMap) -> Stored {
         let exchange = Exchange { requested: at(0), received: at(0) };
-        let origin = Origin { request, exchange, lifetime: None, tags: Vec::new() };
+        let origin = Origin { request, exchange, lifetime: None, default_lifetime: None, tags: Vec::new() };
         Stored::new(StatusCode::OK, headers(lines), Bytes::from_static(b"0123456789"), origin)
     }
 
@@ -291,8 +290,13 @@ mod tests {
     fn a_rule_may_say_how_long_it_is_fresh() {
         let exchange = Exchange { requested: at(0), received: at(0) };
         let request = HeaderMap::new();
-        let origin =
-            Origin { request: &request, exchange, lifetime: Some(Duration::from_secs(5)), tags: Vec::new() };
+        let origin = Origin {
+            request: &request,
+            exchange,
+            lifetime: Some(Duration::from_secs(5)),
+            default_lifetime: None,
+            tags: Vec::new(),
+        };
         let stored = Stored::new(StatusCode::OK, HeaderMap::new(), Bytes::new(), origin);
         let asked = RequestDirectives::default();
         assert_eq!(

@@ -47,6 +47,7 @@ pub struct Front {
 }
 
 /// A request that may be answered from the cache.
+#[derive(Clone)]
 struct Asked {
     key: Key,
     target: PathAndQuery,
@@ -203,8 +204,9 @@ impl Front {
     }
 
     fn origin_of(asked: &Asked, exchange: Exchange, tags: Vec<String>) -> stored::Origin<'_> {
-        let lifetime = asked.rule.as_ref().filter(|rule| rule.overrides).and_then(Rule::ttl);
-        stored::Origin { request: &asked.parts.headers, exchange, lifetime, tags }
+        let default_lifetime = asked.rule.as_ref().and_then(Rule::ttl);
+        let lifetime = default_lifetime.filter(|_| asked.rule.as_ref().is_some_and(|rule| rule.overrides));
+        stored::Origin { request: &asked.parts.headers, exchange, lifetime, default_lifetime, tags }
     }
 
     /// Passes a response on, and keeps it on its way if it may be.
@@ -274,16 +276,7 @@ impl Front {
     /// Asks for it anew while the stored response answers (RFC 5861 §3).
     fn revalidate(self: &Arc<Self>, asked: &Asked, stored: Arc<Stored>) {
         let front = self.clone();
-        let asked = Asked {
-            key: asked.key.clone(),
-            target: asked.target.clone(),
-            parts: asked.parts.clone(),
-            directives: asked.directives.clone(),
-            rule: asked.rule.clone(),
-            peer: asked.peer,
-            scheme: asked.scheme,
-            host: asked.host.clone(),
-        };
+        let asked = asked.clone();
         tokio::spawn(async move {
             let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
             let answer = front.ask(&asked, Forwarded::Stale, Some((stored, false)), Some(flight)).await;
