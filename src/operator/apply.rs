@@ -291,7 +291,7 @@ impl Writer<'_> {
         act: Act,
     ) -> Result<Arc<K>, ChildError> {
         let counts = self.check_contest(bound, FIELD_MANAGER)?;
-        let mut replaced = false;
+        let mut replaced = 0;
         let written = async {
             // An older API server takes a StatefulSet with two ports of one name, and makes no pod of it.
             if K::kind(&()) == StatefulSet::kind(&()) {
@@ -299,11 +299,9 @@ impl Writer<'_> {
             }
             match self.write(watched, bound, FIELD_MANAGER, true, act).await {
                 Err(refused) if ports::is_duplicate(&refused) => {
-                    let mut again = false;
-                    let outcome = self.replace_ports::<K>(bound, &mut again).await;
-                    replaced |= again;
-                    outcome?;
-                    if !again {
+                    let before = replaced;
+                    self.replace_ports::<K>(bound, &mut replaced).await?;
+                    if replaced == before {
                         return Err(refused);
                     }
                     self.write(watched, bound, FIELD_MANAGER, true, act).await
@@ -313,7 +311,7 @@ impl Writer<'_> {
         }
         .await;
         // Undone before the apply: as if it had been applied, or this would never end.
-        if replaced && counts && written.is_err() {
+        if replaced > 0 && counts && written.is_err() {
             self.context.applied(&self.service, bound.kind, &bound.digest);
         }
         written
@@ -337,8 +335,8 @@ impl Writer<'_> {
     }
 
     /// Puts our ports in the place of those of the same names and other numbers, of which an apply
-    /// would make two of one name. Sets `replaced` where there were such ports.
-    async fn replace_ports<K: Child>(&self, bound: &Desired, replaced: &mut bool) -> Result<(), ChildError> {
+    /// would make two of one name. Counts in `replaced` where there were such ports.
+    async fn replace_ports<K: Child>(&self, bound: &Desired, replaced: &mut usize) -> Result<(), ChildError> {
         let api = self.whole::<K>();
         let mut tries = 0;
         loop {
@@ -351,7 +349,7 @@ impl Writer<'_> {
                 Ok(_) => break,
             }
         }
-        *replaced = true;
+        *replaced += 1;
         self.own_ports_once::<K>(bound).await
     }
 
