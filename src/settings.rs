@@ -5,6 +5,8 @@
 //! writes what the release of the pod's sidecar reads; a sidecar refuses a version that it does not know
 //! and keeps what it has.
 
+pub mod purges;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,9 +27,28 @@ pub struct Settings {
     pub admin_port: u16,
     /// The port of the application, on the same pod.
     pub app_port: u16,
+    /// The file with the token that purges ask for; without it there are none from outside the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// The file with the record of purges, see [`purges`]; it need not be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purges_file: Option<String>,
+    /// The Redis that the replicas share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
     /// The cache of HTTP responses; without it requests are passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpCache>,
+}
+
+/// The Redis that the replicas share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Redis {
+    /// The file with its URL, which has the password. It is read again for each connection.
+    pub url_file: String,
+    /// What every key of this service begins with: in one Redis there may be several services.
+    pub key_prefix: String,
 }
 
 /// The cache of HTTP responses.
@@ -85,14 +106,29 @@ pub struct HeaderMatch {
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// No JSON, or not of this form.
-    #[error("the settings cannot be read: {0}")]
+    #[error("it cannot be read: {0}")]
     Form(#[from] serde_json::Error),
     /// Of another release.
-    #[error("the settings are of version {0}, and this sidecar reads version {VERSION}")]
-    Version(u32),
+    #[error("it is of version {found}, and this sidecar reads version {read}")]
+    Version {
+        /// Of the file.
+        found: u32,
+        /// Of this release.
+        read: u32,
+    },
     /// They contradict themselves.
     #[error("{0}")]
     Wrong(String),
+}
+
+/// Whether a file is of the version that is read here. Of another the rest may have another form.
+fn of_version(text: &str, read: u32) -> Result<(), SettingsError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version: found } = serde_json::from_str(text)?;
+    if found == read { Ok(()) } else { Err(SettingsError::Version { found, read }) }
 }
 
 impl Settings {
@@ -101,15 +137,7 @@ impl Settings {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        // Of another version the rest may have another form.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let Versioned { version } = serde_json::from_str(text)?;
-        if version != VERSION {
-            return Err(SettingsError::Version(version));
-        }
+        of_version(text, VERSION)?;
         let settings: Self = serde_json::from_str(text)?;
         settings.check()?;
         Ok(settings)
@@ -158,7 +186,16 @@ mod tests {
     fn settings() -> Settings {
         let rule = Rule { paths: vec!["/static/*".to_owned()], ttl: Some(86_400), ..Rule::default() };
         let http = HttpCache { memory: 64 << 20, max_object: 1 << 20, rules: vec![rule] };
-        Settings { version: VERSION, http_port: 8000, admin_port: 9000, app_port: 8080, http: Some(http) }
+        Settings {
+            version: VERSION,
+            http_port: 8000,
+            admin_port: 9000,
+            app_port: 8080,
+            token_file: None,
+            purges_file: None,
+            redis: None,
+            http: Some(http),
+        }
     }
 
     #[test]
@@ -174,7 +211,7 @@ mod tests {
         let other = text.replace("\"version\": 1", "\"version\": 2, \"new\": true");
         assert_eq!(
             Settings::parse(&other).unwrap_err().to_string(),
-            "the settings are of version 2, and this sidecar reads version 1"
+            "it is of version 2, and this sidecar reads version 1"
         );
         let unknown = text.replace("\"httpPort\"", "\"new\": 1, \"httpPort\"");
         assert!(Settings::parse(&unknown).unwrap_err().to_string().contains("unknown field `new`"));

@@ -6,10 +6,12 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync::Cache};
 
+use crate::settings::purges::PurgeRecord;
+
 use super::cache::{
     Stored,
     key::Key,
-    purges::{Epoch, Force, Purges, Target},
+    purges::{Began, Force, Purges, Source, Stamp, Target},
 };
 
 /// So many responses of one key are kept, for requests that differ in what they vary by. The oldest goes.
@@ -64,8 +66,14 @@ impl Memory {
 
     /// The present, for a fill that begins.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
+    pub fn begin(&self) -> Began {
         self.purges.lock().now()
+    }
+
+    /// What the purges that are known mean for a response that another replica has stored.
+    #[must_use]
+    pub fn since_stamp(&self, stamp: Stamp, key: &Key, tags: &[String]) -> Option<Force> {
+        self.purges.lock().since_stamp(stamp, key.as_str(), tags)
     }
 
     /// What there is for a request.
@@ -76,10 +84,10 @@ impl Memory {
         stored.map_or(Found::OtherVariants, |stored| Found::Stored(stored.clone()))
     }
 
-    /// Keeps a response that was asked for at an epoch, unless it was purged since.
-    pub fn put(&self, key: Key, mut stored: Stored, began: Epoch) {
+    /// Keeps a response, unless it was purged since it was asked for.
+    pub fn put(&self, key: Key, mut stored: Stored, began: Began) {
         let purges = self.purges.lock();
-        match purges.since(began, key.as_str(), &stored.tags) {
+        match purges.since(began.epoch, key.as_str(), &stored.tags) {
             Some(Force::Hard) => return,
             Some(Force::Soft) => stored.is_purged_softly = true,
             None => {}
@@ -97,13 +105,26 @@ impl Memory {
     }
 
     /// Purges, of what is there and of what is on its way.
-    pub fn purge(&self, target: Target, force: Force) {
+    pub fn purge(&self, target: Target, force: Force, source: Source) {
         let mut purges = self.purges.lock();
-        match (&target, force) {
-            (Target::Everything, Force::Hard) => self.entries.clear(),
-            _ => self.purge_variants(&target, force),
+        self.take_out(&target, force);
+        purges.add(target, force, source);
+    }
+
+    /// Purges what is new in the operator's record; returns up to which number it has been.
+    pub fn purge_by_record(&self, record: &PurgeRecord) -> u64 {
+        let mut purges = self.purges.lock();
+        for (target, force) in purges.add_record(record) {
+            self.take_out(&target, force);
         }
-        purges.add(target, force);
+        purges.now().stamp.api
+    }
+
+    fn take_out(&self, target: &Target, force: Force) {
+        match (target, force) {
+            (Target::Everything, Force::Hard) => self.entries.clear(),
+            _ => self.purge_variants(target, force),
+        }
     }
 
     fn purge_variants(&self, target: &Target, force: Force) {
@@ -177,10 +198,10 @@ mod tests {
         let memory = Memory::new(1 << 20);
         let [text, json] = ["text/plain", "application/json"].map(|kind| headers(&[("accept", kind)]));
         assert!(matches!(memory.get(&key("/"), &text), Found::Nothing));
-        memory.put(key("/"), response(&text, &[], "a"), memory.epoch());
+        memory.put(key("/"), response(&text, &[], "a"), memory.begin());
         assert!(matches!(memory.get(&key("/"), &json), Found::OtherVariants));
-        memory.put(key("/"), response(&json, &[], "b"), memory.epoch());
-        memory.put(key("/"), response(&text, &[], "c"), memory.epoch());
+        memory.put(key("/"), response(&json, &[], "b"), memory.begin());
+        memory.put(key("/"), response(&text, &[], "c"), memory.begin());
         assert_eq!(body(memory.get(&key("/"), &text)).as_deref(), Some("c"));
         assert_eq!(body(memory.get(&key("/"), &json)).as_deref(), Some("b"));
     }
@@ -193,7 +214,7 @@ mod tests {
         for number in 0..1000 {
             let target: PathAndQuery = format!("/{number}").parse().unwrap();
             let stored = Stored { body: Bytes::from(vec![0; 1000]), ..response(&request, &[], "") };
-            memory.put(Key::of("http", "shop", &target, &[]), stored, memory.epoch());
+            memory.put(Key::of("http", "shop", &target, &[]), stored, memory.begin());
             assert!(memory.bytes() <= ROOM);
         }
         assert!(memory.bytes() > ROOM / 2, "{}", memory.bytes());
@@ -205,7 +226,7 @@ mod tests {
         for number in 0..=VARIANTS {
             let mut request = HeaderMap::new();
             request.insert("accept", HeaderValue::from(number));
-            memory.put(key("/"), response(&request, &[], "a"), memory.epoch());
+            memory.put(key("/"), response(&request, &[], "a"), memory.begin());
         }
         assert_eq!(memory.entries.get(&key("/")).unwrap().len(), VARIANTS);
         let first = headers(&[("accept", "0")]);
@@ -216,19 +237,19 @@ mod tests {
     fn a_purge_takes_what_is_there_and_what_is_on_its_way() {
         let memory = Memory::new(1 << 20);
         let request = HeaderMap::new();
-        let began = memory.epoch();
+        let began = memory.begin();
         memory.put(key("/a"), response(&request, &["t"], "a"), began);
         memory.put(key("/b"), response(&request, &[], "b"), began);
-        memory.purge(Target::Tag("t".to_owned()), Force::Hard);
+        memory.purge(Target::Tag("t".to_owned()), Force::Hard, Source::Replica);
         assert_eq!(
             (body(memory.get(&key("/a"), &request)), body(memory.get(&key("/b"), &request))),
             (None, Some("b".to_owned()))
         );
         memory.put(key("/c"), response(&request, &["t"], "old"), began);
         assert_eq!(body(memory.get(&key("/c"), &request)), None, "it was asked for before the purge");
-        memory.put(key("/c"), response(&request, &["t"], "new"), memory.epoch());
+        memory.put(key("/c"), response(&request, &["t"], "new"), memory.begin());
         assert_eq!(body(memory.get(&key("/c"), &request)).as_deref(), Some("new"));
-        memory.purge(Target::Everything, Force::Hard);
+        memory.purge(Target::Everything, Force::Hard, Source::Replica);
         assert!(matches!(memory.get(&key("/b"), &request), Found::Nothing));
     }
 
@@ -236,9 +257,9 @@ mod tests {
     fn a_soft_purge_leaves_what_is_to_be_validated() {
         let memory = Memory::new(1 << 20);
         let request = HeaderMap::new();
-        let began = memory.epoch();
+        let began = memory.begin();
         memory.put(key("/a"), response(&request, &[], "a"), began);
-        memory.purge(Target::Prefix("http://shop/".to_owned()), Force::Soft);
+        memory.purge(Target::Prefix("http://shop/".to_owned()), Force::Soft, Source::Replica);
         memory.put(key("/b"), response(&request, &[], "b"), began);
         for target in ["/a", "/b"] {
             let Found::Stored(stored) = memory.get(&key(target), &request) else {

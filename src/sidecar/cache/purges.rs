@@ -3,82 +3,156 @@
 //! Every purge has a number, the epoch, which counts up. A fill notes the epoch before it asks the
 //! application; what it brings is refused if a purge of a later epoch matches it. So no order of
 //! events, no slow application and no slow Redis brings back what was purged.
+//!
+//! The epoch counts what this replica has seen. What replicas share is stored with a [`Stamp`], the
+//! last purges that the replica that stored it knew, by the numbers that all of them see alike:
+//!
+//! * those of the operator, whose record is the API's: every replica gets it, whatever becomes of Redis;
+//! * those that applications ask for, whose record is in Redis. It can be lost there, as all that
+//!   Redis holds; a new one begins another generation, and what was stored in the one before is not given.
 
 use std::collections::VecDeque;
 
-/// What a purge is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// All that is stored.
-    Everything,
-    /// One key, with all its variants.
-    Key(String),
-    /// All keys that begin so.
-    Prefix(String),
-    /// All responses with the tag.
-    Tag(String),
-}
+use crate::settings::purges::PurgeRecord;
+pub use crate::settings::purges::{Force, Target};
 
-impl Target {
-    /// Whether a stored response is of it.
-    #[must_use]
-    pub fn matches(&self, key: &str, tags: &[String]) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Key(purged) => purged == key,
-            Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
-            Self::Tag(tag) => tags.contains(tag),
-        }
-    }
-}
-
-/// What becomes of what is purged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Force {
-    /// It is validated before it is used again.
-    Soft,
-    /// It is gone.
-    Hard,
-}
-
-/// The number of a purge.
+/// The number of a purge, in the order in which this replica saw them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
+
+/// The last purges that were known when a response was asked for, as all replicas see them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The last of the operator's.
+    pub api: u64,
+    /// Which record of Redis is meant; 0 where none is known, with which nothing can be shared.
+    pub generation: u64,
+    /// The last in that record.
+    pub sequence: u64,
+}
+
+/// What a fill notes before it asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Began {
+    /// For what this replica keeps.
+    pub epoch: Epoch,
+    /// For what it shares.
+    pub stamp: Stamp,
+}
+
+/// Who has numbered a purge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody: it is of this replica alone.
+    Replica,
+    /// The operator.
+    Api(u64),
+    /// The record in Redis, of its present generation.
+    Shared(u64),
+}
 
 /// The purges that matter to fills that are under way, and to what is stored elsewhere.
 #[derive(Clone, Debug)]
 pub struct Purges {
-    /// Of the last purge.
-    now: Epoch,
-    /// Of the last purge that was forgotten.
+    /// The last of each kind.
+    now: Began,
+    /// Of the last purge that was forgotten here.
     forgotten: Epoch,
-    kept: VecDeque<(Epoch, Target, Force)>,
+    /// The last of each kind that was forgotten, here or where it was recorded.
+    forgotten_stamp: Stamp,
+    kept: VecDeque<Kept>,
     most: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    epoch: Epoch,
+    target: Target,
+    force: Force,
+    source: Source,
 }
 
 impl Purges {
     /// None yet; so many are kept.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { now: Epoch(0), forgotten: Epoch(0), kept: VecDeque::new(), most }
+        Self {
+            now: Began::default(),
+            forgotten: Epoch(0),
+            forgotten_stamp: Stamp::default(),
+            kept: VecDeque::new(),
+            most,
+        }
     }
 
     /// The present, for a fill that begins.
     #[must_use]
-    pub fn now(&self) -> Epoch {
+    pub fn now(&self) -> Began {
         self.now
     }
 
     /// Notes a purge; from then on nothing that began before and matches is taken.
-    pub fn add(&mut self, target: Target, force: Force) -> Epoch {
-        self.now = Epoch(self.now.0 + 1);
-        self.kept.push_back((self.now, target, force));
-        while self.kept.len() > self.most
-            && let Some((epoch, ..)) = self.kept.pop_front()
-        {
-            self.forgotten = epoch;
+    pub fn add(&mut self, target: Target, force: Force, source: Source) {
+        self.now.epoch = Epoch(self.now.epoch.0 + 1);
+        let stamp = &mut self.now.stamp;
+        match source {
+            Source::Replica => {}
+            Source::Api(number) => stamp.api = stamp.api.max(number),
+            Source::Shared(number) => stamp.sequence = stamp.sequence.max(number),
         }
-        self.now
+        self.kept.push_back(Kept { epoch: self.now.epoch, target, force, source });
+        while self.kept.len() > self.most
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.forgotten = oldest.epoch;
+            match oldest.source {
+                Source::Replica => {}
+                Source::Api(number) => self.forget_api(number),
+                Source::Shared(number) => self.forget_shared(number),
+            }
+        }
+    }
+
+    /// Notes what is new in the operator's record, and tells it. What was forgotten before this
+    /// replica has seen it may have matched anything.
+    pub fn add_record(&mut self, record: &PurgeRecord) -> Vec<(Target, Force)> {
+        let mut new = Vec::new();
+        if record.forgotten > self.now.stamp.api {
+            self.add(Target::Everything, Force::Hard, Source::Api(record.forgotten));
+            new.push((Target::Everything, Force::Hard));
+        }
+        self.forget_api(record.forgotten);
+        let known = self.now.stamp.api;
+        for purge in record.purges.iter().filter(|purge| purge.epoch > known) {
+            for target in &purge.targets {
+                self.add(target.clone(), purge.force, Source::Api(purge.epoch));
+                new.push((target.clone(), purge.force));
+            }
+            // Also of one that names nothing.
+            self.now.stamp.api = purge.epoch;
+        }
+        new
+    }
+
+    /// Begins with a record in Redis; up to `forgotten` it holds no purges any more.
+    pub fn begin_generation(&mut self, generation: u64, forgotten: u64) {
+        self.now.stamp = Stamp { generation, sequence: forgotten, ..self.now.stamp };
+        self.forgotten_stamp = Stamp { generation, sequence: forgotten, ..self.forgotten_stamp };
+        // Their numbers are of another record.
+        for kept in &mut self.kept {
+            if matches!(kept.source, Source::Shared(_)) {
+                kept.source = Source::Replica;
+            }
+        }
+    }
+
+    /// Up to a number, the record in Redis holds no purges any more.
+    pub fn forget_shared(&mut self, number: u64) {
+        self.forgotten_stamp.sequence = self.forgotten_stamp.sequence.max(number);
+    }
+
+    fn forget_api(&mut self, number: u64) {
+        self.forgotten_stamp.api = self.forgotten_stamp.api.max(number);
     }
 
     /// What the purges since `began` mean for a response that was asked for then. Of what is too
@@ -88,69 +162,158 @@ impl Purges {
         if began < self.forgotten {
             return Some(Force::Hard);
         }
-        let later = self.kept.iter().filter(|(epoch, ..)| *epoch > began);
-        later.filter(|(_, target, _)| target.matches(key, tags)).map(|(.., force)| *force).max()
+        self.strongest(|kept| kept.epoch > began, key, tags)
+    }
+
+    /// The same of a response that was stored with a stamp, by whatever replica.
+    #[must_use]
+    pub fn since_stamp(&self, stamp: Stamp, key: &str, tags: &[String]) -> Option<Force> {
+        let forgotten = self.forgotten_stamp;
+        if stamp.generation == 0
+            || stamp.generation != self.now.stamp.generation
+            || stamp.api < forgotten.api
+            || stamp.sequence < forgotten.sequence
+        {
+            return Some(Force::Hard);
+        }
+        let is_later = |kept: &Kept| match kept.source {
+            Source::Replica => false,
+            Source::Api(number) => number > stamp.api,
+            Source::Shared(number) => number > stamp.sequence,
+        };
+        self.strongest(is_later, key, tags)
+    }
+
+    fn strongest(&self, counts: impl Fn(&Kept) -> bool, key: &str, tags: &[String]) -> Option<Force> {
+        let later = self.kept.iter().filter(|kept| counts(kept));
+        later.filter(|kept| kept.target.matches(key, tags)).map(|kept| kept.force).max()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::purges::{Purge, VERSION};
 
     fn tag(tag: &str) -> Target {
         Target::Tag(tag.to_owned())
     }
 
-    #[test]
-    fn a_target_is_all_or_a_key_or_a_beginning_or_a_tag() {
-        let tags = ["a".to_owned()];
-        let key = "http://shop/x/y";
-        for target in [
-            Target::Everything,
-            Target::Key(key.to_owned()),
-            Target::Prefix("http://shop/x".to_owned()),
-            tag("a"),
-        ] {
-            assert!(target.matches(key, &tags), "{target:?}");
-        }
-        for target in [Target::Key("http://shop/x".to_owned()), Target::Prefix("/x".to_owned()), tag("b")] {
-            assert!(!target.matches(key, &tags), "{target:?}");
-        }
+    fn key(key: &str) -> Target {
+        Target::Key(key.to_owned())
+    }
+
+    fn record(forgotten: u64, purges: &[(u64, &str)]) -> PurgeRecord {
+        let purge = |&(epoch, name): &(u64, &str)| Purge {
+            epoch,
+            id: epoch.to_string(),
+            force: Force::Hard,
+            targets: vec![tag(name)],
+        };
+        PurgeRecord { version: VERSION, forgotten, purges: purges.iter().map(purge).collect() }
+    }
+
+    fn tags(tag: &str) -> Vec<String> {
+        vec![tag.to_owned()]
     }
 
     #[test]
     fn what_began_before_a_purge_is_not_taken_after_it() {
         let mut purges = Purges::new(10);
-        let began = purges.now();
+        let began = purges.now().epoch;
         assert_eq!(purges.since(began, "k", &[]), None);
-        purges.add(Target::Key("k".to_owned()), Force::Hard);
+        purges.add(key("k"), Force::Hard, Source::Replica);
         assert_eq!(purges.since(began, "k", &[]), Some(Force::Hard));
         assert_eq!(purges.since(began, "other", &[]), None);
-        assert_eq!(purges.since(purges.now(), "k", &[]), None, "it began after it");
+        assert_eq!(purges.since(purges.now().epoch, "k", &[]), None, "it began after it");
     }
 
     #[test]
     fn of_two_purges_the_stronger_counts() {
         let mut purges = Purges::new(10);
-        let began = purges.now();
-        purges.add(Target::Everything, Force::Soft);
+        let began = purges.now().epoch;
+        purges.add(Target::Everything, Force::Soft, Source::Replica);
         assert_eq!(purges.since(began, "k", &[]), Some(Force::Soft));
-        purges.add(tag("t"), Force::Hard);
-        purges.add(Target::Everything, Force::Soft);
-        assert_eq!(purges.since(began, "k", &["t".to_owned()]), Some(Force::Hard));
+        purges.add(tag("t"), Force::Hard, Source::Replica);
+        purges.add(Target::Everything, Force::Soft, Source::Replica);
+        assert_eq!(purges.since(began, "k", &tags("t")), Some(Force::Hard));
     }
 
     #[test]
     fn what_began_before_all_that_is_known_is_not_taken() {
         let mut purges = Purges::new(2);
-        let began = purges.now();
+        let began = purges.now().epoch;
         for _ in 0..2 {
-            purges.add(Target::Key("other".to_owned()), Force::Soft);
+            purges.add(key("other"), Force::Soft, Source::Replica);
         }
         assert_eq!(purges.since(began, "k", &[]), None);
-        purges.add(Target::Key("other".to_owned()), Force::Soft);
+        purges.add(key("other"), Force::Soft, Source::Replica);
         assert_eq!(purges.since(began, "k", &[]), Some(Force::Hard));
         let later = Epoch(1);
         assert_eq!(purges.since(later, "k", &[]), None);
+    }
+
+    #[test]
+    fn a_record_is_taken_once_and_only_what_is_new_of_it() {
+        let mut purges = Purges::new(10);
+        assert_eq!(purges.add_record(&record(0, &[(5, "a")])), [(tag("a"), Force::Hard)]);
+        assert_eq!(purges.add_record(&record(0, &[(5, "a"), (9, "b")])), [(tag("b"), Force::Hard)]);
+        assert_eq!(purges.add_record(&record(5, &[(9, "b")])), []);
+        assert_eq!(purges.now().stamp.api, 9);
+    }
+
+    #[test]
+    fn a_replica_that_missed_purges_that_were_forgotten_drops_all() {
+        let mut purges = Purges::new(10);
+        let began = purges.now().epoch;
+        let new = purges.add_record(&record(7, &[(9, "b")]));
+        assert_eq!(new, [(Target::Everything, Force::Hard), (tag("b"), Force::Hard)]);
+        assert_eq!(purges.since(began, "k", &[]), Some(Force::Hard));
+    }
+
+    #[test]
+    fn what_others_stored_before_a_purge_is_not_given() {
+        let mut purges = Purges::new(10);
+        let stamp = |api, sequence| Stamp { api, generation: 1, sequence };
+        assert_eq!(
+            purges.since_stamp(Stamp::default(), "k", &[]),
+            Some(Force::Hard),
+            "no record, nothing shared"
+        );
+        purges.begin_generation(1, 3);
+        purges.add_record(&record(2, &[(5, "a")]));
+        purges.add(tag("b"), Force::Soft, Source::Shared(4));
+        assert_eq!(purges.now().stamp, stamp(5, 4));
+        assert_eq!(purges.since_stamp(stamp(5, 4), "k", &tags("a")), None);
+        assert_eq!(purges.since_stamp(stamp(4, 4), "k", &tags("a")), Some(Force::Hard));
+        assert_eq!(purges.since_stamp(stamp(4, 4), "k", &tags("b")), None, "of another tag");
+        assert_eq!(purges.since_stamp(stamp(5, 3), "k", &tags("b")), Some(Force::Soft));
+        assert_eq!(purges.since_stamp(stamp(1, 4), "k", &[]), Some(Force::Hard), "before what is known");
+        assert_eq!(purges.since_stamp(stamp(5, 2), "k", &[]), Some(Force::Hard), "before what is known");
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_generation_is_given() {
+        let mut purges = Purges::new(10);
+        purges.begin_generation(1, 0);
+        purges.add(tag("a"), Force::Hard, Source::Shared(1));
+        let before = purges.now();
+        purges.begin_generation(2, 0);
+        assert_eq!(purges.since_stamp(before.stamp, "k", &[]), Some(Force::Hard));
+        let stamp = purges.now().stamp;
+        assert_eq!(stamp, Stamp { api: 0, generation: 2, sequence: 0 });
+        assert_eq!(purges.since_stamp(stamp, "k", &tags("a")), None);
+        assert_eq!(purges.since(Epoch(0), "k", &tags("a")), Some(Force::Hard), "the replica itself goes on");
+    }
+
+    #[test]
+    fn what_was_stored_before_a_purge_that_is_forgotten_here_is_not_given() {
+        let mut purges = Purges::new(1);
+        purges.begin_generation(1, 0);
+        let stamp = purges.now().stamp;
+        purges.add(tag("a"), Force::Hard, Source::Shared(1));
+        assert_eq!(purges.since_stamp(stamp, "k", &[]), None);
+        purges.add(tag("a"), Force::Hard, Source::Shared(2));
+        assert_eq!(purges.since_stamp(stamp, "k", &[]), Some(Force::Hard));
     }
 }

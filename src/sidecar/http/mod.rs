@@ -1,16 +1,18 @@
 //! HTTP: from the pod's address through the cache to the application.
 //!
 //! ```text
-//!  client ─▶ server ─▶ front ──▶ origin ─▶ application
-//!                       │  ▲        │
-//!                       ▼  │        ▼
-//!                      memory ◀── body (kept while it passes)
+//!  client ─▶ server ─▶ front ──▶ fill, passing ──▶ origin ─▶ application
+//!                       │  ▲         │
+//!                       ▼  │         ▼
+//!                      memory ◀─── body (kept while it passes)
 //! ```
 
 pub mod body;
+mod fill;
 pub mod flights;
 pub mod front;
 pub mod origin;
+mod passing;
 pub mod server;
 
 pub use front::Front;

@@ -1,0 +1,202 @@
+//! Asking the application for what is not in the cache, and keeping what it answers.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    Method, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, IF_RANGE, RANGE, TRANSFER_ENCODING},
+    response,
+};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::{
+    Front,
+    body::{Body, Kept},
+    flights::{Flight, Turn},
+    front::{Asked, hit, unreachable_app},
+    origin::prepare,
+};
+use crate::{
+    settings::Rule,
+    sidecar::cache::{
+        Exchange, NotStored, ResponseDirectives, Stored,
+        cache_status::{CACHE_STATUS, Forwarded, Level, Status},
+        hop::remove_hop_by_hop,
+        may_store,
+        purges::Began,
+        stored, tags,
+        validation::{is_about, make_conditional, update},
+    },
+};
+
+impl Front {
+    /// Asks the application for the whole, and keeps what it answers if it may.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        asked: &Asked,
+        why: Forwarded,
+        stale: Option<(Arc<Stored>, bool)>,
+        flight: Option<Flight>,
+    ) -> Response<Body> {
+        let began = self.memory.begin();
+        let mut headers = asked.parts.headers.clone();
+        prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
+        // The whole is asked for; the part, or that the client has it, is told from it.
+        headers.remove(RANGE);
+        headers.remove(IF_RANGE);
+        if let Some((stored, _)) = &stale {
+            make_conditional(&mut headers, &stored.headers);
+        }
+        let requested = Timestamp::now();
+        let answered = self.origin.get(&asked.target, headers).await;
+        let exchange = Exchange { requested, received: Timestamp::now() };
+        let has_failed = answered.as_ref().map_or(true, |answer| answer.status().is_server_error());
+        if let Some((stored, true)) = &stale
+            && has_failed
+        {
+            return hit(stored, asked, exchange.received);
+        }
+        let Ok(response) = answered else { return unreachable_app() };
+        let (parts, body) = response.into_parts();
+        match stale {
+            Some((stored, _))
+                if parts.status == StatusCode::NOT_MODIFIED && is_about(&parts.headers, &stored.headers) =>
+            {
+                self.validated(asked, &stored, &parts, exchange, began)
+            }
+            _ => self.keep(asked, parts, body, exchange, began, why, flight),
+        }
+    }
+
+    /// What was stored still holds (RFC 9111 §4.3.4).
+    fn validated(
+        &self,
+        asked: &Asked,
+        stored: &Stored,
+        parts: &response::Parts,
+        exchange: Exchange,
+        began: Began,
+    ) -> Response<Body> {
+        let mut headers = stored.headers.clone();
+        update(&mut headers, &parts.headers);
+        let origin = Self::origin_of(asked, exchange, stored.tags.clone());
+        let renewed = Stored::new(stored.status, headers, stored.body.clone(), origin);
+        let answer =
+            renewed.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, exchange.received);
+        self.memory.put(asked.key.clone(), renewed, began);
+        let mut answer = answer.map(Body::from);
+        let status = Status::Forwarded {
+            why: Forwarded::Stale,
+            answered: Some(StatusCode::NOT_MODIFIED),
+            stored: true,
+            collapsed: false,
+        };
+        answer.headers_mut().remove(CACHE_STATUS);
+        status.add_to(answer.headers_mut());
+        answer
+    }
+
+    fn origin_of(asked: &Asked, exchange: Exchange, tags: Vec<String>) -> stored::Origin<'_> {
+        let default_lifetime = asked.rule.as_ref().and_then(Rule::ttl);
+        let lifetime = default_lifetime.filter(|_| asked.rule.as_ref().is_some_and(|rule| rule.overrides));
+        stored::Origin { request: &asked.parts.headers, exchange, lifetime, default_lifetime, tags }
+    }
+
+    /// Passes a response on, and keeps it on its way if it may be.
+    #[allow(clippy::too_many_arguments)]
+    fn keep(
+        self: &Arc<Self>,
+        asked: &Asked,
+        parts: response::Parts,
+        body: Incoming,
+        exchange: Exchange,
+        began: Began,
+        why: Forwarded,
+        flight: Option<Flight>,
+    ) -> Response<Body> {
+        let tags = self.storable(asked, &parts);
+        let is_kept = tags.is_ok();
+        let flight = match flight {
+            Some(flight) if !is_kept => {
+                flight.release();
+                None
+            }
+            flight => flight,
+        };
+        let mut response = Response::from_parts(parts, ());
+        let kept = tags.ok().map(|tags| {
+            let headers = response.headers().clone();
+            let status = response.status();
+            let origin = Self::origin_of(asked, exchange, tags);
+            let (memory, key) = (self.memory.clone(), asked.key.clone());
+            let stored = Stored::new(status, headers, Bytes::new(), origin);
+            move |body: Bytes| {
+                memory.put(key, Stored { body, ..stored }, began);
+                drop(flight);
+            }
+        });
+        remove_hop_by_hop(response.headers_mut());
+        let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
+        status.add_to(response.headers_mut());
+        let most = usize::try_from(self.settings.max_object).unwrap_or(usize::MAX);
+        response.map(|()| match kept {
+            Some(done) => Body::Kept(Kept::new(body, most, done)),
+            None => Body::Streamed(body),
+        })
+    }
+
+    /// The tags of a response that may be kept.
+    fn storable(&self, asked: &Asked, parts: &response::Parts) -> Result<Vec<String>, NotStored> {
+        let directives = ResponseDirectives::of(&parts.headers);
+        let is_overridden = asked.rule.as_ref().is_some_and(|rule| rule.overrides && rule.ttl.is_some());
+        if !(is_overridden && parts.status == StatusCode::OK) {
+            may_store(&asked.parts.method, &asked.parts.headers, parts.status, &parts.headers, &directives)?;
+        }
+        // What ends with the connection may have been cut short (RFC 9112 §8).
+        let has_end = parts.version == Version::HTTP_2
+            || parts.headers.contains_key(CONTENT_LENGTH)
+            || parts.headers.contains_key(TRANSFER_ENCODING);
+        let length =
+            parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if !has_end || length.is_some_and(|length| length > self.settings.max_object) {
+            return Err(NotStored::Status);
+        }
+        let mut tags = tags::tags(&parts.headers).map_err(|_| NotStored::Unmarked)?;
+        tags.extend(asked.rule.iter().flat_map(|rule| rule.tags.iter().cloned()));
+        Ok(tags)
+    }
+
+    /// Asks for it anew while the stored response answers (RFC 5861 §3).
+    pub(super) fn revalidate(self: &Arc<Self>, asked: &Asked, stored: Arc<Stored>) {
+        let front = self.clone();
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
+            let answer = front.ask(&asked, Forwarded::Stale, Some((stored, false)), Some(flight)).await;
+            // To its end, or it would not be kept.
+            let _ = tokio::time::timeout(
+                Duration::from_mins(1),
+                http_body_util::BodyExt::collect(answer.into_body()),
+            )
+            .await;
+        });
+    }
+
+    /// A request that the cache can answer, or not, but not keep an answer to.
+    pub(super) async fn ask_as_is(&self, asked: &Asked, why: Forwarded) -> Response<Body> {
+        let mut headers = asked.parts.headers.clone();
+        prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
+        let answered = if asked.parts.method == Method::HEAD {
+            self.origin.head(&asked.target, headers).await
+        } else {
+            self.origin.get(&asked.target, headers).await
+        };
+        let Ok(mut response) = answered else { return unreachable_app() };
+        remove_hop_by_hop(response.headers_mut());
+        let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
+        status.add_to(response.headers_mut());
+        response.map(Body::Streamed)
+    }
+}

@@ -1,0 +1,80 @@
+//! Requests past the cache, and connections that change their protocol.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONNECTION, UPGRADE},
+    uri::PathAndQuery,
+};
+use hyper::body::Incoming;
+
+use super::{
+    Front,
+    body::Body,
+    front::unreachable_app,
+    origin::{prepare, scheme},
+};
+use crate::sidecar::{
+    cache::{
+        cache_status::{Forwarded, Status},
+        hop::remove_hop_by_hop,
+        invalidation::invalidated,
+        key::Key,
+        purges::{Force, Source, Target},
+    },
+    rules::rule,
+};
+
+impl Front {
+    /// Past the cache; what it changes is not given any more.
+    pub(super) async fn pass_on(
+        &self,
+        mut request: Request<Incoming>,
+        host: &str,
+        target: &PathAndQuery,
+        peer: IpAddr,
+        why: Forwarded,
+    ) -> Response<Body> {
+        let (method, scheme) = (request.method().clone(), scheme(request.headers()));
+        let asked = request.headers().clone();
+        let upgrade = request.headers().get(UPGRADE).cloned();
+        let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        prepare(request.headers_mut(), host, scheme, peer);
+        if let Some(protocol) = upgrade {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            request.headers_mut().insert(UPGRADE, protocol);
+        }
+        let Ok(mut response) = self.origin.pass_on(request).await else { return unreachable_app() };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return switch(client, response);
+        }
+        remove_hop_by_hop(response.headers_mut());
+        for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
+            let rule = rule(&self.settings.rules, path.path(), &asked);
+            let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
+            // Whichever way it was come by.
+            for scheme in ["http", "https"] {
+                let key = Key::of(scheme, host, &path, ignored);
+                self.memory.purge(Target::Key(key.as_str().to_owned()), Force::Hard, Source::Replica);
+            }
+        }
+        let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
+        status.add_to(response.headers_mut());
+        response.map(Body::Streamed)
+    }
+}
+
+/// Both sides speak another protocol from here; their bytes are passed on until one ends (RFC 9110 §7.8).
+fn switch(client: Option<hyper::upgrade::OnUpgrade>, mut response: Response<Incoming>) -> Response<Body> {
+    let app = hyper::upgrade::on(&mut response);
+    if let Some(client) = client {
+        tokio::spawn(async move {
+            let Ok((client, app)) = tokio::try_join!(client, app) else { return };
+            let [mut client, mut app] = [client, app].map(hyper_util::rt::TokioIo::new);
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut app).await;
+        });
+    }
+    response.map(|_| Body::from(Bytes::new()))
+}
