@@ -52,6 +52,10 @@ down: ## Take all local clusters away
 bench: ## Speed and footprint: creation, edits, rest, memory, restart, up to 10,000 (about an hour)
 	@tests/bench/run
 
+.PHONY: bench-http
+bench-http: ## The sidecar's HTTP cache beside nginx and Varnish (about 10 minutes)
+	@tests/bench/http/run
+
 .PHONY: test-demo
 test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 2 minutes)
 	@tests/demo/real
