@@ -6,25 +6,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::HOST;
-use axum::http::{HeaderValue, Request, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
 use crate::serve::POD_HEADER;
+use crate::target::Target;
 use crate::termination;
 
 /// A connection is replaced after this long. A Service picks a replica once
 /// for each connection, so one that lived on would never reach a new replica.
 const CONNECTION_AGE: Duration = Duration::from_millis(500);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client waits after a failure, so that a server that is away is
 /// not asked in a tight loop.
@@ -104,53 +101,6 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-struct Target {
-    uri: Uri,
-    host: HeaderValue,
-    address: (String, u16),
-    path: String,
-}
-
-impl Target {
-    fn from_url(uri: Uri) -> Result<Self, String> {
-        let wrong = || format!("{uri} is no URL to send to; write http://HOST[:PORT]/PATH");
-        let authority = uri.authority().ok_or_else(wrong)?;
-        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
-            return Err(wrong());
-        }
-        Ok(Self {
-            host: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
-            address: (
-                authority.host().trim_matches(['[', ']']).to_owned(),
-                authority.port_u16().unwrap_or(80),
-            ),
-            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-            uri,
-        })
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
-        let (host, port) = &self.address;
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)))
-            .await
-            .map_err(|_| "connect: timed out".to_owned())?
-            .map_err(|e| format!("connect: {e}"))?;
-        let (requests, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|e| format!("connect: {e}"))?;
-        // Ends by itself once `requests` is dropped. Its errors also reach the
-        // request they belong to.
-        tokio::spawn(connection);
-        Ok(requests)
-    }
-
-    fn request(&self) -> Result<Request<Empty<Bytes>>, String> {
-        Request::get(&self.path)
-            .header(HOST, self.host.clone())
-            .body(Empty::new())
-            .map_err(|e| format!("request: {e}"))
-    }
 }
 
 /// When the next request is due, and when to stop.

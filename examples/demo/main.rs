@@ -1,10 +1,12 @@
 //! The demo application: a small HTTP service that counts in Redis and burns
 //! CPU on request, and the bounded load that makes it scale.
 
+mod ask;
 mod connect;
 mod load;
 mod serve;
 mod store;
+mod target;
 mod work;
 
 use std::io;
@@ -21,6 +23,8 @@ enum Command {
     Serve(serve::Options),
     /// Send bounded load to a URL; the last line printed is a JSON summary.
     Load(load::Options),
+    /// Send one request and print the whole answer as JSON.
+    Ask(ask::Options),
     /// Open a TCP connection once and print what became of it.
     Connect(connect::Options),
 }
@@ -30,6 +34,7 @@ async fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Serve(options) => serve::run(options).await,
         Command::Load(options) => load::run(options).await,
+        Command::Ask(options) => ask::run(options).await,
         Command::Connect(options) => connect::run(options).await,
     };
     match outcome {

@@ -26,6 +26,9 @@ pub(crate) const POD_HEADER: HeaderName = HeaderName::from_static("x-pod");
 /// The key that `GET /` counts in.
 const HITS: &str = "demo:hits";
 
+/// The key that counts how many pages were made.
+const MADE: &str = "demo:made";
+
 /// The least and the most CPU time that one request can ask for.
 const WORK_MS: (u64, u64) = (1, 1000);
 
@@ -85,6 +88,7 @@ fn router(service: Arc<Service>) -> Router {
         // that is away would then take down every replica with it.
         .route("/healthz", get(async || "ok\n"))
         .route("/work", get(work))
+        .route("/pages/{name}", get(page))
         .route("/redis/{key}", get(read).put(write))
         .layer(map_response_with_state(service.clone(), name_pod))
         .with_state(service)
@@ -131,6 +135,34 @@ async fn work(State(service): State<Arc<Service>>, Query(work): Query<Work>) -> 
         .into_response(),
         Err(message) => (StatusCode::INTERNAL_SERVER_ERROR, message + "\n").into_response(),
     }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    /// For how long it may be kept, in seconds.
+    fresh: Option<u32>,
+    /// CPU time in milliseconds that it takes to make it.
+    ms: Option<u64>,
+}
+
+/// A page that caches may keep, with its name and `pages` as tags. Says how many were made so far.
+async fn page(
+    State(service): State<Arc<Service>>,
+    Path(name): Path<String>,
+    Query(page): Query<Page>,
+) -> Response {
+    let made = query::<u64>(&service, &Cmd::incr(MADE, 1)).await.ok();
+    if let Some(wanted) = page.ms
+        && let Err(message) =
+            service.burner.burn(Duration::from_millis(wanted.clamp(WORK_MS.0, WORK_MS.1))).await
+    {
+        return (StatusCode::INTERNAL_SERVER_ERROR, message + "\n").into_response();
+    }
+    let fields = [
+        ("cache-control", format!("max-age={}", page.fresh.unwrap_or(60))),
+        ("cache-tag", format!("pages,{name}")),
+    ];
+    (fields, Json(json!({ "page": name, "pod": service.pod, "made": made }))).into_response()
 }
 
 async fn read(State(service): State<Arc<Service>>, Path(key): Path<String>) -> Response {

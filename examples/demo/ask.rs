@@ -1,0 +1,65 @@
+//! One request, and the whole answer.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, Uri, uri::Authority};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+
+use crate::target::Target;
+
+/// What `demo ask` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// What to ask for, as `http://HOST[:PORT]/PATH`.
+    url: Uri,
+    /// Whom to ask, as HOST:PORT, if not the host of the URL.
+    #[arg(long)]
+    at: Option<Authority>,
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    /// A field of the request, as NAME=VALUE; may be given several times.
+    #[arg(long, value_parser = field)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// How long to wait for the answer, in milliseconds.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    within: u32,
+}
+
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let name = name.parse().map_err(|_| format!("{name} is no name of a field"))?;
+    Ok((name, value.parse().map_err(|_| format!("{value:?} is no value of a field"))?))
+}
+
+/// Prints the answer as one line of JSON: status, fields, body.
+pub(crate) async fn run(options: Options) -> Result<(), String> {
+    let mut target = Target::from_url(options.url)?;
+    if let Some(at) = &options.at {
+        let port = at.port_u16().ok_or_else(|| format!("{at} has no port; write HOST:PORT"))?;
+        target.address = (at.host().trim_matches(['[', ']']).to_owned(), port);
+    }
+    let mut request = target.request()?;
+    *request.method_mut() = options.method;
+    for (name, value) in options.header {
+        request.headers_mut().append(name, value);
+    }
+    let exchange = async {
+        let answer = target.connect().await?.send_request(request).await;
+        let (head, body) = answer.map_err(|e| format!("request: {e}"))?.into_parts();
+        let body = body.collect().await.map_err(|e| format!("answer: {e}"))?.to_bytes();
+        Ok::<_, String>((head, body))
+    };
+    let limit = Duration::from_millis(options.within.into());
+    let (head, body) = timeout(limit, exchange).await.map_err(|_| "no answer in time".to_owned())??;
+    let mut headers = Map::new();
+    for name in head.headers.keys() {
+        let lines: Vec<_> =
+            head.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        headers.insert(name.to_string(), Value::String(lines.join(", ")));
+    }
+    let body = String::from_utf8_lossy(&body);
+    println!("{}", json!({ "status": head.status.as_u16(), "headers": headers, "body": body }));
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Where requests go.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::HOST;
+use axum::http::{HeaderValue, Request, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What to ask for, and whom.
+pub(crate) struct Target {
+    pub(crate) uri: Uri,
+    host: HeaderValue,
+    pub(crate) address: (String, u16),
+    path: String,
+}
+
+impl Target {
+    pub(crate) fn from_url(uri: Uri) -> Result<Self, String> {
+        let wrong = || format!("{uri} is no URL to send to; write http://HOST[:PORT]/PATH");
+        let authority = uri.authority().ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("http") || authority.as_str().contains('@') {
+            return Err(wrong());
+        }
+        Ok(Self {
+            host: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
+            address: (
+                authority.host().trim_matches(['[', ']']).to_owned(),
+                authority.port_u16().unwrap_or(80),
+            ),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            uri,
+        })
+    }
+
+    pub(crate) async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
+        let (host, port) = &self.address;
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)))
+            .await
+            .map_err(|_| "connect: timed out".to_owned())?
+            .map_err(|e| format!("connect: {e}"))?;
+        let (requests, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|e| format!("connect: {e}"))?;
+        // Ends by itself once `requests` is dropped. Its errors also reach the
+        // request they belong to.
+        tokio::spawn(connection);
+        Ok(requests)
+    }
+
+    pub(crate) fn request(&self) -> Result<Request<Empty<Bytes>>, String> {
+        Request::get(&self.path)
+            .header(HOST, self.host.clone())
+            .body(Empty::new())
+            .map_err(|e| format!("request: {e}"))
+    }
+}
