@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{ErrorKind, IsTerminal, stderr},
     net::{Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     process::ExitCode,
@@ -20,12 +20,16 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Gives memory back a few seconds after it was needed, as that of the operator.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Requests that came before the end are answered for so long.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The proxy with the caching tiers, in a pod beside the application.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "cachedservice-sidecar", version)]
 struct Flags {
     /// The file with the settings, which the operator writes.
     #[arg(long, value_name = "FILE")]
@@ -34,7 +38,7 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal()).init();
     match run(&Flags::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
