@@ -37,7 +37,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Turns CachedServices into Deployments, autoscalers, Redises and Services.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "cachedservice-operator", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,6 +75,14 @@ struct Run {
         default_value = "docker.io/oliver006/redis_exporter:v1.74.0"
     )]
     exporter_image: String,
+
+    /// The image of the sidecar, which is of the same release as the operator.
+    #[arg(
+        long,
+        env = "CACHEDSERVICE_SIDECAR_IMAGE",
+        default_value = concat!("localhost/cachedservice-sidecar:", env!("CARGO_PKG_VERSION"))
+    )]
+    sidecar_image: String,
 
     /// The labels of the operator's own pods, by which network policies let it
     /// connect to Redis, as `key=value`; unset, they do not.
@@ -212,6 +220,7 @@ async fn run(settings: Run) -> Result<(), Box<dyn Error>> {
             defaults: Defaults {
                 redis_image: settings.redis_image,
                 exporter_image: settings.exporter_image,
+                sidecar_image: settings.sidecar_image,
                 operator_pods: Some(settings.pod_labels).filter(|labels| !labels.is_empty()).map(|labels| {
                     OperatorPods { namespace: own_namespace, labels: labels.into_iter().collect() }
                 }),

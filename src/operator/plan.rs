@@ -40,6 +40,8 @@ pub struct Defaults {
     pub redis_image: String,
     /// The image of Redis's exporter where a CachedService names none.
     pub exporter_image: String,
+    /// The image of the sidecar.
+    pub sidecar_image: String,
     /// The operator's own pods, if it runs in a cluster.
     pub operator_pods: Option<OperatorPods>,
 }

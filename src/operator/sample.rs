@@ -79,6 +79,7 @@ fn defaults() -> Defaults {
     Defaults {
         redis_image: "redis:8.2".to_owned(),
         exporter_image: "redis_exporter:v1".to_owned(),
+        sidecar_image: "cachedservice-sidecar:v1".to_owned(),
         operator_pods: None,
     }
 }

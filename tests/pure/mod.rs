@@ -29,6 +29,7 @@ pub fn defaults() -> Defaults {
     Defaults {
         redis_image: "docker.io/library/redis:8.2".to_owned(),
         exporter_image: "docker.io/oliver006/redis_exporter:v1".to_owned(),
+        sidecar_image: "registry.example.com/cachedservice-sidecar:v1".to_owned(),
         operator_pods: Some(OperatorPods {
             namespace: "cachedservice-system".to_owned(),
             labels: [("app.kubernetes.io/name".to_owned(), "cachedservice-operator".to_owned())].into(),

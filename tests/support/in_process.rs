@@ -28,6 +28,8 @@ impl InProcess {
             concurrency: 4,
             defaults: Defaults {
                 redis_image: "localhost/cachedservice-redis:7.0".to_owned(),
+                sidecar_image: concat!("localhost/cachedservice-sidecar:", env!("CARGO_PKG_VERSION"))
+                    .to_owned(),
                 ..Defaults::default()
             },
             identity: "in-process".to_owned(),

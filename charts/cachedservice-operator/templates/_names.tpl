@@ -55,3 +55,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Of the same release as the operator, and so where images/push has put it unless told otherwise. */}}
+{{- define "cachedservice-operator.sidecarImage" -}}
+{{- $image := .Values.sidecar.image -}}
+{{- $repository := $image.repository | default (regexReplaceAll "[^/]+$" .Values.image.repository "cachedservice-sidecar") -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository ($image.tag | default .Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
