@@ -7,9 +7,10 @@
 
 pub mod purges;
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// The version of the file that this release writes and reads.
@@ -27,6 +28,9 @@ pub struct Settings {
     pub admin_port: u16,
     /// The port of the application, on the same pod.
     pub app_port: u16,
+    /// How long requests still come in once the pod is on its way out, in seconds.
+    #[serde(default)]
+    pub drain_seconds: u64,
     /// The file with the token that purges ask for; without it there are none from outside the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<String>,
@@ -121,6 +125,17 @@ pub enum SettingsError {
     Wrong(String),
 }
 
+/// A short name for the text of a file, by which it is told which of them a sidecar has loaded: the first 64
+/// bits of its SHA-256, as 16 hexadecimal digits.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).fold(String::new(), |mut digits, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
 /// Whether a file is of the version that is read here. Of another the rest may have another form.
 fn of_version(text: &str, read: u32) -> Result<(), SettingsError> {
     #[derive(Deserialize)]
@@ -141,6 +156,28 @@ impl Settings {
         let settings: Self = serde_json::from_str(text)?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Reads and checks a file that takes the place of this one, while what goes by it runs.
+    ///
+    /// # Errors
+    /// What is wrong with it, also where it changes what only a new pod can change.
+    pub fn reloaded(&self, text: &str) -> Result<Self, SettingsError> {
+        let settings = Self::parse(text)?;
+        let fixed = [
+            ("httpPort", self.http_port == settings.http_port),
+            ("adminPort", self.admin_port == settings.admin_port),
+            ("appPort", self.app_port == settings.app_port),
+            ("tokenFile", self.token_file == settings.token_file),
+            ("purgesFile", self.purges_file == settings.purges_file),
+            ("redis", self.redis == settings.redis),
+        ];
+        match fixed.into_iter().find(|(_, is_same)| !is_same) {
+            None => Ok(settings),
+            Some((field, _)) => Err(SettingsError::Wrong(format!(
+                "{field} cannot change while this pod runs, a new one takes it"
+            ))),
+        }
     }
 
     fn check(&self) -> Result<(), SettingsError> {
@@ -191,6 +228,7 @@ mod tests {
             http_port: 8000,
             admin_port: 9000,
             app_port: 8080,
+            drain_seconds: 5,
             token_file: None,
             purges_file: None,
             redis: None,
@@ -228,5 +266,26 @@ mod tests {
         assert!(refused(|settings| settings.app_port = 8000).contains("three ports"));
         assert!(refused(|settings| settings.admin_port = 0).contains("three ports"));
         assert!(refused(|settings| settings.http.as_mut().unwrap().memory = 1).contains("http.maxObject"));
+    }
+
+    #[test]
+    fn what_runs_takes_other_rules_and_no_other_ports() {
+        let other = |change: fn(&mut Settings)| {
+            let mut other = settings();
+            change(&mut other);
+            settings().reloaded(&other.to_json().unwrap())
+        };
+        let changed = other(|settings| settings.http.as_mut().unwrap().memory = 1 << 20).unwrap();
+        assert_eq!(changed.http.unwrap().memory, 1 << 20);
+        assert!(other(|settings| settings.http = None).is_ok());
+        for (field, refused) in [
+            ("httpPort", other(|settings| settings.http_port = 8001)),
+            ("adminPort", other(|settings| settings.admin_port = 9001)),
+            ("appPort", other(|settings| settings.app_port = 8081)),
+            ("tokenFile", other(|settings| settings.token_file = Some("/t".to_owned()))),
+        ] {
+            assert!(refused.unwrap_err().to_string().starts_with(field));
+        }
+        assert!(other(|settings| settings.app_port = 0).unwrap_err().to_string().contains("three ports"));
     }
 }

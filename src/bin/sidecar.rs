@@ -1,23 +1,28 @@
-//! The sidecar: `cachedservice-sidecar --settings FILE`.
+//! The sidecar's command line: parse, wire, run.
 
 use std::{
     fs,
     io::{ErrorKind, IsTerminal, stderr},
     net::{Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, routing::get};
 use cachedservice::{
-    settings::{HttpCache, Settings},
-    sidecar::http::{Front, server::serve},
+    settings::{Settings, digest},
+    sidecar::{
+        admin::{self, Admin, Token},
+        follow::{cache_of, follow_purges, follow_settings},
+        health::Health,
+        http::{Front, server::serve},
+    },
 };
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// Gives memory back a few seconds after it was needed, as that of the operator.
@@ -32,14 +37,38 @@ const GRACE: Duration = Duration::from_secs(30);
 #[command(name = "cachedservice-sidecar", version)]
 struct Flags {
     /// The file with the settings, which the operator writes.
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/cachedservice/settings/settings.json"
+    )]
     settings: PathBuf,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Have the sidecar that runs send clients elsewhere, and wait as long as the settings say: for the
+    /// preStop hook.
+    Drain,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal()).init();
-    match run(&Flags::parse()).await {
+    let Flags { settings: file, command } = Flags::parse();
+    let ended = match (load(&file), command) {
+        (Err(error), _) => Err(error),
+        (Ok(loaded), Some(Command::Drain)) => admin::drain(&loaded.settings).await,
+        (Ok(loaded), None) => match wire(file, loaded).await {
+            Ok(sidecar) => run(sidecar).await,
+            Err(error) => Err(error),
+        },
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -48,25 +77,69 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(flags: &Flags) -> Result<(), String> {
-    let file = flags.settings.display();
-    let text = fs::read_to_string(&flags.settings).map_err(|error| format!("cannot read {file}: {error}"))?;
-    let settings = Settings::parse(&text).map_err(|error| format!("{file}: {error}"))?;
-    let mut ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
-    let listener = bind(settings.http_port).await?;
-    let admin = bind(settings.admin_port).await?;
-    let probes =
-        Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(|| async { "ok" }));
-    tokio::spawn(async move { axum::serve(admin, probes).await });
-    // Without the cache all is passed on.
-    let nothing = HttpCache { memory: 0, max_object: 0, rules: Vec::new() };
-    let front = Front::new(settings.http.unwrap_or(nothing), settings.app_port);
+/// Settings, and a short name for their text.
+struct Loaded {
+    settings: Settings,
+    digest: String,
+}
+
+fn load(file: &Path) -> Result<Loaded, String> {
+    let name = file.display();
+    let text = fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let settings = Settings::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Loaded { settings, digest: digest(&text) })
+}
+
+/// All that runs, before it does.
+struct Sidecar {
+    file: PathBuf,
+    settings: Settings,
+    front: Arc<Front>,
+    health: Arc<Health>,
+    admin: Arc<Admin>,
+    requests: TcpListener,
+    orders: TcpListener,
+    ended: Signal,
+}
+
+async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
+    let Loaded { settings, digest } = loaded;
+    let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
+    let front = Front::new(cache_of(&settings), settings.app_port);
+    let health = Arc::new(Health::new());
+    health.settings_loaded(digest);
+    if settings.purges_file.is_none() {
+        health.purges_read();
+    }
+    let token = Token::of(settings.token_file.as_deref().map(Path::new));
+    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, others: None });
+    let requests = bind(settings.http_port).await?;
+    let orders = bind(settings.admin_port).await?;
+    Ok(Sidecar { file, settings, front, health, admin, requests, orders, ended })
+}
+
+async fn run(sidecar: Sidecar) -> Result<(), String> {
+    let Sidecar { file, settings, front, health, admin, requests, orders, mut ended } = sidecar;
+    if let Some(purges) = settings.purges_file.clone() {
+        let (memory, health) = (front.memory().clone(), health.clone());
+        tokio::spawn(async move { follow_purges(Path::new(&purges), memory, health).await });
+    }
+    let ordered = tokio::spawn(admin::serve(orders, admin));
     tracing::info!(port = settings.http_port, app = settings.app_port, "serving");
+    health.serving();
+    let followed = {
+        let (front, health) = (front.clone(), health.clone());
+        tokio::spawn(async move { follow_settings(&file, settings, front, health).await })
+    };
+    let draining = front.clone();
     let stop = async move {
         ended.recv().await;
+        draining.drain();
         tracing::info!("ending: no new connections, and the requests that came are answered");
     };
-    serve(listener, front, stop, GRACE).await;
+    serve(requests, front, stop, GRACE).await;
+    followed.abort();
+    ordered.abort();
     Ok(())
 }
 

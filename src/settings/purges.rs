@@ -90,6 +90,66 @@ impl PurgeRecord {
     }
 }
 
+/// What a purge is to be about, as people and applications write it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written<'a> {
+    /// URLs, with scheme and host or from their `/` on.
+    pub keys: &'a [String],
+    /// What URLs begin with.
+    pub prefixes: &'a [String],
+    /// Tags of responses.
+    pub tags: &'a [String],
+    /// All that is stored.
+    pub everything: bool,
+}
+
+impl Written<'_> {
+    /// What the purge matches, with hosts as they stand in keys.
+    ///
+    /// # Errors
+    /// What is no URL, or that there is nothing.
+    pub fn targets(&self) -> Result<Vec<Target>, SettingsError> {
+        let urls = self.keys.iter().chain(self.prefixes);
+        if let Some(url) = urls.into_iter().find(|url| !is_url(url)) {
+            let wrong = format!("{url:?} is no URL and begins with no `/`");
+            return Err(SettingsError::Wrong(wrong));
+        }
+        if self.everything {
+            return Ok(vec![Target::Everything]);
+        }
+        let keys = self.keys.iter().map(|url| Target::Key(normal(url)));
+        let prefixes = self.prefixes.iter().map(|url| Target::Prefix(normal(url)));
+        let tags = self.tags.iter().map(|tag| Target::Tag(tag.clone()));
+        let targets: Vec<_> = keys.chain(prefixes).chain(tags).collect();
+        if targets.is_empty() {
+            return Err(SettingsError::Wrong("it names nothing to purge".to_owned()));
+        }
+        Ok(targets)
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with('/')
+        || ["http://", "https://"]
+            .iter()
+            .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+}
+
+/// Scheme and host are the same in any case of their letters, and with the port of the scheme
+/// (RFC 9110 §4.2.3).
+fn normal(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://").filter(|_| !url.starts_with('/')) else {
+        return url.to_owned();
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.to_ascii_lowercase();
+    // What begins so need not end here.
+    let host = host.strip_suffix(port).filter(|_| !path.is_empty()).unwrap_or(&host);
+    format!("{scheme}://{host}{path}")
+}
+
 impl Target {
     /// Whether a stored response is of it. Its `key` is a URL.
     #[must_use]
@@ -161,5 +221,37 @@ mod tests {
         assert!(Target::Everything.matches(key, &[]));
         assert!(Target::Tag("a".to_owned()).matches(key, &tags));
         assert!(!Target::Tag("b".to_owned()).matches(key, &tags));
+    }
+
+    #[test]
+    fn what_is_written_becomes_targets_as_they_stand_in_keys() {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let keys = owned(&["HTTP://Shop:80/A?B", "https://shop:443/", "https://shop:80/a", "/A://B:80/"]);
+        let prefixes = owned(&["http://Shop:80", "/a"]);
+        let tags = owned(&["T"]);
+        let written = Written { keys: &keys, prefixes: &prefixes, tags: &tags, everything: false };
+        let key = |text: &str| Target::Key(text.to_owned());
+        let prefix = |text: &str| Target::Prefix(text.to_owned());
+        let expected = [
+            key("http://shop/A?B"),
+            key("https://shop/"),
+            key("https://shop:80/a"),
+            key("/A://B:80/"),
+            prefix("http://shop:80"),
+            prefix("/a"),
+            Target::Tag("T".to_owned()),
+        ];
+        assert_eq!(written.targets().unwrap(), expected);
+        assert_eq!(Written { everything: true, ..written }.targets().unwrap(), [Target::Everything]);
+    }
+
+    #[test]
+    fn what_names_nothing_or_no_url_is_refused() {
+        let refused = |written: Written<'_>| written.targets().unwrap_err().to_string();
+        assert_eq!(refused(Written::default()), "it names nothing to purge");
+        for wrong in ["a/b", "", "ftp://shop/", "http:/shop"] {
+            let keys = [wrong.to_owned()];
+            assert!(refused(Written { keys: &keys, ..Written::default() }).contains("is no URL"), "{wrong}");
+        }
     }
 }

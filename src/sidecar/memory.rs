@@ -152,6 +152,23 @@ impl Memory {
         }
     }
 
+    /// Gives room for another number of bytes; what does not fit any more goes.
+    pub fn resize(&self, bytes: u64) {
+        self.entries.set_capacity(bytes);
+    }
+
+    /// Up to which of the operator's purges all are known.
+    #[must_use]
+    pub fn purged(&self) -> u64 {
+        self.purges.lock().now().stamp.api
+    }
+
+    /// For how many bytes there is room.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.entries.capacity()
+    }
+
     /// How many bytes are taken.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -218,6 +235,19 @@ mod tests {
             assert!(memory.bytes() <= ROOM);
         }
         assert!(memory.bytes() > ROOM / 2, "{}", memory.bytes());
+    }
+
+    #[test]
+    fn with_less_room_what_does_not_fit_goes() {
+        let memory = Memory::new(64 << 10);
+        for number in 0..64 {
+            let target: PathAndQuery = format!("/{number}").parse().unwrap();
+            let stored = Stored { body: Bytes::from(vec![0; 1000]), ..response(&HeaderMap::new(), &[], "") };
+            memory.put(Key::of("http", "shop", &target, &[]), stored, memory.begin());
+        }
+        assert!(memory.bytes() > 16 << 10);
+        memory.resize(16 << 10);
+        assert!(memory.bytes() <= 16 << 10 && memory.limit() <= 16 << 10, "{}", memory.bytes());
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! The sidecar: in front of the application, in each of its pods.
 //!
+//! * [`admin`]: probes, purges and the order to drain.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
+//! * [`file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
+//! * [`health`]: what is loaded, and what keeps it from being ready.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 
+pub mod admin;
 pub mod cache;
+pub mod file;
+pub mod follow;
+pub mod health;
 pub mod http;
 pub mod memory;
 pub mod rules;

@@ -60,10 +60,7 @@ impl Pod {
         settings: HttpCache,
         answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
-        let got = Arc::<Mutex<Vec<Got>>>::default();
-        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = app.local_addr().unwrap().port();
-        tokio::spawn(application(app, got.clone(), Arc::new(answer)));
+        let (port, got) = run_application(answer).await;
         let front = Front::new(settings, port);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -97,6 +94,17 @@ impl Pod {
         let body = String::from_utf8(body.to_vec()).unwrap();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
+}
+
+/// An application on a port of its own, and the requests that it gets.
+pub async fn run_application(
+    answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
+) -> (u16, Arc<Mutex<Vec<Got>>>) {
+    let got = Arc::<Mutex<Vec<Got>>>::default();
+    let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = app.local_addr().unwrap().port();
+    tokio::spawn(application(app, got.clone(), Arc::new(answer)));
+    (port, got)
 }
 
 async fn application(

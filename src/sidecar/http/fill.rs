@@ -140,7 +140,7 @@ impl Front {
         remove_hop_by_hop(response.headers_mut());
         let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
         status.add_to(response.headers_mut());
-        let most = usize::try_from(self.settings.max_object).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.settings().max_object).unwrap_or(usize::MAX);
         response.map(|()| match kept {
             Some(done) => Body::Kept(Kept::new(body, most, done)),
             None => Body::Streamed(body),
@@ -160,7 +160,7 @@ impl Front {
             || parts.headers.contains_key(TRANSFER_ENCODING);
         let length =
             parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if !has_end || length.is_some_and(|length| length > self.settings.max_object) {
+        if !has_end || length.is_some_and(|length| length > self.settings().max_object) {
             return Err(NotStored::Status);
         }
         let mut tags = tags::tags(&parts.headers).map_err(|_| NotStored::Unmarked)?;

@@ -1,6 +1,12 @@
 //! What becomes of a request: answered from the cache, or by the application.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http::{
@@ -12,6 +18,7 @@ use http::{
 use http_body::Body as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use parking_lot::RwLock;
 
 use super::{
     body::Body,
@@ -34,7 +41,8 @@ use crate::{
 
 /// The cache in front of the application.
 pub struct Front {
-    pub(super) settings: HttpCache,
+    settings: RwLock<Arc<HttpCache>>,
+    draining: AtomicBool,
     pub(super) memory: Arc<Memory>,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
@@ -58,12 +66,39 @@ impl Front {
     #[must_use]
     pub fn new(settings: HttpCache, app_port: u16) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory));
-        Arc::new(Self { settings, memory, origin: Origin::at(app_port), flights: Flights::default() })
+        Arc::new(Self {
+            settings: RwLock::new(Arc::new(settings)),
+            draining: AtomicBool::new(false),
+            memory,
+            origin: Origin::at(app_port),
+            flights: Flights::default(),
+        })
+    }
+
+    /// Goes by other settings from here on; requests that are under way end by those that they began with.
+    pub fn reload(&self, settings: HttpCache) {
+        self.memory.resize(settings.memory);
+        *self.settings.write() = Arc::new(settings);
+    }
+
+    pub(super) fn settings(&self) -> Arc<HttpCache> {
+        self.settings.read().clone()
+    }
+
+    /// From here on each answer is the last of its connection: the next request is for another replica.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether it is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// What is stored.
     #[must_use]
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
@@ -73,7 +108,7 @@ impl Front {
             return refusal(StatusCode::BAD_REQUEST, "a request has to have one Host");
         };
         let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let rule = rule(&self.settings.rules, target.path(), request.headers()).cloned();
+        let rule = rule(&self.settings().rules, target.path(), request.headers()).cloned();
         let why = match (request.method(), &rule) {
             (_, Some(rule)) if rule.bypass => Some(Forwarded::Bypass),
             (method, _) if !matches!(*method, Method::GET | Method::HEAD) => Some(Forwarded::Method),

@@ -51,8 +51,9 @@ impl Front {
             return switch(client, response);
         }
         remove_hop_by_hop(response.headers_mut());
+        let settings = self.settings();
         for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
-            let rule = rule(&self.settings.rules, path.path(), &asked);
+            let rule = rule(&settings.rules, path.path(), &asked);
             let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
             // Whichever way it was come by.
             for scheme in ["http", "https"] {

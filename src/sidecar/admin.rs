@@ -1,0 +1,219 @@
+//! The admin port: probes of the kubelet, purges of the operator and of the application, and the order
+//! to drain.
+//!
+//! | request | from | answer |
+//! | --- | --- | --- |
+//! | `GET /livez`, `/readyz` | anybody | 200, or 503 and why |
+//! | `GET /status` | with the token | what is loaded, as JSON |
+//! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
+//! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
+//! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
+
+mod orders;
+mod token;
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, DefaultBodyLimit, State},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::spawn_blocking};
+
+pub use orders::drain;
+pub use token::Token;
+
+use super::{
+    cache::purges::{Force, Source, Target},
+    health::Health,
+    http::Front,
+};
+use crate::settings::purges::PurgeRecord;
+
+/// Larger than any record that the operator keeps.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// Purges the other replicas; why they could not be reached, where they could not.
+pub type PurgeOthers =
+    Arc<dyn Fn(Vec<Target>, Force) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// What the admin port tells of and orders about.
+pub struct Admin {
+    /// The cache.
+    pub front: Arc<Front>,
+    /// What is loaded.
+    pub health: Arc<Health>,
+    /// Who may order something.
+    pub token: Token,
+    /// The way to the other replicas, where they share something.
+    pub others: Option<PurgeOthers>,
+}
+
+/// Serves the admin port, for ever.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/purges", post(purges))
+        .route("/purge", post(purge))
+        .route("/drain", post(begin_drain))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(admin);
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+}
+
+/// Why a request is refused.
+enum Refusal {
+    /// It has not the token.
+    Unauthorized(&'static str),
+    /// It is not from this pod.
+    Elsewhere,
+    /// What is wrong with it.
+    Wrong(String),
+    /// It could not be carried out.
+    Failed(String),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unauthorized(why) => {
+                (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], format!("{why}\n")).into_response()
+            }
+            Self::Elsewhere => (StatusCode::FORBIDDEN, "only from within the pod\n").into_response(),
+            Self::Wrong(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+            Self::Failed(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
+        }
+    }
+}
+
+impl Admin {
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self.token.is_in(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Unauthorized("Authorization: Bearer and the token of this service")),
+            Err(error) => {
+                tracing::error!(%error, "the file with the token cannot be read");
+                Err(Refusal::Unauthorized("the token cannot be read here"))
+            }
+        }
+    }
+}
+
+/// The application and the preStop hook share the pod's loopback device with the sidecar.
+fn check_is_local(peer: SocketAddr) -> Result<(), Refusal> {
+    if peer.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Refusal::Elsewhere) }
+}
+
+fn json_of(status: StatusCode, value: &Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let draining = || admin.front.is_draining().then(|| "draining".to_owned());
+    match admin.health.loaded().unready().or_else(draining) {
+        None => "ready\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    admin.check_token(&headers)?;
+    let loaded = admin.health.loaded();
+    let memory = admin.front.memory();
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": loaded.unready().is_none() && !admin.front.is_draining(),
+        "draining": admin.front.is_draining(),
+        "settings": loaded.settings,
+        "settingsRefused": loaded.settings_refused,
+        "epoch": memory.purged(),
+        "purgesRefused": loaded.purges_refused,
+        "memory": { "bytes": memory.bytes(), "limit": memory.limit() },
+    });
+    Ok(json_of(StatusCode::OK, &status))
+}
+
+/// Takes the operator's record. It is answered when nothing of it is given any more.
+async fn purges(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    admin.check_token(&headers)?;
+    let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
+    let record = PurgeRecord::parse(text).map_err(|error| Refusal::Wrong(error.to_string()))?;
+    let memory = admin.front.memory().clone();
+    // It looks at all that is stored, which may be much.
+    let epoch = spawn_blocking(move || memory.purge_by_record(&record)).await;
+    let epoch = epoch.map_err(|error| Refusal::Failed(error.to_string()))?;
+    admin.health.purges_read();
+    tracing::debug!(epoch, "purged by the operator");
+    Ok(json_of(StatusCode::OK, &json!({ "epoch": epoch })))
+}
+
+/// Purges for the application, here and at the other replicas.
+async fn purge(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    check_is_local(peer)?;
+    admin.check_token(&headers)?;
+    let (targets, force) = orders::purge(&body).map_err(Refusal::Wrong)?;
+    let memory = admin.front.memory().clone();
+    let here = targets.clone();
+    let purged = spawn_blocking(move || {
+        for target in here {
+            memory.purge(target, force, Source::Replica);
+        }
+    });
+    purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
+    let Some(others) = &admin.others else {
+        let answer =
+            json!({ "replicas": "this", "why": "the replicas share no Redis; a CachePurge reaches all" });
+        return Ok(json_of(StatusCode::OK, &answer));
+    };
+    Ok(match others(targets, force).await {
+        Ok(()) => json_of(StatusCode::OK, &json!({ "replicas": "all" })),
+        // The same again does no harm.
+        Err(why) => json_of(StatusCode::SERVICE_UNAVAILABLE, &json!({ "replicas": "this", "why": why })),
+    })
+}
+
+async fn begin_drain(
+    State(admin): State<Arc<Admin>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<&'static str, Refusal> {
+    check_is_local(peer)?;
+    admin.check_token(&headers)?;
+    tracing::info!("draining: each answer is the last of its connection");
+    admin.front.drain();
+    Ok("draining\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_pod_itself_is_local() {
+        let is_local = |peer: &str| check_is_local(peer.parse().unwrap()).is_ok();
+        assert!(["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"].into_iter().all(is_local));
+        assert!(!["10.0.0.1:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"].into_iter().any(is_local));
+    }
+}

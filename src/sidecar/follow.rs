@@ -1,0 +1,108 @@
+//! The settings and the record of purges, as their files change.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use super::{
+    file::{Look, Watched},
+    health::Health,
+    http::Front,
+    memory::Memory,
+};
+use crate::settings::{HttpCache, Settings, SettingsError, digest, purges::PurgeRecord};
+
+/// How often the files are looked at. The kubelet takes about a minute to put them there.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The settings of the cache; without a cache all is passed on.
+#[must_use]
+pub fn cache_of(settings: &Settings) -> HttpCache {
+    settings.http.clone().unwrap_or(HttpCache { memory: 0, max_object: 0, rules: Vec::new() })
+}
+
+/// Has the front go by what the file says, for ever; what is wrong changes nothing.
+pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Front>, health: Arc<Health>) {
+    let mut watched = Watched::new(file);
+    let mut looks = looks();
+    loop {
+        looks.tick().await;
+        let text = match watched.look() {
+            Ok(Look::Same) => continue,
+            Ok(Look::Absent) => Err("the file is gone".to_owned()),
+            Ok(Look::Text(text)) => Ok(text),
+            Err(error) => Err(error.to_string()),
+        };
+        let reloaded = text.and_then(|text| {
+            let settings = running.reloaded(&text).map_err(|error| error.to_string())?;
+            Ok((settings, digest(&text)))
+        });
+        match reloaded {
+            Ok((settings, digest)) => {
+                if settings != running {
+                    front.reload(cache_of(&settings));
+                    tracing::info!(digest, "other settings hold from here on");
+                    running = settings;
+                }
+                health.settings_loaded(digest);
+            }
+            Err(why) => {
+                if health.settings_refused(&why) {
+                    tracing::error!(
+                        "the settings of the file are not taken, and those before hold on: {why}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Purges by what the file says, for ever. No file is a record without purges.
+pub async fn follow_purges(file: &Path, memory: Arc<Memory>, health: Arc<Health>) {
+    let mut watched = Watched::new(file);
+    let mut looks = looks();
+    loop {
+        looks.tick().await;
+        match record(watched.look()) {
+            Ok(None) => {}
+            Ok(Some(record)) => {
+                let memory = memory.clone();
+                // It looks at all that is stored, which may be much.
+                if let Ok(epoch) = spawn_blocking(move || memory.purge_by_record(&record)).await {
+                    tracing::debug!(epoch, "purged by the file");
+                    health.purges_read();
+                }
+            }
+            Err(error) => {
+                if health.purges_refused(&error.to_string()) {
+                    tracing::error!("the record of purges cannot be read: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// What is new in the file.
+fn record(look: io::Result<Look>) -> Result<Option<PurgeRecord>, RecordError> {
+    match look? {
+        Look::Same => Ok(None),
+        Look::Absent => Ok(Some(PurgeRecord::empty())),
+        Look::Text(text) => Ok(Some(PurgeRecord::parse(&text)?)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum RecordError {
+    File(#[from] io::Error),
+    Content(#[from] SettingsError),
+}
+
+fn looks() -> Interval {
+    let mut looks = interval(PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}

@@ -1,0 +1,205 @@
+//! The admin port of the sidecar's own process: purges, settings that change, the order to drain.
+
+use std::{process::Stdio, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    application::{Got, run_application},
+    process::{Process, TOKEN},
+};
+
+fn page(_: &Got) -> Response<Bytes> {
+    Response::builder()
+        .header("cache-control", "max-age=60")
+        .header("cache-tag", "pages")
+        .body(Bytes::from_static(b"page"))
+        .unwrap()
+}
+
+async fn started() -> Process {
+    let (port, _) = run_application(page).await;
+    let process = Process::start(port, |_| {});
+    process.until_readyz(200).await;
+    process
+}
+
+fn record(epoch: u64, targets: &serde_json::Value) -> String {
+    let purge = json!({ "epoch": epoch, "id": "u", "force": "hard", "targets": targets });
+    json!({ "version": 1, "forgotten": 0, "purges": [purge] }).to_string()
+}
+
+#[tokio::test]
+async fn whoever_has_not_the_token_orders_nothing() {
+    let process = started().await;
+    process.get("/a").await;
+    let everything = record(1, &json!(["everything"]));
+    for token in [None, Some("another"), Some("")] {
+        for path in ["/purges", "/purge", "/drain"] {
+            let answer = process.admin(Method::POST, path, token, &everything).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.field("www-authenticate")),
+                (401, "Bearer"),
+                "{path} {token:?}"
+            );
+        }
+        assert_eq!(process.admin(Method::GET, "/status", token, "").await.unwrap().status, 401);
+    }
+    assert!(process.get("/a").await.field("cache-status").contains("hit"));
+    assert_eq!(process.until_readyz(200).await, "ready\n");
+
+    process.put("token", "another one");
+    assert_eq!(process.admin(Method::POST, "/purges", Some(TOKEN), &everything).await.unwrap().status, 401);
+    let taken = process.admin(Method::POST, "/purges", Some("another one"), &everything).await.unwrap();
+    assert_eq!(taken.status, 200);
+}
+
+#[tokio::test]
+async fn the_operators_record_is_purged_when_it_is_acknowledged_and_once() {
+    let process = started().await;
+    process.get("/a").await;
+    let purged = record(7, &json!([{ "tag": "pages" }]));
+    let answer = process.order("/purges", &purged).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"epoch":7}"#));
+    assert!(process.get("/a").await.field("cache-status").contains("uri-miss"));
+    assert_eq!(process.order("/purges", &purged).await.body, r#"{"epoch":7}"#);
+    assert!(process.get("/a").await.field("cache-status").contains("hit"), "once is enough");
+    assert_eq!(process.status().await["epoch"], 7);
+
+    let wrong = process.order("/purges", &purged.replace("\"forgotten\":0", "\"forgotten\":7")).await;
+    assert_eq!((wrong.status, wrong.body.as_str()), (400, "the numbers of the purges do not count up\n"));
+    let large = process.order("/purges", &" ".repeat((1 << 20) + 1)).await;
+    assert_eq!(large.status, 413);
+}
+
+#[tokio::test]
+async fn a_record_that_changes_in_its_file_is_purged_by() {
+    let process = started().await;
+    process.get("/a").await;
+    process.put("purges.json", &record(8, &json!([{ "prefix": "/a" }])));
+    process.until_status(|status| status["epoch"] == 8).await;
+    assert!(process.get("/a").await.field("cache-status").contains("uri-miss"));
+}
+
+#[tokio::test]
+async fn without_a_readable_record_no_replica_becomes_ready() {
+    let (port, _) = run_application(page).await;
+    let process = Process::start(port, |settings| {
+        std::fs::write(settings.purges_file.as_ref().unwrap(), "no record").unwrap();
+    });
+    let why = process.until_readyz(503).await;
+    assert!(why.contains("the record of purges is not read"), "{why}");
+    process.until_status(|status| status["purgesRefused"].is_string()).await;
+    process.put("purges.json", &record(9, &json!([])));
+    assert_eq!(process.until_readyz(200).await, "ready\n");
+    assert_eq!(process.status().await["epoch"], 9);
+}
+
+#[tokio::test]
+async fn the_application_purges_by_one_local_call() {
+    let process = started().await;
+    process.get("/a").await;
+    let answer = process.order("/purge", r#"{"tags":["pages"]}"#).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains(r#""replicas":"this""#), "{}", answer.body);
+    assert!(process.get("/a").await.field("cache-status").contains("uri-miss"));
+    assert_eq!(process.order("/purge", "{}").await.status, 400);
+}
+
+#[tokio::test]
+async fn other_rules_hold_without_a_restart_and_wrong_ones_change_nothing() {
+    let process = started().await;
+    process.get("/a").await;
+    let before = process.status().await;
+    let mut settings = process.settings.clone();
+    let http = settings.http.as_mut().unwrap();
+    http.memory = 1 << 19;
+    http.rules = serde_json::from_value(json!([{ "paths": ["/a"], "bypass": true }])).unwrap();
+    let text = settings.to_json().unwrap();
+    process.put("settings.json", &text);
+    let after = process.until_status(|status| status["settings"] != before["settings"]).await;
+    assert_eq!(after["settings"], cachedservice::settings::digest(&text));
+    assert!(after["memory"]["limit"].as_u64().unwrap() <= 1 << 19, "{after}");
+    assert_eq!(process.get("/a").await.field("cache-status"), "CachedService; fwd=bypass");
+
+    settings.app_port += 1;
+    for (wrong, why) in [(settings.to_json().unwrap().as_str(), "appPort cannot change"), ("{", "EOF")] {
+        process.put("settings.json", wrong);
+        let told = process
+            .until_status(|status| status["settingsRefused"].as_str().is_some_and(|told| told.contains(why)))
+            .await;
+        assert_eq!((&told["settings"], &told["ready"]), (&after["settings"], &json!(true)));
+    }
+    assert_eq!(process.get("/a").await.field("cache-status"), "CachedService; fwd=bypass");
+    process.put("settings.json", &text);
+    process.until_status(|status| status["settingsRefused"].is_null()).await;
+}
+
+#[tokio::test]
+async fn draining_it_answers_on_and_sends_clients_elsewhere() {
+    let process = started().await;
+    let address = ("127.0.0.1", process.settings.http_port);
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
+    kept.write_all(request).await.unwrap();
+    let mut first = [0; 12];
+    kept.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+
+    let mut drain = process.program("drain");
+    let drained = tokio::task::spawn_blocking(move || drain.stderr(Stdio::piped()).output()).await;
+    let drained = drained.unwrap().unwrap();
+    assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    assert_eq!(process.until_readyz(503).await, "draining\n");
+    assert_eq!(process.status().await["draining"], true);
+
+    // A connection from before ends with its next answer, and so does a new one.
+    kept.write_all(request).await.unwrap();
+    let mut rest = String::new();
+    let read = kept.read_to_string(&mut rest);
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an end").unwrap();
+    assert!(rest.contains("HTTP/1.1 200 OK") && rest.contains("connection: close"), "{rest}");
+    let answer = process.get("/a").await;
+    assert_eq!((answer.status, answer.field("connection")), (200, "close"));
+}
+
+#[tokio::test]
+async fn whoever_drains_waits_as_long_as_the_settings_say() {
+    let (port, _) = run_application(page).await;
+    let process = Process::start(port, |settings| settings.drain_seconds = 1);
+    process.until_readyz(200).await;
+    let began = std::time::Instant::now();
+    let mut drain = process.program("drain");
+    let drained = tokio::task::spawn_blocking(move || drain.status()).await.unwrap().unwrap();
+    assert!(drained.success() && began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn draining_an_http2_connection_ends_with_what_was_begun() {
+    let process = started().await;
+    let stream = TcpStream::connect(("127.0.0.1", process.settings.http_port)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(
+        hyper_util::rt::TokioExecutor::new(),
+        hyper_util::rt::TokioIo::new(stream),
+    )
+    .await
+    .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut ask = async || {
+        let request =
+            http::Request::get("http://shop/a").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        sender.ready().await.unwrap();
+        sender.send_request(request).await.unwrap().status()
+    };
+    assert_eq!(ask().await, 200);
+    assert_eq!(process.order("/drain", "").await.status, 200);
+    assert_eq!(ask().await, 200);
+    // GOAWAY, and no stream is left.
+    tokio::time::timeout(Duration::from_secs(10), connection).await.expect("an end").unwrap().unwrap();
+}

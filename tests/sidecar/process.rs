@@ -1,0 +1,162 @@
+//! The sidecar's binary, as a process.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cachedservice::settings::{HttpCache, Settings, VERSION};
+use http::{Method, Request, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+use crate::application::Answer;
+
+pub const TOKEN: &str = "the-token-of-the-service";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A running sidecar with a folder of its own. Killed when dropped.
+pub struct Process {
+    pub settings: Settings,
+    folder: PathBuf,
+    child: Child,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
+}
+
+impl Process {
+    /// Starts it in front of an application; `change` makes other settings of the usual.
+    pub fn start(app_port: u16, change: impl FnOnce(&mut Settings)) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("sidecar-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let mut settings = Settings {
+            version: VERSION,
+            http_port: free_port(),
+            admin_port: free_port(),
+            app_port,
+            drain_seconds: 0,
+            token_file: Some(path("token")),
+            purges_file: Some(path("purges.json")),
+            redis: None,
+            http: Some(HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }),
+        };
+        change(&mut settings);
+        fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();
+        fs::write(folder.join("settings.json"), settings.to_json().unwrap()).unwrap();
+        let child = command(&folder).stderr(Stdio::null()).spawn().expect("start the sidecar");
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { settings, folder, child, client }
+    }
+
+    /// Puts a file in place as the kubelet does: a link that leads elsewhere from one moment to the next.
+    pub fn put(&self, name: &str, text: &str) {
+        static PUT: AtomicU32 = AtomicU32::new(0);
+        let number = PUT.fetch_add(1, Ordering::Relaxed);
+        let (content, link) =
+            (self.folder.join(format!("{name}-{number}")), self.folder.join(format!("{name}-link-{number}")));
+        fs::write(&content, text).unwrap();
+        symlink(&content, &link).unwrap();
+        fs::rename(&link, self.folder.join(name)).unwrap();
+    }
+
+    /// Runs the sidecar's program in this folder with a further argument.
+    pub fn program(&self, argument: &str) -> Command {
+        let mut command = command(&self.folder);
+        command.arg(argument);
+        command
+    }
+
+    /// A page of the application.
+    pub async fn get(&self, target: &str) -> Answer {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.settings.http_port));
+        self.ask(Method::GET, &format!("http://{address}{target}"), None, "").await.expect("an answer")
+    }
+
+    /// An answer of the admin port; none while nobody listens.
+    pub async fn admin(&self, method: Method, path: &str, token: Option<&str>, body: &str) -> Option<Answer> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.settings.admin_port));
+        self.ask(method, &format!("http://{address}{path}"), token, body).await
+    }
+
+    /// An order with the token.
+    pub async fn order(&self, path: &str, body: &str) -> Answer {
+        self.admin(Method::POST, path, Some(TOKEN), body).await.expect("an answer")
+    }
+
+    /// What it says of itself.
+    pub async fn status(&self) -> Value {
+        let answer = self.admin(Method::GET, "/status", Some(TOKEN), "").await.expect("an answer");
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let status = self.status().await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < LIMIT, "{status}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for what `/readyz` says.
+    pub async fn until_readyz(&self, status: u16) -> String {
+        let began = Instant::now();
+        loop {
+            let answer = self.admin(Method::GET, "/readyz", None, "").await;
+            if let Some(answer) = answer.as_ref().filter(|answer| answer.status == status) {
+                return answer.body.clone();
+            }
+            assert!(began.elapsed() < LIMIT, "{answer:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn ask(&self, method: Method, url: &str, token: Option<&str>, body: &str) -> Option<Answer> {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
+        let response = tokio::time::timeout(LIMIT, self.client.request(request)).await.expect("in time");
+        let (parts, body) = response.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+}
+
+fn command(folder: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cachedservice-sidecar"));
+    command.arg("--settings").arg(folder.join("settings.json")).stdin(Stdio::null());
+    command
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
