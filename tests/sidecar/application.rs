@@ -20,6 +20,9 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::oneshot};
 
+/// In an answer: the application hangs up.
+pub const HANG_UP: &str = "x-hang-up";
+
 /// A request as the application got it.
 #[derive(Clone, Debug)]
 pub struct Got {
@@ -121,7 +124,12 @@ async fn application(
                 body.collect().await?;
                 let asked = Got { target: parts.uri.to_string(), headers: parts.headers };
                 got.lock().unwrap().push(asked.clone());
-                Ok::<_, hyper::Error>(answer(&asked).map(Full::new))
+                let answer = answer(&asked);
+                // It hangs up in place of an answer.
+                if answer.headers().contains_key(HANG_UP) {
+                    return Err("hung up".into());
+                }
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(answer.map(Full::new))
             }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));

@@ -6,3 +6,4 @@ mod application;
 mod caching;
 mod passing_on;
 mod process;
+mod validating;

@@ -20,6 +20,13 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text.trim()).ok()?).ok()
 }
 
+/// A date in the form that a sender has to use.
+#[must_use]
+pub fn written(date: Timestamp) -> String {
+    // There is no form for what was before.
+    httpdate::fmt_http_date(date.max(Timestamp::UNIX_EPOCH).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use super::surrogate;
+
 /// Meant for shared caches that the origin's owner runs: where it is there and valid, it counts
 /// in place of `Cache-Control` and `Expires` (RFC 9213 §2.2).
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
@@ -48,13 +50,16 @@ impl ResponseDirectives {
     /// Those of a response.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        targeted(headers).unwrap_or_else(|| {
-            let mut found = Self::default();
-            for (name, argument) in directives(headers, &CACHE_CONTROL) {
-                found.note(&name, argument.as_deref().map(Argument::Text).as_ref());
-            }
-            found
-        })
+        targeted(headers).or_else(|| surrogate::directives(headers)).unwrap_or_else(|| Self::general(headers))
+    }
+
+    /// Those of `Cache-Control`, which is for all caches.
+    pub(super) fn general(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, argument) in directives(headers, &CACHE_CONTROL) {
+            found.note(&name, argument.as_deref().map(Argument::Text).as_ref());
+        }
+        found
     }
 
     fn note(&mut self, name: &str, argument: Option<&Argument<'_>>) {
@@ -146,7 +151,7 @@ impl Argument<'_> {
 }
 
 /// A number of seconds (RFC 9111 §1.2.2).
-fn seconds(text: &str) -> Option<Duration> {
+pub(super) fn seconds(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // What does not fit is too large.
     is_number.then(|| Duration::from_secs(text.parse().unwrap_or(LONGEST).min(LONGEST)))
@@ -171,12 +176,17 @@ fn targeted(headers: &HeaderMap) -> Option<ResponseDirectives> {
 /// The directives of a field, with lower-case names, in the order of their lines. Text that is
 /// none is passed over.
 fn directives(headers: &HeaderMap, field: &HeaderName) -> Vec<(String, Option<String>)> {
+    members(headers, field).filter_map(directive).collect()
+}
+
+/// The members of a field that is a list, in the order of its lines.
+pub(super) fn members<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(field).iter().filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
-    lines.flat_map(members).filter_map(directive).collect()
+    lines.flat_map(members_of_line)
 }
 
 /// The members of a list: commas part them, where they do not stand in quotes (RFC 9110 §5.6.1).
-fn members(line: &str) -> Vec<&str> {
+fn members_of_line(line: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let (mut start, mut is_quoted, mut is_escaped) = (0, false, false);
     for (at, byte) in line.bytes().enumerate() {

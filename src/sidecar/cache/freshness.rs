@@ -93,14 +93,16 @@ pub fn age(headers: &HeaderMap, exchange: Exchange, now: Timestamp) -> Duration 
     apparent.max(corrected).saturating_add(since(exchange.received, now))
 }
 
-/// The age that the response had when it came. Of a list the first counts; what is no number of
-/// seconds does not (§5.1).
+/// The age that the response had when it came. A field that is not one number of seconds makes it old.
+/// §5.1 would have it passed over, or the first of a list count; but then a response of unknown age would be
+/// fresh, and what is not clear is better asked for (§4.2.1).
 fn age_field(headers: &HeaderMap) -> Duration {
-    let text = headers.get(AGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let first = text.split(',').next().unwrap_or_default().trim();
-    let is_number = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = if is_number { first.parse().unwrap_or(OLDEST).min(OLDEST) } else { 0 };
-    Duration::from_secs(seconds)
+    let mut lines = headers.get_all(AGE).iter();
+    let Some(line) = lines.next() else { return Duration::ZERO };
+    let text = line.as_bytes().trim_ascii();
+    let is_one_number = lines.next().is_none() && !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(text).ok().filter(|_| is_one_number).and_then(|text| text.parse().ok());
+    Duration::from_secs(number.map_or(OLDEST, |seconds: u64| seconds.min(OLDEST)))
 }
 
 /// From one point in time to a later one; nothing where it is no later one.
@@ -183,12 +185,20 @@ mod tests {
         assert_eq!(age(&headers(&[DATED]), exchange, at(10)), SECOND * 10);
         // The caches before say more, and the way took three seconds.
         assert_eq!(age(&headers(&[DATED, ("age", "100")]), exchange, at(10)), SECOND * 109);
-        for none in ["-1", "x", "1.5", ""] {
-            assert_eq!(age(&headers(&[DATED, ("age", none)]), exchange, at(10)), SECOND * 10, "{none}");
-        }
-        assert_eq!(age(&headers(&[("age", "7, 100")]), exchange, at(4)), SECOND * 10);
         // Made in the future, by another clock.
         let early = Exchange { requested: at(-9), received: at(-9) };
         assert_eq!(age(&headers(&[DATED]), early, at(-9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_of_an_unclear_age_is_old() {
+        let exchange = Exchange { requested: at(0), received: at(0) };
+        for unclear in ["-1", "x", "1.5", "", "7, 100", "7;a=b", "99999999999999999999999"] {
+            let found = age(&headers(&[DATED, ("age", unclear)]), exchange, at(0));
+            assert_eq!(found, Duration::from_secs(OLDEST), "{unclear}");
+        }
+        let two = headers(&[DATED, ("age", "0"), ("age", "0")]);
+        assert_eq!(age(&two, exchange, at(0)), Duration::from_secs(OLDEST));
+        assert_eq!(age(&headers(&[DATED, ("age", "7")]), exchange, at(0)), SECOND * 7);
     }
 }

@@ -12,8 +12,11 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const OF_A_CONNECTION: [HeaderName; 6] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
 
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+
 /// Not stored either: they are about proxies, or about a body that is stored as one piece.
-const NOT_STORED: [HeaderName; 3] = [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER];
+const NOT_STORED: [HeaderName; 4] =
+    [PROXY_AUTHENTICATE, PROXY_AUTHENTICATION_INFO, PROXY_AUTHORIZATION, TRAILER];
 
 /// Takes the fields out that hold for the connection alone.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -54,6 +57,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("te", "trailers"),
             ("trailer", "x-sum"),
+            ("proxy-authentication-info", "x"),
             ("x-theirs", "b"),
         ]
         .into_iter()
@@ -62,7 +66,7 @@ mod tests {
         remove_hop_by_hop(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["trailer", "x-theirs"]);
+        assert_eq!(left, ["proxy-authentication-info", "trailer", "x-theirs"]);
         remove_unstorable(&mut headers);
         assert_eq!(headers.len(), 1);
     }

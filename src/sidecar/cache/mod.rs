@@ -12,6 +12,7 @@ pub mod cache_status;
 pub mod date;
 pub mod directives;
 pub mod freshness;
+pub mod head;
 pub mod hop;
 pub mod invalidation;
 pub mod key;
@@ -21,6 +22,7 @@ pub mod reuse;
 pub mod selection;
 pub mod stored;
 pub mod storing;
+pub mod surrogate;
 pub mod tags;
 pub mod validation;
 

@@ -41,7 +41,8 @@ pub fn part(
 }
 
 /// Whether `If-Range`, where it is there, is about what is stored (§13.1.5).
-fn is_current(request: &HeaderMap, stored: &HeaderMap) -> bool {
+#[must_use]
+pub fn is_current(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let Some(condition) = request.get(IF_RANGE) else { return true };
     if condition.as_bytes().starts_with(b"\"") {
         // The strong comparison: a weak tag is the same as none (§8.8.3.2).

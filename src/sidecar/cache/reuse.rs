@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::{RequestDirectives, ResponseDirectives};
 
+/// What has been stale for longer does not answer where the origin cannot be reached: who gets it
+/// would rather know. The standard has no limit (RFC 9111 §4.2.4).
+pub const LONGEST_STALE: Duration = Duration::from_hours(24);
+
 /// A stored response at the time of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
@@ -26,6 +30,9 @@ pub enum Reuse {
     WhileRevalidated,
     /// The origin is asked first; if it fails, the stored response answers (RFC 5861 §4).
     IfError,
+    /// The origin is asked first; if it cannot be reached, the stored response answers. That needs no
+    /// permission, but can be forbidden (§4.2.4), and limited by `stale-if-error`.
+    IfUnreachable,
     /// The origin is asked first.
     Validate,
 }
@@ -50,6 +57,11 @@ impl Stored<'_> {
             Reuse::WhileRevalidated
         } else if is_within(self.directives.stale_if_error) {
             Reuse::IfError
+        } else if !self.directives.forbid_stale()
+            && self.directives.stale_if_error.is_none()
+            && is_within(Some(LONGEST_STALE))
+        {
+            Reuse::IfUnreachable
         } else {
             Reuse::Validate
         }
@@ -64,11 +76,12 @@ impl Stored<'_> {
         if request.no_cache || is_too_old || is_too_near_its_end {
             return match self.reuse() {
                 Reuse::IfError => Reuse::IfError,
+                // Whoever asks for more than what is stored gets no less for an origin that is gone.
                 _ => Reuse::Validate,
             };
         }
         match self.reuse() {
-            Reuse::Validate | Reuse::IfError
+            Reuse::Validate | Reuse::IfError | Reuse::IfUnreachable
                 if !self.directives.forbid_stale()
                     && !self.is_purged_softly
                     && request.max_stale.is_some_and(|most| self.stale_since() <= most) =>
@@ -101,7 +114,7 @@ mod tests {
     fn what_is_fresh_answers_until_its_last_second() {
         let plain = ResponseDirectives::default();
         assert_eq!(at(59, &plain).reuse(), Reuse::Fresh);
-        assert_eq!(at(60, &plain).reuse(), Reuse::Validate);
+        assert_eq!(at(60, &plain).reuse(), Reuse::IfUnreachable);
         let no_cache = ResponseDirectives { no_cache: true, ..plain };
         assert_eq!(at(0, &no_cache).reuse(), Reuse::Validate);
     }
@@ -123,13 +136,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stale_answers_for_an_origin_that_is_gone_unless_it_says_not_to() {
+        let plain = ResponseDirectives::default();
+        let day = LONGEST_STALE.as_secs();
+        assert_eq!(at(60 + day - 1, &plain).reuse(), Reuse::IfUnreachable);
+        assert_eq!(at(60 + day, &plain).reuse(), Reuse::Validate);
+        for forbidding in [
+            ResponseDirectives { must_revalidate: true, ..plain.clone() },
+            ResponseDirectives { proxy_revalidate: true, ..plain.clone() },
+            ResponseDirectives { s_maxage: Some(seconds(60)), ..plain.clone() },
+            ResponseDirectives { no_cache: true, ..plain.clone() },
+        ] {
+            assert_eq!(at(60, &forbidding).reuse(), Reuse::Validate, "{forbidding:?}");
+        }
+    }
+
+    #[test]
     fn a_soft_purge_makes_it_stale() {
         let stale =
             ResponseDirectives { stale_while_revalidate: Some(seconds(10)), ..ResponseDirectives::default() };
         let purged = Stored { is_purged_softly: true, ..at(1, &stale) };
         assert_eq!(purged.reuse(), Reuse::WhileRevalidated);
         let plain = ResponseDirectives::default();
-        assert_eq!(Stored { is_purged_softly: true, ..at(1, &plain) }.reuse(), Reuse::Validate);
+        assert_eq!(Stored { is_purged_softly: true, ..at(1, &plain) }.reuse(), Reuse::IfUnreachable);
     }
 
     #[test]
@@ -145,7 +174,7 @@ mod tests {
         assert_eq!(for_request(51, min_fresh), Reuse::Validate);
         let max_stale = RequestDirectives { max_stale: Some(seconds(10)), ..none.clone() };
         assert_eq!(for_request(70, max_stale.clone()), Reuse::Fresh);
-        assert_eq!(for_request(71, max_stale.clone()), Reuse::Validate);
+        assert_eq!(for_request(71, max_stale.clone()), Reuse::IfUnreachable);
         let strict = ResponseDirectives { must_revalidate: true, ..ResponseDirectives::default() };
         assert_eq!(at(70, &strict).reuse_for(&max_stale), Reuse::Validate);
         let no_cache = RequestDirectives { no_cache: true, ..none };

@@ -1,6 +1,13 @@
 //! Which of the responses stored for a URI answers a request (RFC 9111 §4.1). PURE.
 
-use http::{HeaderMap, HeaderName, header::VARY};
+use http::{
+    HeaderMap, HeaderName,
+    header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, VARY},
+};
+
+/// Fields whose values are the same in any case of their letters: content codings and language ranges
+/// (RFC 9110 §8.4.1, §12.5.4). Their order is left: some applications take the first for the one to prefer.
+const OF_ANY_CASE: [HeaderName; 2] = [ACCEPT_ENCODING, ACCEPT_LANGUAGE];
 
 /// What the fields that a response varies by hold in a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,7 +22,11 @@ impl SecondaryKey {
             lines.peek()?;
             // To combine lines and to leave out space around commas changes no meaning (§4.1).
             let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-            Some(members.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b","[..]))
+            let mut value = members.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b","[..]);
+            if OF_ANY_CASE.contains(name) {
+                value.make_ascii_lowercase();
+            }
+            Some(value)
         };
         Self(names.iter().map(|name| (name.as_str().to_owned(), value(name))).collect())
     }
@@ -56,7 +67,18 @@ mod tests {
         assert_eq!(whole, key(&[("accept", "a"), ("accept", "b")]));
         assert_eq!(whole, key(&[("accept", "a,b"), ("cookie", "y")]));
         assert_ne!(whole, key(&[("accept", "b, a")]));
+        assert_ne!(key(&[("accept", "a")]), key(&[("accept", "A")]), "what it means is not known");
         // That it is missing is not that it is empty.
         assert_ne!(key(&[]), key(&[("accept", "")]));
+    }
+
+    #[test]
+    fn languages_and_codings_are_the_same_in_any_case_and_not_in_any_order() {
+        for name in ["accept-language", "accept-encoding"] {
+            let names = [HeaderName::from_static(name)];
+            let key = |value| SecondaryKey::of(&names, &headers(&[(name, value)]));
+            assert_eq!(key("en, de;q=0.5"), key("EN,De;Q=0.5"));
+            assert_ne!(key("en, de"), key("de, en"));
+        }
     }
 }

@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+        DATE, RANGE,
     },
 };
 use jiff::Timestamp;
@@ -14,22 +15,23 @@ use jiff::Timestamp;
 use super::{
     Exchange, Lifetime, RequestDirectives, ResponseDirectives, SecondaryKey,
     cache_status::{Left, Level, Status},
+    date,
     freshness::age,
     hop::remove_unstorable,
-    range::{Part, part},
+    range::{Part, is_current, part},
     reuse::{self, Reuse},
     selection::varies_by,
     validation::is_known_to,
 };
 
-/// A complete response as it is kept.
+/// A response as it is kept: all of it, or the one part that was asked for.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The status of it.
     pub status: StatusCode,
     /// Its fields, without those that hold for a connection.
     pub headers: HeaderMap,
-    /// The whole body.
+    /// The whole body, of the response that it is.
     pub body: Bytes,
     /// When it was asked for and came, or was validated last.
     pub exchange: Exchange,
@@ -63,7 +65,7 @@ pub struct Origin<'a> {
 }
 
 impl Stored {
-    /// Keeps a complete response.
+    /// Keeps a response that came to its end.
     #[must_use]
     pub fn new(status: StatusCode, mut headers: HeaderMap, body: Bytes, origin: Origin<'_>) -> Self {
         let directives = ResponseDirectives::of(&headers);
@@ -71,9 +73,17 @@ impl Stored {
             Lifetime::Explicit(lifetime) => lifetime,
             told => origin.default_lifetime.unwrap_or(told.duration()),
         };
-        let varies_by = varies_by(&headers);
+        let mut varies_by = varies_by(&headers);
+        // A part is for those who ask for the same part: nothing is put together (RFC 9111 §3.3, §3.4).
+        if status == StatusCode::PARTIAL_CONTENT && !varies_by.contains(&RANGE) {
+            varies_by.push(RANGE);
+        }
         let secondary = SecondaryKey::of(&varies_by, origin.request);
         remove_unstorable(&mut headers);
+        // When it came is when it was made, and stays so (RFC 9110 §6.6.1).
+        if !headers.contains_key(DATE) {
+            set(&mut headers, DATE, &date::written(origin.exchange.received));
+        }
         Self {
             status,
             headers,
@@ -92,6 +102,7 @@ impl Stored {
     #[must_use]
     pub fn is_for(&self, request: &HeaderMap) -> bool {
         self.secondary == SecondaryKey::of(&self.varies_by, request)
+            && (self.status != StatusCode::PARTIAL_CONTENT || is_current(request, &self.headers))
     }
 
     /// How old it is (RFC 9111 §4.2.3).
@@ -287,6 +298,29 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_for_those_who_ask_for_the_same_part_of_the_same_version() {
+        let [asked, other] = ["bytes=0-4", "bytes=0-3"].map(|range| headers(&[("range", range)]));
+        let exchange = Exchange { requested: at(0), received: at(0) };
+        let origin =
+            Origin { request: &asked, exchange, lifetime: None, default_lifetime: None, tags: Vec::new() };
+        let lines = headers(&[("content-range", "bytes 0-4/10"), ("etag", "\"a\"")]);
+        let part = Stored::new(StatusCode::PARTIAL_CONTENT, lines, Bytes::from_static(b"01234"), origin);
+        assert!(part.is_for(&asked) && !part.is_for(&other) && !part.is_for(&HeaderMap::new()));
+        let of_version = |tag| headers(&[("range", "bytes=0-4"), ("if-range", tag)]);
+        assert!(part.is_for(&of_version("\"a\"")) && !part.is_for(&of_version("\"b\"")));
+        let answer = part.answer(&Method::GET, &asked, Level::Memory, at(1));
+        assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::PARTIAL_CONTENT, &b"01234"[..]));
+        assert_eq!(told(&answer, "content-range"), Some("bytes 0-4/10"));
+    }
+
+    #[test]
+    fn what_does_not_say_when_it_was_made_was_when_it_came() {
+        let stored = stored(&[("cache-control", "max-age=60")], &HeaderMap::new());
+        let answer = stored.answer(&Method::GET, &HeaderMap::new(), Level::Memory, at(10));
+        assert_eq!(told(&answer, "date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    }
+
+    #[test]
     fn a_rule_may_say_how_long_it_is_fresh() {
         let exchange = Exchange { requested: at(0), received: at(0) };
         let request = HeaderMap::new();
@@ -301,7 +335,7 @@ mod tests {
         let asked = RequestDirectives::default();
         assert_eq!(
             [stored.reuse(&asked, at(4)), stored.reuse(&asked, at(5))],
-            [Reuse::Fresh, Reuse::Validate]
+            [Reuse::Fresh, Reuse::IfUnreachable]
         );
     }
 }

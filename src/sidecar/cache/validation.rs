@@ -4,7 +4,7 @@
 use http::{
     HeaderMap, HeaderName, Method, StatusCode,
     header::{
-        CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
+        AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE,
         IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING,
     },
 };
@@ -40,14 +40,24 @@ pub fn is_about(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
     }
 }
 
+/// A digest of the body, which HTTP had once.
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
 /// Fields that describe the stored body, or the connection, and not the response as it is now
 /// (RFC 9111 §3.2).
-const KEPT: [HeaderName; 5] =
-    [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE, TRANSFER_ENCODING];
+const KEPT: [HeaderName; 6] =
+    [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_MD5, CONTENT_TYPE, CONTENT_RANGE, TRANSFER_ENCODING];
+
+/// Fields that tell when a response was made. The stored ones do not hold any more, also where the 304 has
+/// none (§4.2.3).
+const OF_ITS_TIME: [HeaderName; 2] = [AGE, DATE];
 
 /// Updates what is stored by the fields of a 304 (RFC 9111 §3.2). The content type is kept where
 /// the 304 has none, and else replaced.
 pub fn update(stored: &mut HeaderMap, not_modified: &HeaderMap) {
+    for name in &OF_ITS_TIME {
+        stored.remove(name);
+    }
     for name in not_modified.keys() {
         if KEPT.contains(name) && name != CONTENT_TYPE {
             continue;
@@ -72,9 +82,11 @@ pub fn is_known_to(method: &Method, request: &HeaderMap, status: StatusCode, sto
             tag == b"*" || stored.get(ETAG).is_some_and(|known| weakly_same(known.as_bytes(), tag))
         });
     }
-    // Only where no tag is given (§13.1.3).
+    // Only where no tag is given (§13.1.3). What does not say when it was modified was not since it was
+    // made (RFC 9111 §4.3.2).
     let since = date::date(request, &IF_MODIFIED_SINCE);
-    since.zip(date::date(stored, &LAST_MODIFIED)).is_some_and(|(since, modified)| modified <= since)
+    let by = if stored.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
+    since.zip(date::date(stored, &by)).is_some_and(|(since, modified)| modified <= since)
 }
 
 /// The entity tags of a list; a comma may stand within one.
@@ -147,16 +159,37 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_say_when_it_was_modified_was_not_since_it_was_made() {
+        let since = |date| headers(&[("if-modified-since", date)]);
+        let made = headers(&[("date", MODIFIED.1)]);
+        let known = |date| is_known_to(&Method::GET, &since(date), StatusCode::OK, &made);
+        assert!(known(MODIFIED.1) && known("Sun, 06 Nov 1994 08:49:38 GMT"));
+        assert!(!known("Sun, 06 Nov 1994 08:49:36 GMT"));
+    }
+
+    #[test]
     fn a_304_renews_the_fields_and_not_the_body() {
-        let mut stored =
-            headers(&[("content-length", "5"), ("cache-control", "max-age=1"), ("x", "old"), ("y", "kept")]);
-        update(
-            &mut stored,
-            &headers(&[("content-length", "0"), ("cache-control", "max-age=2"), ("x", "new")]),
-        );
+        let digest = |value| ("content-md5", value);
+        let mut stored = headers(&[
+            ("content-length", "5"),
+            digest("a"),
+            ("cache-control", "max-age=1"),
+            ("x", "old"),
+            ("y", "kept"),
+        ]);
+        let new = [("content-length", "0"), digest("b"), ("cache-control", "max-age=2"), ("x", "new")];
+        update(&mut stored, &headers(&new));
         let expected =
             headers(&[("content-length", "5"), ("y", "kept"), ("cache-control", "max-age=2"), ("x", "new")]);
+        assert_eq!(stored.remove("content-md5").unwrap(), "a");
         assert_eq!(stored, expected);
+    }
+
+    #[test]
+    fn a_304_that_does_not_tell_its_time_is_of_now() {
+        let mut stored = headers(&[("age", "100"), ("date", MODIFIED.1), ("x", "kept")]);
+        update(&mut stored, &HeaderMap::new());
+        assert_eq!(stored, headers(&[("x", "kept")]));
     }
 
     #[test]

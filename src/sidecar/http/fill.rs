@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     Method, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, IF_RANGE, RANGE, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, IF_RANGE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
     response,
 };
 use hyper::body::Incoming;
@@ -23,9 +23,11 @@ use crate::{
     sidecar::cache::{
         Exchange, NotStored, ResponseDirectives, Stored,
         cache_status::{CACHE_STATUS, Forwarded, Level, Status},
+        head::{Effect, effect},
         hop::remove_hop_by_hop,
         may_store,
         purges::Began,
+        reuse::Reuse,
         stored, tags,
         validation::{is_about, make_conditional, update},
     },
@@ -37,34 +39,37 @@ impl Front {
         self: &Arc<Self>,
         asked: &Asked,
         why: Forwarded,
-        stale: Option<(Arc<Stored>, bool)>,
+        stale: Option<(Arc<Stored>, Reuse)>,
         flight: Option<Flight>,
     ) -> Response<Body> {
         let began = self.memory.begin();
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
-        // The whole is asked for; the part, or that the client has it, is told from it.
-        headers.remove(RANGE);
-        headers.remove(IF_RANGE);
         if let Some((stored, _)) = &stale {
+            // Of a whole the whole is asked for; the part, or that the client has it, is told from it.
+            if stored.status != StatusCode::PARTIAL_CONTENT {
+                headers.remove(RANGE);
+            }
+            headers.remove(IF_RANGE);
             make_conditional(&mut headers, &stored.headers);
         }
         let requested = Timestamp::now();
         let answered = self.origin.get(&asked.target, headers).await;
         let exchange = Exchange { requested, received: Timestamp::now() };
-        let has_failed = answered.as_ref().map_or(true, |answer| answer.status().is_server_error());
-        if let Some((stored, true)) = &stale
-            && has_failed
+        if let Some((stored, reuse)) = &stale
+            && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
         {
             return hit(stored, asked, exchange.received);
         }
         let Ok(response) = answered else { return unreachable_app() };
         let (parts, body) = response.into_parts();
         match stale {
-            Some((stored, _))
-                if parts.status == StatusCode::NOT_MODIFIED && is_about(&parts.headers, &stored.headers) =>
-            {
-                self.validated(asked, &stored, &parts, exchange, began)
+            Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED => {
+                if is_about(&parts.headers, &stored.headers) {
+                    return self.validated(asked, &stored, &parts, exchange, began);
+                }
+                // It is about something that is not here (RFC 9111 §4.3.4), and the client did not ask for it.
+                Box::pin(self.ask(asked, why, None, flight)).await
             }
             _ => self.keep(asked, parts, body, exchange, began, why, flight),
         }
@@ -156,6 +161,7 @@ impl Front {
         }
         // What ends with the connection may have been cut short (RFC 9112 §8).
         let has_end = parts.version == Version::HTTP_2
+            || parts.status == StatusCode::NO_CONTENT
             || parts.headers.contains_key(CONTENT_LENGTH)
             || parts.headers.contains_key(TRANSFER_ENCODING);
         let length =
@@ -174,7 +180,8 @@ impl Front {
         let asked = asked.clone();
         tokio::spawn(async move {
             let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
-            let answer = front.ask(&asked, Forwarded::Stale, Some((stored, false)), Some(flight)).await;
+            let stale = Some((stored, Reuse::Validate));
+            let answer = front.ask(&asked, Forwarded::Stale, stale, Some(flight)).await;
             // To its end, or it would not be kept.
             let _ = tokio::time::timeout(
                 Duration::from_mins(1),
@@ -184,19 +191,69 @@ impl Front {
         });
     }
 
-    /// A request that the cache can answer, or not, but not keep an answer to.
-    pub(super) async fn ask_as_is(&self, asked: &Asked, why: Forwarded) -> Response<Body> {
+    /// Passes a HEAD on; the answer tells of what is stored, too.
+    pub(super) async fn head(
+        &self,
+        asked: &Asked,
+        why: Forwarded,
+        stale: Option<(Arc<Stored>, Reuse)>,
+    ) -> Response<Body> {
+        let began = self.memory.begin();
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
-        let answered = if asked.parts.method == Method::HEAD {
-            self.origin.head(&asked.target, headers).await
-        } else {
-            self.origin.get(&asked.target, headers).await
-        };
+        let requested = Timestamp::now();
+        let answered = self.origin.head(&asked.target, headers).await;
+        let exchange = Exchange { requested, received: Timestamp::now() };
+        if let Some((stored, reuse)) = &stale
+            && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
+        {
+            return hit(stored, asked, exchange.received);
+        }
         let Ok(mut response) = answered else { return unreachable_app() };
+        if let Some((stored, _)) = &stale {
+            self.note_head(asked, stored, &response, exchange, began);
+        }
         remove_hop_by_hop(response.headers_mut());
         let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
         status.add_to(response.headers_mut());
         response.map(Body::Streamed)
+    }
+
+    /// Does to what is stored what an answer to HEAD tells of it (RFC 9111 §4.3.5).
+    fn note_head(
+        &self,
+        asked: &Asked,
+        stored: &Stored,
+        answer: &Response<Incoming>,
+        exchange: Exchange,
+        began: Began,
+    ) {
+        let told = match effect(answer.status(), answer.headers(), &stored.headers, stored.body.len()) {
+            Effect::Updated => {
+                let mut headers = stored.headers.clone();
+                update(&mut headers, answer.headers());
+                let directives = ResponseDirectives::of(&headers);
+                let request = &asked.parts.headers;
+                // A cookie of this user, or what is for this user alone, is not for the next.
+                if answer.headers().contains_key(SET_COOKIE)
+                    || may_store(&Method::GET, request, stored.status, &headers, &directives).is_err()
+                {
+                    return;
+                }
+                let origin = Self::origin_of(asked, exchange, stored.tags.clone());
+                Stored::new(stored.status, headers, stored.body.clone(), origin)
+            }
+            Effect::Outdated => Stored { is_purged_softly: true, ..stored.clone() },
+            Effect::None => return,
+        };
+        self.memory.put(asked.key.clone(), told, began);
+    }
+}
+
+/// Whether what is stored answers in place of what the application did, or did not.
+fn answers_instead(reuse: Reuse, answered: Option<StatusCode>) -> bool {
+    match answered {
+        None => matches!(reuse, Reuse::IfError | Reuse::IfUnreachable),
+        Some(status) => reuse == Reuse::IfError && status.is_server_error(),
     }
 }

@@ -126,6 +126,10 @@ impl Front {
         let directives = RequestDirectives::of(request.headers());
         let (mut parts, _) = request.into_parts();
         remove_unkeyed(&mut parts.headers);
+        if parts.method == Method::HEAD {
+            // Ranges are for GET alone (RFC 9110 §14.2).
+            parts.headers.remove(RANGE);
+        }
         self.cached(Asked { key, target, parts, directives, rule, peer, scheme, host }).await
     }
 
@@ -140,11 +144,10 @@ impl Front {
                         self.revalidate(&asked, stored.clone());
                         return hit(&stored, &asked, now);
                     }
-                    Reuse::IfError => (Forwarded::Stale, Some((stored, true))),
                     Reuse::Validate if stored.age(now) < stored.lifetime => {
-                        (Forwarded::Request, Some((stored, false)))
+                        (Forwarded::Request, Some((stored, Reuse::Validate)))
                     }
-                    Reuse::Validate => (Forwarded::Stale, Some((stored, false))),
+                    reuse => (Forwarded::Stale, Some((stored, reuse))),
                 },
                 Found::OtherVariants => (Forwarded::VaryMiss, None),
                 Found::Nothing => (Forwarded::UriMiss, None),
@@ -153,10 +156,13 @@ impl Front {
                 // RFC 9111 §5.2.1.7.
                 return refusal(StatusCode::GATEWAY_TIMEOUT, "it is not in the cache");
             }
-            if asked.parts.method == Method::HEAD
-                || asked.parts.headers.contains_key(RANGE) && stale.is_none()
-            {
-                return self.ask_as_is(&asked, why).await;
+            if asked.parts.method == Method::HEAD {
+                return self.head(&asked, why, stale).await;
+            }
+            // Nobody waits for the part that another has asked for.
+            let is_part = |(stored, _): &(Arc<Stored>, _)| stored.status == StatusCode::PARTIAL_CONTENT;
+            if asked.parts.headers.contains_key(RANGE) && stale.as_ref().is_none_or(is_part) {
+                return self.ask(&asked, why, stale, None).await;
             }
             return match self.flights.turn(&asked.key).await {
                 Turn::LookAgain => continue,

@@ -13,7 +13,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use crate::sidecar::cache::hop::remove_hop_by_hop;
+use crate::sidecar::cache::{
+    hop::remove_hop_by_hop,
+    surrogate::{CAPABILITY, SURROGATE_CAPABILITY},
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -127,11 +130,13 @@ const UNKEYED: [&str; 8] = [
     "x-rewrite-url",
 ];
 
-/// Takes those out of a request that may be answered from the cache.
+/// Takes those out of a request that may be answered from the cache. Of the caches before it the application
+/// sees this one alone: with a capability that a client claims it would make pages that are not for all.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
     for name in UNKEYED {
         headers.remove(name);
     }
+    headers.insert(SURROGATE_CAPABILITY, CAPABILITY);
 }
 
 /// The scheme that the client used: what stands before this pod tells it.

@@ -1,0 +1,55 @@
+//! What the answer to a HEAD tells of a stored response to GET (RFC 9111 §4.3.5). PURE.
+
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED},
+};
+
+/// What becomes of the stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It still holds, and has the fields of the answer from now on.
+    Updated,
+    /// It is another by now, and has to be validated.
+    Outdated,
+    /// The answer does not tell.
+    None,
+}
+
+/// Fields by which two versions differ.
+const TOLD_BY: [HeaderName; 3] = [ETAG, LAST_MODIFIED, CONTENT_LENGTH];
+
+/// What an answer to HEAD tells of what is stored, of `length` bytes.
+#[must_use]
+pub fn effect(status: StatusCode, head: &HeaderMap, stored: &HeaderMap, length: usize) -> Effect {
+    if status != StatusCode::OK {
+        return Effect::None;
+    }
+    let is_same = |name: &HeaderName| match head.get(name) {
+        None => true,
+        Some(value) if name == CONTENT_LENGTH => value.as_bytes() == length.to_string().as_bytes(),
+        told => stored.get(name) == told,
+    };
+    if TOLD_BY.iter().all(is_same) { Effect::Updated } else { Effect::Outdated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar::tests::headers;
+
+    #[test]
+    fn a_head_tells_of_the_stored_response_by_validators_and_length() {
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let effect = |status: u16, head: &[(&'static str, &'static str)]| {
+            effect(StatusCode::from_u16(status).unwrap(), &headers(head), &stored, 10)
+        };
+        for same in [&[][..], &[("etag", "\"a\"")], &[("content-length", "10"), ("x", "new")]] {
+            assert_eq!(effect(200, same), Effect::Updated, "{same:?}");
+        }
+        for other in [("etag", "\"b\""), ("content-length", "11"), ("last-modified", "x")] {
+            assert_eq!(effect(200, &[other]), Effect::Outdated, "{other:?}");
+        }
+        assert_eq!(effect(410, &[("etag", "\"b\"")]), Effect::None);
+    }
+}
