@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -21,6 +21,7 @@ const PURE: [&str; 14] = [
     "operator/apply/ports",
     "api/",
     "settings",
+    "sidecar/breaker",
     "sidecar/cache",
     "sidecar/rules",
 ];

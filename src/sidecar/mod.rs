@@ -1,6 +1,7 @@
 //! The sidecar: in front of the application, in each of its pods.
 //!
 //! * [`admin`]: probes, purges and the order to drain.
+//! * [`breaker`]: whether something that fails is asked at all. PURE.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
 //! * [`file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
 //! * [`health`]: what is loaded, and what keeps it from being ready.
@@ -9,6 +10,7 @@
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 
 pub mod admin;
+pub mod breaker;
 pub mod cache;
 pub mod file;
 pub mod follow;
