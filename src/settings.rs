@@ -84,7 +84,8 @@ pub struct Rule {
     /// How long a response is fresh that does not say so itself, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// Whether `ttl` also counts where the response says something else, or forbids to store it.
+    /// Whether `ttl` also counts where the response says something else, or forbids to store it. Not where
+    /// the request has an `Authorization`; and a `Set-Cookie` is given to the first alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overrides: bool,
     /// Query parameters that change nothing; `*` at the end stands for all that begin so.

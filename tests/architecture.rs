@@ -23,6 +23,7 @@ const PURE: [&str; 15] = [
     "settings",
     "sidecar/breaker",
     "sidecar/cache",
+    "sidecar/readings",
     "sidecar/rules",
 ];
 /// The one file among them that writes.

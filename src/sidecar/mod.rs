@@ -7,6 +7,7 @@
 //! * [`health`]: what is loaded, and what keeps it from being ready.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
+//! * [`readings`]: how an application may read a path. PURE.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod follow;
 pub mod health;
 pub mod http;
 pub mod memory;
+pub mod readings;
 pub mod rules;
 
 #[cfg(test)]

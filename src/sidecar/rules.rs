@@ -2,7 +2,33 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::readings::lenient;
 use crate::settings::{HeaderMatch, Rule};
+
+/// A path for which another rule holds as an application may read it than as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoReadings;
+
+/// The rule that holds for a request, however an application reads its path.
+///
+/// # Errors
+/// When that makes a difference.
+pub fn rule_of_all_readings<'a>(
+    rules: &'a [Rule],
+    path: &str,
+    request: &HeaderMap,
+) -> Result<Option<&'a Rule>, TwoReadings> {
+    let written = rule(rules, path, request);
+    let read = lenient(path);
+    if rules.is_empty() || read == path {
+        return Ok(written);
+    }
+    let is_same = match (written, rule(rules, &read, request)) {
+        (Some(one), Some(other)) => std::ptr::eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    is_same.then_some(written).ok_or(TwoReadings)
+}
 
 /// The first rule that matches a request; None where the response alone decides.
 #[must_use]
@@ -66,6 +92,21 @@ mod tests {
             ("", "/"),
         ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_may_be_read_in_two_ways_has_a_rule_where_it_is_the_same() {
+        let of = |path: &str| Rule { paths: vec![path.to_owned()], ..Rule::default() };
+        let rules = [of("/static/*"), of("*.css")];
+        let found = |path: &str| {
+            let found = rule_of_all_readings(&rules, path, &HeaderMap::new());
+            found.map(|rule| rule.map(|rule| rule.paths[0].clone()))
+        };
+        assert_eq!(found("/static/a%20b"), Ok(Some("/static/*".to_owned())));
+        assert_eq!(found("/page%20a"), Ok(None));
+        for tricky in ["/static/..%2faccount", "/account%3bx.css", "/x/../static/a"] {
+            assert_eq!(found(tricky), Err(TwoReadings), "{tricky}");
         }
     }
 

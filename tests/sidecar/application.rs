@@ -18,7 +18,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 /// In an answer: the application hangs up.
 pub const HANG_UP: &str = "x-hang-up";
@@ -26,8 +30,16 @@ pub const HANG_UP: &str = "x-hang-up";
 /// A request as the application got it.
 #[derive(Clone, Debug)]
 pub struct Got {
+    pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Got {
+    pub fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
 }
 
 /// An application behind a cache, and a client.
@@ -85,6 +97,16 @@ impl Pod {
         self.ask(Method::GET, target, headers, "").await
     }
 
+    /// Sends these bytes and returns what comes back until the end of the connection.
+    pub async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("an end in time").unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     pub async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.address));
         for (name, value) in headers {
@@ -121,8 +143,9 @@ async fn application(
             let (got, answer) = (got.clone(), answer.clone());
             async move {
                 let (parts, body) = request.into_parts();
-                body.collect().await?;
-                let asked = Got { target: parts.uri.to_string(), headers: parts.headers };
+                let body = body.collect().await?.to_bytes();
+                let asked =
+                    Got { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body };
                 got.lock().unwrap().push(asked.clone());
                 let answer = answer(&asked);
                 // It hangs up in place of an answer.

@@ -5,5 +5,6 @@ mod admin;
 mod application;
 mod caching;
 mod passing_on;
+mod poisoning;
 mod process;
 mod validating;

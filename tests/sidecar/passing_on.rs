@@ -2,22 +2,8 @@
 
 use bytes::Bytes;
 use http::Response;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::application::{Pod, settings};
-
-/// Sends these bytes and returns what comes back until the end of the connection.
-async fn raw(pod: &Pod, request: &str) -> String {
-    let mut stream = TcpStream::connect(pod.address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(std::time::Duration::from_secs(20), read).await.expect("an end in time").unwrap();
-    answer
-}
 
 #[tokio::test]
 async fn the_application_sees_who_asked_and_nothing_of_the_connection() {
@@ -66,7 +52,7 @@ async fn a_request_without_a_host_or_with_two_is_refused() {
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a@b\r\nConnection: close\r\n\r\n",
     ] {
-        assert!(raw(&pod, request).await.starts_with("HTTP/1.1 400 "), "{request:?}");
+        assert!(pod.raw(request).await.starts_with("HTTP/1.1 400 "), "{request:?}");
     }
     assert!(pod.got().is_empty());
 }

@@ -18,6 +18,38 @@ const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-aut
 const NOT_STORED: [HeaderName; 4] =
     [PROXY_AUTHENTICATE, PROXY_AUTHENTICATION_INFO, PROXY_AUTHORIZATION, TRAILER];
 
+/// Fields that are for all on the way, and which naming them in `Connection` does not take away: no sender may
+/// name them (RFC 9110 §7.6.1), and whoever does wants the application to miss what was said before
+/// it: who asks, from where, for which host, and what caches are to do.
+const FOR_ALL: [&str; 16] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "expires",
+    "forwarded",
+    "host",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "set-cookie",
+    "user-agent",
+    "vary",
+    "via",
+    "x-real-ip",
+];
+/// The same for all that begin so.
+const FOR_ALL_BEGINNING: [&str; 8] =
+    ["accept", "cdn-", "content-", "if-", "trace", "x-forwarded-", "x-request-", "x-correlation-"];
+
+/// Whether a field is passed on though `Connection` names it.
+#[must_use]
+pub fn is_kept_though_named(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    FOR_ALL.contains(&name) || FOR_ALL_BEGINNING.iter().any(|beginning| name.starts_with(beginning))
+}
+
 /// Takes the fields out that hold for the connection alone.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.is_empty() {
@@ -29,7 +61,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect();
-    for name in named.iter().chain(&OF_A_CONNECTION) {
+    let named = named.iter().filter(|name| !is_kept_though_named(name));
+    for name in named.chain(&OF_A_CONNECTION) {
         headers.remove(name);
     }
 }

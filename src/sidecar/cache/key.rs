@@ -19,8 +19,7 @@ impl Key {
         let mut key = String::with_capacity(scheme.len() + host.len() + target.as_str().len() + 3);
         key.push_str(scheme);
         key.push_str("://");
-        // Hosts are the same in any case of their letters, paths are not (RFC 9110 §4.2.3).
-        key.extend(without_default_port(scheme, host).chars().map(|letter| letter.to_ascii_lowercase()));
+        key.push_str(&normal_host(scheme, host));
         key.push_str(target.path());
         if let Some(query) = target.query() {
             push_query(&mut key, query, ignored);
@@ -39,6 +38,24 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A host in one of the ways to write it. They are the same in any case of their letters, and with the port
+/// of their scheme, which paths are not (RFC 9110 §4.2.3). The application gets it so too: else a
+/// page with the host as one client wrote it would be given to others.
+#[must_use]
+pub fn normal_host(scheme: &str, host: &str) -> String {
+    without_default_port(scheme, host).to_ascii_lowercase()
+}
+
+/// The target without the query parameters that are ignored: what is not in the key does not reach
+/// the application, which else could put it into a page for all.
+#[must_use]
+pub fn without_ignored(target: &PathAndQuery, ignored: &[String]) -> PathAndQuery {
+    let Some(query) = target.query().filter(|_| !ignored.is_empty()) else { return target.clone() };
+    let mut kept = target.path().to_owned();
+    push_query(&mut kept, query, ignored);
+    PathAndQuery::try_from(kept).unwrap_or_else(|_| target.clone())
 }
 
 fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
@@ -63,6 +80,10 @@ fn push_query(key: &mut String, query: &str, ignored: &[String]) {
 }
 
 fn is_ignored(parameter: &str, ignored: &[String]) -> bool {
+    // Of `utm_source=x;id=2` some see one parameter, and some two (parameter cloaking).
+    if parameter.contains(';') {
+        return false;
+    }
     let name = parameter.split('=').next().unwrap_or_default();
     ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -98,6 +119,8 @@ mod tests {
         assert_eq!(key("shop", "/a?utm_source=x&b=1&ref&c=2", &ignored), "http://shop/a?b=1&c=2");
         assert_eq!(key("shop", "/a?ref=1", &ignored), "http://shop/a");
         assert_eq!(key("shop", "/a?reference=1", &ignored), "http://shop/a?reference=1");
+        let cloaked = "/a?b=1&utm_source=x;b=2";
+        assert_eq!(key("shop", cloaked, &ignored), format!("http://shop{cloaked}"));
         // The order is the application's matter.
         assert_ne!(key("shop", "/a?b=1&c=2", &ignored), key("shop", "/a?c=2&b=1", &ignored));
     }

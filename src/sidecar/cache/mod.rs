@@ -30,4 +30,4 @@ pub use directives::{RequestDirectives, ResponseDirectives};
 pub use freshness::{Exchange, Lifetime};
 pub use selection::SecondaryKey;
 pub use stored::Stored;
-pub use storing::{NotStored, may_store};
+pub use storing::{NotStored, is_permitted, may_store};

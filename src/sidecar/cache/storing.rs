@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, Method, StatusCode,
-    header::{AUTHORIZATION, CONTENT_RANGE, EXPIRES, SET_COOKIE, VARY},
+    header::{AUTHORIZATION, CONTENT_RANGE, COOKIE, EXPIRES, SET_COOKIE, VARY},
 };
 
 use super::{RequestDirectives, ResponseDirectives, freshness::is_heuristically_cacheable};
@@ -22,6 +22,10 @@ pub enum NotStored {
     Authorization,
     /// It sets a cookie, which is for one user, mostly. The standard does not forbid it (§7.3); a rule may allow it.
     SetCookie,
+    /// The request had a cookie, and the response says nothing: it may be that user's page.
+    Cookie,
+    /// The status tells of how this one client asked, by fields that are not in the key.
+    OfThisRequest,
     /// It depends on more than the request (`Vary: *`): nothing could be answered with it (§4.1).
     VaryAll,
     /// Nothing says that it may be, and its status is none that may be by itself.
@@ -34,6 +38,23 @@ fn is_understood(status: StatusCode) -> bool {
         status.as_u16(),
         200 | 201 | 202 | 203 | 204 | 205 | 300 | 301 | 302 | 303 | 305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511
     )
+}
+
+/// Statuses that speak of one request: of fields that are too large or malformed, of a condition or a
+/// range, of how often this client asks. A client could have one stored for all others by what it writes
+/// into a field (cache-poisoned denial of service), whatever the application says of its pages.
+fn is_of_this_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 407 | 408 | 411..=413 | 415..=417 | 421 | 425 | 426 | 428 | 429 | 431)
+}
+
+/// Whether a response itself says that it may be stored, and not its status alone. Of one that does not, a
+/// cache may guess (RFC 9111 §4.2.2).
+#[must_use]
+pub fn is_permitted(response: &HeaderMap, directives: &ResponseDirectives) -> bool {
+    directives.max_age.is_some()
+        || directives.s_maxage.is_some()
+        || directives.public
+        || (!directives.is_targeted && response.contains_key(EXPIRES))
 }
 
 /// Whether a shared cache may store the response.
@@ -49,6 +70,9 @@ pub fn may_store(
 ) -> Result<(), NotStored> {
     if method != Method::GET {
         return Err(NotStored::Method);
+    }
+    if is_of_this_request(status) {
+        return Err(NotStored::OfThisRequest);
     }
     if status.is_informational()
         || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
@@ -84,13 +108,15 @@ pub fn may_store(
     if response.get_all(VARY).iter().any(|line| line.as_bytes().contains(&b'*')) {
         return Err(NotStored::VaryAll);
     }
-    let has_expiry = directives.max_age.is_some()
-        || directives.s_maxage.is_some()
-        || (!directives.is_targeted && response.contains_key(EXPIRES));
-    if has_expiry || directives.public || is_heuristically_cacheable(status) {
+    if is_permitted(response, directives) {
         Ok(())
-    } else {
+    } else if !is_heuristically_cacheable(status) {
         Err(NotStored::Unmarked)
+    } else if request.contains_key(COOKIE) {
+        // Last of all, so that a rule which gives the time may stand for the permission.
+        Err(NotStored::Cookie)
+    } else {
+        Ok(())
     }
 }
 
@@ -146,6 +172,29 @@ mod tests {
         assert_eq!(stored(200, &credentials, &[HOUR]), Err(NotStored::Authorization));
         for for_others in ["public", "s-maxage=1", "must-revalidate, max-age=1"] {
             assert_eq!(stored(200, &credentials, &[("cache-control", for_others)]), Ok(()), "{for_others}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_not_stored_where_the_request_had_a_cookie() {
+        let cookie = [("cookie", "session=1")];
+        for silent in
+            [&[][..], &[("cache-control", "no-cache")], &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]]
+        {
+            assert_eq!(stored(200, &cookie, silent), Err(NotStored::Cookie), "{silent:?}");
+            assert_eq!(stored(200, &[], silent), Ok(()), "{silent:?}");
+        }
+        for permission in
+            [HOUR, ("cache-control", "public"), ("cache-control", "s-maxage=1"), ("expires", "0")]
+        {
+            assert_eq!(stored(200, &cookie, &[permission]), Ok(()), "{permission:?}");
+        }
+    }
+
+    #[test]
+    fn what_tells_of_how_one_client_asked_is_not_stored() {
+        for status in [400, 413, 416, 417, 429, 431] {
+            assert_eq!(stored(status, &[], &[HOUR]), Err(NotStored::OfThisRequest), "{status}");
         }
     }
 

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, Method, StatusCode,
     header::{
         AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE,
-        IF_NONE_MATCH, LAST_MODIFIED, TRANSFER_ENCODING,
+        IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE, TRANSFER_ENCODING,
     },
 };
 
@@ -44,9 +44,16 @@ pub fn is_about(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Fields that describe the stored body, or the connection, and not the response as it is now
-/// (RFC 9111 §3.2).
-const KEPT: [HeaderName; 6] =
-    [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_MD5, CONTENT_TYPE, CONTENT_RANGE, TRANSFER_ENCODING];
+/// (RFC 9111 §3.2). A cookie is for whoever asked this time, and not for the next.
+const KEPT: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    CONTENT_ENCODING,
+    CONTENT_MD5,
+    CONTENT_TYPE,
+    CONTENT_RANGE,
+    SET_COOKIE,
+    TRANSFER_ENCODING,
+];
 
 /// Fields that tell when a response was made. The stored ones do not hold any more, also where the 304 has
 /// none (§4.2.3).

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    Method, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, IF_RANGE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
+    HeaderMap, Method, Response, StatusCode, Version,
+    header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
     response,
 };
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use crate::{
         head::{Effect, effect},
         hop::remove_hop_by_hop,
         may_store,
-        purges::Began,
+        purges::{Began, Force, Source, Target},
         reuse::Reuse,
         stored, tags,
         validation::{is_about, make_conditional, update},
@@ -87,15 +87,28 @@ impl Front {
         let mut headers = stored.headers.clone();
         update(&mut headers, &parts.headers);
         let origin = Self::origin_of(asked, exchange, stored.tags.clone());
+        let now = ResponseDirectives::of(&headers);
+        let is_renewed =
+            Self::allowed(asked, stored.status, &headers).is_ok() && !parts.headers.contains_key(SET_COOKIE);
         let renewed = Stored::new(stored.status, headers, stored.body.clone(), origin);
         let answer =
             renewed.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, exchange.received);
-        self.memory.put(asked.key.clone(), renewed, began);
         let mut answer = answer.map(Body::from);
+        for cookie in parts.headers.get_all(SET_COOKIE) {
+            answer.headers_mut().append(SET_COOKIE, cookie.clone());
+        }
+        // Where it is not renewed, what it tells this user is not for others: they ask for themselves.
+        if is_renewed {
+            self.memory.put(asked.key.clone(), renewed, began);
+        } else if now.private || now.no_store {
+            // It was for all, and is not any more.
+            let key = asked.key.as_str().to_owned();
+            self.memory.purge(Target::Key(key), Force::Hard, Source::Replica);
+        }
         let status = Status::Forwarded {
             why: Forwarded::Stale,
             answered: Some(StatusCode::NOT_MODIFIED),
-            stored: true,
+            stored: is_renewed,
             collapsed: false,
         };
         answer.headers_mut().remove(CACHE_STATUS);
@@ -132,7 +145,9 @@ impl Front {
         };
         let mut response = Response::from_parts(parts, ());
         let kept = tags.ok().map(|tags| {
-            let headers = response.headers().clone();
+            let mut headers = response.headers().clone();
+            // Where a rule lets it be kept, the cookie is still for the one who asked.
+            headers.remove(SET_COOKIE);
             let status = response.status();
             let origin = Self::origin_of(asked, exchange, tags);
             let (memory, key) = (self.memory.clone(), asked.key.clone());
@@ -152,13 +167,25 @@ impl Front {
         })
     }
 
+    /// Whether the response, or a rule in its place, lets it be kept for others.
+    fn allowed(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Result<(), NotStored> {
+        let gives_time = asked.rule.as_ref().filter(|rule| rule.ttl.is_some());
+        let is_anonymous = !asked.parts.headers.contains_key(AUTHORIZATION);
+        // RFC 9111 §3.5 holds for it still: credentials are of one user.
+        if gives_time.is_some_and(|rule| rule.overrides) && status == StatusCode::OK && is_anonymous {
+            return Ok(());
+        }
+        let directives = ResponseDirectives::of(headers);
+        match may_store(&Method::GET, &asked.parts.headers, status, headers, &directives) {
+            // Who gives these paths a time has said that their pages are for all.
+            Err(NotStored::Cookie) if gives_time.is_some() => Ok(()),
+            allowed => allowed,
+        }
+    }
+
     /// The tags of a response that may be kept.
     fn storable(&self, asked: &Asked, parts: &response::Parts) -> Result<Vec<String>, NotStored> {
-        let directives = ResponseDirectives::of(&parts.headers);
-        let is_overridden = asked.rule.as_ref().is_some_and(|rule| rule.overrides && rule.ttl.is_some());
-        if !(is_overridden && parts.status == StatusCode::OK) {
-            may_store(&asked.parts.method, &asked.parts.headers, parts.status, &parts.headers, &directives)?;
-        }
+        Self::allowed(asked, parts.status, &parts.headers)?;
         // What ends with the connection may have been cut short (RFC 9112 §8).
         let has_end = parts.version == Version::HTTP_2
             || parts.status == StatusCode::NO_CONTENT
@@ -232,11 +259,9 @@ impl Front {
             Effect::Updated => {
                 let mut headers = stored.headers.clone();
                 update(&mut headers, answer.headers());
-                let directives = ResponseDirectives::of(&headers);
-                let request = &asked.parts.headers;
                 // A cookie of this user, or what is for this user alone, is not for the next.
                 if answer.headers().contains_key(SET_COOKIE)
-                    || may_store(&Method::GET, request, stored.status, &headers, &directives).is_err()
+                    || Self::allowed(asked, stored.status, &headers).is_err()
                 {
                     return;
                 }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, HOST, RANGE, UPGRADE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, RANGE, UPGRADE},
     request,
     uri::PathAndQuery,
 };
@@ -31,11 +31,12 @@ use crate::{
         cache::{
             RequestDirectives, Stored,
             cache_status::{Forwarded, Level},
-            key::Key,
+            is_permitted,
+            key::{Key, normal_host, without_ignored},
             reuse::Reuse,
         },
         memory::{Found, Memory},
-        rules::rule,
+        rules::rule_of_all_readings,
     },
 };
 
@@ -59,6 +60,20 @@ pub(super) struct Asked {
     pub(super) peer: IpAddr,
     pub(super) scheme: &'static str,
     pub(super) host: String,
+}
+
+impl Asked {
+    /// Whether it says who asks.
+    fn is_of_a_user(&self) -> bool {
+        self.parts.headers.contains_key(COOKIE) || self.parts.headers.contains_key(AUTHORIZATION)
+    }
+
+    /// Whether a stored response says that it is for all, or a rule does. To guess (RFC 9111 §4.2.2)
+    /// is for requests that do not say who asks.
+    fn is_for_users(&self, stored: &Stored) -> bool {
+        self.rule.as_ref().is_some_and(|rule| rule.ttl.is_some())
+            || is_permitted(&stored.headers, &stored.directives)
+    }
 }
 
 impl Front {
@@ -108,9 +123,13 @@ impl Front {
             return refusal(StatusCode::BAD_REQUEST, "a request has to have one Host");
         };
         let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let rule = rule(&self.settings().rules, target.path(), request.headers()).cloned();
-        let why = match (request.method(), &rule) {
-            (_, Some(rule)) if rule.bypass => Some(Forwarded::Bypass),
+        let scheme = scheme(request.headers());
+        let host = normal_host(scheme, &host);
+        let settings = self.settings();
+        let rule = rule_of_all_readings(&settings.rules, target.path(), request.headers());
+        let why = match (request.method(), rule) {
+            (_, Err(_)) => Some(Forwarded::Bypass),
+            (_, Ok(Some(rule))) if rule.bypass => Some(Forwarded::Bypass),
             (method, _) if !matches!(*method, Method::GET | Method::HEAD) => Some(Forwarded::Method),
             _ if request.headers().contains_key(UPGRADE) => Some(Forwarded::Bypass),
             // The body is not in the key, and the application may go by it.
@@ -120,9 +139,10 @@ impl Front {
         if let Some(why) = why {
             return self.pass_on(request, &host, &target, peer, why).await;
         }
-        let scheme = scheme(request.headers());
+        let rule = rule.ok().flatten().cloned();
         let ignored = rule.as_ref().map_or(&[][..], |rule| &rule.ignored_query);
-        let key = Key::of(scheme, &host, &target, ignored);
+        let target = without_ignored(&target, ignored);
+        let key = Key::of(scheme, &host, &target, &[]);
         let directives = RequestDirectives::of(request.headers());
         let (mut parts, _) = request.into_parts();
         remove_unkeyed(&mut parts.headers);
@@ -138,6 +158,9 @@ impl Front {
         loop {
             let now = Timestamp::now();
             let (why, stale) = match self.memory.get(&asked.key, &asked.parts.headers) {
+                Found::Stored(stored) if asked.is_of_a_user() && !asked.is_for_users(&stored) => {
+                    (Forwarded::Request, Some((stored, Reuse::Validate)))
+                }
                 Found::Stored(stored) => match stored.reuse(&asked.directives, now) {
                     Reuse::Fresh => return hit(&stored, &asked, now),
                     Reuse::WhileRevalidated => {

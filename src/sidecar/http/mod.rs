@@ -8,6 +8,7 @@
 //! ```
 
 pub mod body;
+pub mod edge;
 mod fill;
 pub mod flights;
 pub mod front;

@@ -119,16 +119,40 @@ pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &str, peer: IpAddr) 
 
 /// Fields by which frameworks take another target, host or port for that of the request. They are not
 /// in the key, so with them a response that is stored could be another than that which was asked for.
-const UNKEYED: [&str; 8] = [
+const UNKEYED: [&str; 26] = [
     "forwarded",
+    "front-end-https",
+    "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-url",
     "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-http-method",
     "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
     "x-original-url",
+    "x-proxy-url",
+    "x-rewrite-uri",
     "x-rewrite-url",
+    "x-script-name",
+    "x-url-scheme",
 ];
+
+/// Whether a field is one of those.
+#[must_use]
+pub fn is_unkeyed(name: &HeaderName) -> bool {
+    UNKEYED.contains(&name.as_str())
+}
 
 /// Takes those out of a request that may be answered from the cache. Of the caches before it the application
 /// sees this one alone: with a capability that a client claims it would make pages that are not for all.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONNECTION, UPGRADE},
+    header::{CONNECTION, TE, UPGRADE},
     uri::PathAndQuery,
 };
 use hyper::body::Incoming;
@@ -41,9 +41,16 @@ impl Front {
         let asked = request.headers().clone();
         let upgrade = request.headers().get(UPGRADE).cloned();
         let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        // The edge leaves nothing of it but that trailers are taken.
+        let takes_trailers = request.headers().contains_key(TE);
         prepare(request.headers_mut(), host, scheme, peer);
+        if takes_trailers {
+            // RFC 9110 §10.1.4.
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
+            request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        }
         if let Some(protocol) = upgrade {
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            request.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol);
         }
         let Ok(mut response) = self.origin.pass_on(request).await else { return unreachable_app() };

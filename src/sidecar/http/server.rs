@@ -1,6 +1,6 @@
 //! Connections of clients.
 
-use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
@@ -10,14 +10,22 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::{sleep, timeout},
 };
 
-use super::Front;
+use super::{
+    Front,
+    edge::{
+        Client,
+        limits::{
+            BUFFER, CONNECTION_WINDOW, CONNECTIONS, FIELDS, HEAD, IDLE_TIME, PING_TIME, STREAM_BUFFER,
+            STREAM_WINDOW, STREAMS,
+        },
+        wire::{Shared, Wire},
+    },
+};
 
-/// How soon the head of a request has to be there.
-const HEAD: Duration = Duration::from_secs(10);
 /// After an error of the listener, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,15 +36,19 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).pipeline_flush(true);
-    builder.http2().timer(TokioTimer::new());
+    let builder = builder();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
     let mut stop = pin!(stop);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accept = async {
+            // Never closed, so there is a place at some time.
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accept => accepted,
             () = &mut stop => break,
         };
         let Ok((stream, peer)) = accepted else {
@@ -44,7 +56,9 @@ pub async fn serve(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        tokio::spawn(connection(builder.clone(), stream, front.clone(), peer, ending.subscribe()));
+        let Ok(local) = stream.local_addr() else { continue };
+        let client = Client { peer, local, shared: Arc::new(Shared::holding(place.ok())) };
+        tokio::spawn(connection(builder.clone(), stream, front.clone(), client, ending.subscribe()));
     }
     drop(listener);
     ending.send_replace(true);
@@ -55,15 +69,18 @@ async fn connection(
     builder: auto::Builder<TokioExecutor>,
     stream: TcpStream,
     front: Arc<Front>,
-    peer: SocketAddr,
+    client: Client,
     mut ending: watch::Receiver<bool>,
 ) {
-    let last = Arc::new(Notify::new());
+    let (last, peer) = (Arc::new(Notify::new()), client.peer);
+    let wire = Wire::new(stream, client.shared.clone());
     let service = {
         let last = last.clone();
-        service_fn(move |request: http::Request<Incoming>| answer(front.clone(), request, peer, last.clone()))
+        service_fn(move |request: http::Request<Incoming>| {
+            answer(client.clone(), front.clone(), request, last.clone())
+        })
     };
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
     let mut is_last = false;
     let ended = loop {
         tokio::select! {
@@ -79,14 +96,38 @@ async fn connection(
     }
 }
 
+/// The two versions of HTTP, with what a client may take of them.
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The wire sees to the time of a head, and hyper to the time between two. Without `pipeline_flush`: with it,
+    // the last answer of a connection is lost where more has come than is answered.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIME)
+        .max_headers(FIELDS)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(PING_TIME)
+        .keep_alive_timeout(PING_TIME);
+    builder
+}
+
 async fn answer(
+    client: Client,
     front: Arc<Front>,
     request: http::Request<Incoming>,
-    peer: SocketAddr,
     last: Arc<Notify>,
 ) -> Result<http::Response<super::body::Body>, std::convert::Infallible> {
     let version = request.version();
-    let mut response = front.answer(request, peer.ip()).await;
+    let mut response = client.answer(front.clone(), request).await;
     if front.is_draining() {
         if version == Version::HTTP_2 {
             // GOAWAY: what was begun ends, and nothing begins (RFC 9113 §6.8).

@@ -1,0 +1,45 @@
+//! What a client may take of the sidecar. Each is generous to whoever means well.
+
+use std::time::Duration;
+
+/// Connections at once; more wait in the listener's queue. With each at most some tens of kilobytes this is
+/// what a pod with the default memory can hold.
+pub const CONNECTIONS: usize = 16_384;
+
+/// The head of a request: four times what browsers and frameworks keep to.
+pub const HEAD: usize = 32 * 1024;
+/// The target alone: RFC 9112 §3 asks for 8,000 at least.
+pub const TARGET: usize = 8 * 1024;
+/// The fields of a request. Browsers send some twenty.
+pub const FIELDS: usize = 100;
+/// The fields at the end of a chunked body, all together.
+pub const TRAILERS: usize = 16 * 1024;
+/// The body of a request, which is streamed: what is larger is sent in parts by whoever means it.
+pub const BODY: u64 = 1 << 30;
+/// What hyper keeps of a connection in each direction. It has to hold a head.
+pub const BUFFER: usize = 64 * 1024;
+
+/// From the first byte of a head to its last; and to the first byte of a new connection.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Between two requests of a connection. Longer than ingresses keep one that they do not use (nginx: 60 s):
+/// else they would send into one that ends.
+pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// A body that does not come on, or a client that does not take what is sent to it, for so long.
+pub const STALL_TIME: Duration = Duration::from_secs(60);
+/// After the last answer what still comes is read and dropped for so long, and so many bytes of it; to
+/// close at once would take the answer away from the client as well (RFC 9112 §9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// See [`LINGER_TIME`].
+pub const LINGER_BYTES: usize = 256 * 1024;
+
+/// Requests at once in one HTTP/2 connection: 100 is the least that RFC 9113 §6.5.2 recommends.
+pub const STREAMS: u32 = 128;
+/// What a client may send of one request before the application has taken it. The way is short here:
+/// at 1 ms this is 256 MB/s.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all requests of a connection: this is what it can make us hold.
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is kept of one answer for a client that does not take it.
+pub const STREAM_BUFFER: usize = 64 * 1024;
+/// How often a silent connection is asked whether somebody is there, and how long the answer may take.
+pub const PING_TIME: Duration = Duration::from_secs(20);

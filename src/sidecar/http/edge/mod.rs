@@ -1,0 +1,84 @@
+//! Between clients and the rest: what is malformed, unclear or too much ends here.
+//!
+//! ```text
+//!  client ─▶ wire ─▶ hyper ─▶ request ─▶ front
+//!            scan: head, framing   one host, no fields of the connection
+//! ```
+
+pub mod framing;
+pub mod head;
+pub mod limits;
+pub mod refusal;
+pub mod request;
+pub mod scan;
+pub mod wire;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
+};
+use hyper::body::Incoming;
+
+use self::{
+    refusal::Refusal,
+    wire::{REFUSED, Shared},
+};
+use super::{Front, body::Body};
+
+/// A client's connection, as the service of its requests knows it.
+#[derive(Clone)]
+pub struct Client {
+    /// From where it comes.
+    pub peer: SocketAddr,
+    /// Where it came in.
+    pub local: SocketAddr,
+    /// What its wire is told.
+    pub shared: Arc<Shared>,
+}
+
+impl Client {
+    /// Answers a request of it.
+    pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Body> {
+        self.shared.begin();
+        let version = request.version();
+        let (mut parts, body) = request.into_parts();
+        // The wire waits for what becomes of all that have it.
+        let is_awaited = version == Version::HTTP_11 && parts.headers.contains_key(UPGRADE);
+        if parts.method.as_str() == REFUSED {
+            return closing(self.shared.refusal(), version);
+        }
+        let answer = match request::settle(&mut parts, self.local) {
+            Err(refusal) => closing(refusal, version),
+            Ok(()) => {
+                let asks_upgrade = parts.headers.contains_key(UPGRADE);
+                let answer = front.answer(Request::from_parts(parts, body), self.peer.ip()).await;
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
+                    // RFC 9110 §15.2.2: what follows it would be taken for answers to others.
+                    closing(Refusal::with(StatusCode::BAD_GATEWAY, UNASKED), version)
+                } else {
+                    answer
+                }
+            }
+        };
+        if is_awaited {
+            self.shared.decide(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        match self.shared.refusal_of_body() {
+            Some(refusal) => closing(refusal, version),
+            None => answer,
+        }
+    }
+}
+
+const UNASKED: &str = "the application has changed the protocol, which nobody has asked for";
+
+/// A refusal, after which a connection of HTTP/1 ends: what follows may be anything.
+fn closing(refusal: Refusal, version: Version) -> Response<Body> {
+    let mut answer = refusal.answer();
+    if version != Version::HTTP_2 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}

@@ -1,0 +1,371 @@
+//! The connection of a client: of what it sends only what is read in one way goes on, and neither side
+//! may stand still.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use http::StatusCode;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    limits::{HEAD_TIME, LINGER_BYTES, LINGER_TIME, STALL_TIME},
+    refusal::Refusal,
+    scan::{Scan, State},
+};
+
+/// The method of the request that hyper gets in place of one that is refused: so the answer comes in its
+/// turn, after those to earlier requests. A client may send it as well, and is refused too.
+pub const REFUSED: &str = "!";
+
+/// A client's connection.
+pub struct Wire<S> {
+    inner: S,
+    scan: Scan,
+    /// What came and may not go on yet.
+    held: Vec<u8>,
+    /// So much of it may.
+    cleared: usize,
+    shared: Arc<Shared>,
+    reading: Deadline,
+    writing: Deadline,
+    /// What was refused has been told to hyper.
+    has_refused: bool,
+    /// Nothing is sent any more.
+    has_ended: bool,
+    lingered: usize,
+}
+
+/// What the connection and the service of its requests tell each other.
+pub struct Shared {
+    told: Mutex<Told>,
+    /// Of the connections that there may be. A connection that has changed its protocol still has it.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Default)]
+struct Told {
+    /// How many requests have reached the service.
+    begun: usize,
+    /// Whether the last that asked for another protocol got it.
+    is_granted: Option<bool>,
+    /// Of the connection, which waits for one of these.
+    waker: Option<Waker>,
+    /// Why nothing more is read.
+    refusal: Option<Refusal>,
+    /// It is for the body of the request that the service has.
+    is_in_body: bool,
+}
+
+impl Shared {
+    /// With a place among the connections.
+    #[must_use]
+    pub fn holding(place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { told: Mutex::default(), _place: place }
+    }
+
+    /// The service has a request.
+    pub fn begin(&self) {
+        self.tell(|told| told.begun += 1);
+    }
+
+    /// A request that asked for another protocol has been answered.
+    pub fn decide(&self, is_granted: bool) {
+        self.tell(|told| told.is_granted = Some(is_granted));
+    }
+
+    /// Why the request that stands for a refused one is refused.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        self.told.lock().refusal.unwrap_or(Refusal::bad("the method is not known"))
+    }
+
+    /// Why the body of the request that the service has is refused.
+    #[must_use]
+    pub fn refusal_of_body(&self) -> Option<Refusal> {
+        let told = self.told.lock();
+        told.refusal.filter(|_| told.is_in_body)
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Told)) {
+        let mut told = self.told.lock();
+        what(&mut told);
+        if let Some(waker) = told.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until something is told that this finds what it looks for in.
+    fn poll<T>(&self, context: &Context<'_>, found: impl FnOnce(&mut Told) -> Option<T>) -> Poll<T> {
+        let mut told = self.told.lock();
+        if let Some(found) = found(&mut told) {
+            return Poll::Ready(found);
+        }
+        told.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A time by which something has to come. It costs nothing while nothing is waited for.
+#[derive(Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    /// Ready when the time is over since it was asked for first.
+    fn poll(&mut self, context: &mut Context<'_>, time: Duration) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
+        sleep.as_mut().poll(context)
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl<S> Wire<S> {
+    /// Around a connection.
+    pub fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self {
+            inner,
+            scan: Scan::default(),
+            held: Vec::new(),
+            cleared: 0,
+            shared,
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            has_refused: false,
+            has_ended: false,
+            lingered: 0,
+        }
+    }
+
+    /// Looks at what is held, and clears what may go on.
+    fn clear(&mut self) {
+        self.cleared = self.scan.pass(&self.held);
+    }
+
+    /// Gives of what is cleared as much as there is room for.
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) {
+        let now = self.cleared.min(buffer.remaining());
+        buffer.put_slice(self.held.get(..now).unwrap_or_default());
+        self.held.drain(..now);
+        self.cleared -= now;
+        if self.held.is_empty() {
+            // An idle connection holds nothing.
+            self.held = Vec::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// How long what comes next may take; None where it may take any time, or hyper sees to it.
+    fn patience(&self) -> Option<Duration> {
+        match self.scan.state() {
+            State::Head if self.scan.heads() == 0 || !self.held.is_empty() => Some(HEAD_TIME),
+            State::Body { .. } => Some(STALL_TIME),
+            _ => None,
+        }
+    }
+
+    /// Ready when what is waited for has taken too long; then it is refused, or the connection ends.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(time) = self.patience() else { return Poll::Pending };
+        ready!(self.reading.poll(context, time));
+        self.reading.clear();
+        if self.held.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.scan
+            .refuse(Refusal::with(StatusCode::REQUEST_TIMEOUT, "the head of the request came too slowly"));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hyper gets a request that it passes to the service, which refuses it, and nothing more.
+    fn refuse(
+        &mut self,
+        refusal: Refusal,
+        is_in_body: bool,
+        context: &Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_refused {
+            // No end: hyper would take it for a client that has gone, and give no answer.
+            return Poll::Pending;
+        }
+        if is_in_body {
+            // Not before it is the turn of its request: those before it are answered.
+            let heads = self.scan.heads();
+            ready!(self.shared.poll(context, |told| (told.begun >= heads).then_some(())));
+        }
+        self.has_refused = true;
+        self.shared.tell(|told| (told.refusal, told.is_in_body) = (Some(refusal), is_in_body));
+        if is_in_body {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason)));
+        }
+        self.held = format!("{REFUSED} / HTTP/1.1\r\nconnection: close\r\n\r\n").into_bytes();
+        self.cleared = self.held.len();
+        self.give(buffer);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads to where hyper wants it, and takes back what may not go on.
+    fn poll_through(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        let come = buffer.filled().get(before..).unwrap_or_default();
+        let passed = self.scan.pass(come);
+        let is_end = come.is_empty();
+        self.held.extend_from_slice(come.get(passed..).unwrap_or_default());
+        buffer.set_filled(before + passed);
+        Poll::Ready(Ok(is_end || passed > 0))
+    }
+
+    /// Reads more of what is held already.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
+        self.held.extend_from_slice(buffer.filled());
+        self.clear();
+        Poll::Ready(Ok(buffer.filled().is_empty()))
+    }
+
+    fn is_in_head(&self) -> bool {
+        matches!(self.scan.state(), State::Head) && !self.held.is_empty()
+    }
+
+    /// After the last answer: what still comes is dropped, until the client has seen the end.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut bytes = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.lingered += buffer.filled().len();
+                    if self.lingered > LINGER_BYTES {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.reading.poll(context, LINGER_TIME),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.cleared > 0 {
+                this.give(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            match *this.scan.state() {
+                State::Refused { refusal, is_in_body } => {
+                    return this.refuse(refusal, is_in_body, context, buffer);
+                }
+                State::Undecided => {
+                    let is_granted = ready!(this.shared.poll(context, |told| told.is_granted.take()));
+                    this.scan.decide(is_granted);
+                    this.clear();
+                    continue;
+                }
+                _ => {}
+            }
+            let was_in_head = this.is_in_head();
+            let read = if this.held.is_empty() {
+                this.poll_through(context, buffer)
+            } else {
+                this.poll_more(context)
+            };
+            match read {
+                Poll::Ready(is_done) => {
+                    if !(was_in_head && this.is_in_head()) {
+                        this.reading.clear();
+                    }
+                    if is_done? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Pending => ready!(this.poll_late(context))?,
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// A client that takes nothing is given up.
+    fn poll_taken<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_pending() {
+            ready!(self.writing.poll(context, STALL_TIME));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.writing.clear();
+        written
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        this.poll_taken(context, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
+        this.poll_taken(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(context);
+        this.poll_taken(context, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.has_ended {
+            let ended = Pin::new(&mut this.inner).poll_shutdown(context);
+            ready!(this.poll_taken(context, ended))?;
+            this.has_ended = true;
+            this.reading.clear();
+        }
+        let is_unread = matches!(this.scan.state(), State::Body { .. } | State::Refused { .. });
+        if is_unread {
+            ready!(this.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
