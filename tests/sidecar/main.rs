@@ -3,7 +3,9 @@
 
 mod admin;
 mod application;
+mod bytes;
 mod caching;
+mod malformed;
 mod passing_on;
 mod poisoning;
 mod process;

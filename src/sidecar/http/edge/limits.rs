@@ -25,7 +25,7 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// else they would send into one that ends.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
 /// A body that does not come on, or a client that does not take what is sent to it, for so long.
-pub const STALL_TIME: Duration = Duration::from_secs(60);
+pub const STALL_TIME: Duration = Duration::from_mins(1);
 /// After the last answer what still comes is read and dropped for so long, and so many bytes of it; to
 /// close at once would take the answer away from the client as well (RFC 9112 §9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(2);

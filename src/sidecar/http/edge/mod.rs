@@ -51,16 +51,7 @@ impl Client {
         }
         let answer = match request::settle(&mut parts, self.local) {
             Err(refusal) => closing(refusal, version),
-            Ok(()) => {
-                let asks_upgrade = parts.headers.contains_key(UPGRADE);
-                let answer = front.answer(Request::from_parts(parts, body), self.peer.ip()).await;
-                if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
-                    // RFC 9110 §15.2.2: what follows it would be taken for answers to others.
-                    closing(Refusal::with(StatusCode::BAD_GATEWAY, UNASKED), version)
-                } else {
-                    answer
-                }
-            }
+            Ok(()) => ask(&front, Request::from_parts(parts, body), self.peer).await,
         };
         if is_awaited {
             self.shared.decide(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
@@ -72,7 +63,17 @@ impl Client {
     }
 }
 
-const UNASKED: &str = "the application has changed the protocol, which nobody has asked for";
+/// What the front says to a request that is in order.
+async fn ask(front: &Arc<Front>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    let (version, asks_upgrade) = (request.version(), request.headers().contains_key(UPGRADE));
+    let answer = front.answer(request, peer.ip()).await;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
+        // RFC 9110 §15.2.2: what follows it would be taken for answers to others.
+        let unasked = "the application has changed the protocol, which nobody has asked for";
+        return closing(Refusal::with(StatusCode::BAD_GATEWAY, unasked), version);
+    }
+    answer
+}
 
 /// A refusal, after which a connection of HTTP/1 ends: what follows may be anything.
 fn closing(refusal: Refusal, version: Version) -> Response<Body> {
