@@ -117,13 +117,17 @@ impl RequestDirectives {
         let mut found = Self::default();
         for (name, argument) in directives(headers, &CACHE_CONTROL) {
             let seconds = argument.as_deref().and_then(seconds);
+            // Of two the first that is a number counts; what is none asks for nothing.
             match name.as_str() {
                 "no-cache" => found.no_cache = true,
                 "no-store" => found.no_store = true,
                 "only-if-cached" => found.only_if_cached = true,
                 "max-age" => found.max_age = found.max_age.or(seconds),
                 "min-fresh" => found.min_fresh = found.min_fresh.or(seconds),
-                "max-stale" => found.max_stale = seconds.or(Some(Duration::MAX)),
+                "max-stale" => {
+                    let most = if argument.is_none() { Some(Duration::MAX) } else { seconds };
+                    found.max_stale = found.max_stale.or(most);
+                }
                 _ => {}
             }
         }
@@ -300,7 +304,8 @@ mod tests {
     fn a_request_may_take_what_is_stale() {
         let request = |value| RequestDirectives::of(&headers(&[("cache-control", value)]));
         assert_eq!(request("max-stale").max_stale, Some(Duration::MAX));
-        assert_eq!(request("max-stale=3600").max_stale, HOUR);
+        assert_eq!(request("max-stale=3600, max-stale").max_stale, HOUR);
+        assert_eq!(request("max-stale=1h").max_stale, None, "not for ever");
         assert_eq!(request("only-if-cached, min-fresh=x").min_fresh, None);
     }
 }

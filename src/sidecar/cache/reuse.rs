@@ -71,8 +71,8 @@ impl Stored<'_> {
     #[must_use]
     pub fn reuse_for(&self, request: &RequestDirectives) -> Reuse {
         let is_too_old = request.max_age.is_some_and(|most| self.age > most);
-        let left = self.lifetime.saturating_sub(self.age);
-        let is_too_near_its_end = request.min_fresh.is_some_and(|least| left < least);
+        let is_too_near_its_end =
+            request.min_fresh.is_some_and(|least| self.lifetime < self.age.saturating_add(least));
         if request.no_cache || is_too_old || is_too_near_its_end {
             return match self.reuse() {
                 Reuse::IfError => Reuse::IfError,
@@ -172,6 +172,9 @@ mod tests {
         let min_fresh = RequestDirectives { min_fresh: Some(seconds(10)), ..none.clone() };
         assert_eq!(for_request(50, min_fresh.clone()), Reuse::Fresh);
         assert_eq!(for_request(51, min_fresh), Reuse::Validate);
+        let fresh =
+            RequestDirectives { min_fresh: Some(seconds(0)), max_stale: Some(seconds(99)), ..none.clone() };
+        assert_eq!(for_request(61, fresh), Reuse::Validate);
         let max_stale = RequestDirectives { max_stale: Some(seconds(10)), ..none.clone() };
         assert_eq!(for_request(70, max_stale.clone()), Reuse::Fresh);
         assert_eq!(for_request(71, max_stale.clone()), Reuse::IfUnreachable);

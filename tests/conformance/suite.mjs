@@ -1,0 +1,134 @@
+// Runs the suite through a cache and holds what comes of it against expected.json; see `run --help`.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import nodeFetch from 'node-fetch'
+import suites from 'http-cache-tests/tests/index.mjs'
+import surrogate from 'http-cache-tests/tests/surrogate-control.mjs'
+import { getResults, runTests } from 'http-cache-tests/client/runner.mjs'
+import { determineTestResult } from 'http-cache-tests/lib/display.mjs'
+import { startOrigin } from './origin.mjs'
+import { startSidecar } from './sidecar.mjs'
+
+const EXPECTED = new URL('expected.json', import.meta.url)
+/** What has to pass at least: of each kind no more than so many may fail. */
+const FLOOR = { required: 155, optimal: 85 }
+const LIMIT = 240_000
+
+/** What the suite shows, in words. */
+const WORDS = { '✅': 'pass', '⛔️': 'fail', '⚠️': 'fail', Y: 'yes', N: 'no', '🔹': 'setup', '⚪️': 'dependency', '↻': 'retry', '⁉️': 'harness', '-': 'untested' }
+const PASSED = ['pass', 'yes']
+
+const { values: flags } = parseArgs({
+  options: {
+    sidecar: { type: 'string' },
+    update: { type: 'boolean' },
+    only: { type: 'string' },
+    cache: { type: 'string' },
+    origin: { type: 'string' }
+  }
+})
+
+const all = [...suites, surrogate]
+const tests = all.flatMap(suite => suite.tests).filter(test => !test.browser_only)
+
+/** Of each test its kind and what came of it, as the suite counts: by what it depends on, too. */
+function outcomes (results) {
+  return Object.fromEntries(tests.map(test => {
+    const result = WORDS[determineTestResult(all, test.id, results)[2]]
+    const told = Array.isArray(results[test.id]) ? results[test.id][1] : undefined
+    return [test.id, { kind: test.kind ?? 'required', result, told }]
+  }).sort(([one], [other]) => one < other ? -1 : 1))
+}
+
+function table (found) {
+  const count = kind => {
+    const of = Object.values(found).filter(test => test.kind === kind)
+    return [of.filter(test => PASSED.includes(test.result)).length, of.length]
+  }
+  return Object.fromEntries(['required', 'optimal', 'check'].map(kind => [kind, count(kind)]))
+}
+
+/** One line a test, for differences that can be read. */
+function write (found, before) {
+  const lines = Object.entries(found).map(([id, { kind, result, told }]) => {
+    const test = { kind, result }
+    if (kind !== 'check' && !PASSED.includes(result)) test.why = before[id]?.why ?? `TODO: ${told}`
+    return `  ${JSON.stringify(id)}: ${JSON.stringify(test)}`
+  })
+  writeFileSync(EXPECTED, `{\n${lines.join(',\n')}\n}\n`)
+}
+
+/** What is not as expected, in words. */
+function differences (found, expected) {
+  const wrong = []
+  for (const [id, { kind, result, told }] of Object.entries(found)) {
+    const known = expected[id]
+    if (!known) wrong.push(`${id} is not in expected.json`)
+    else if (known.kind !== kind) wrong.push(`${id} is of the kind ${kind}, not ${known.kind}`)
+    else if (known.result !== result) wrong.push(`${id}: ${result}, not ${known.result}${told ? ` (${told})` : ''}`)
+    else if (kind !== 'check' && !PASSED.includes(result) && !/RFC \d+ §/.test(known.why ?? '')) {
+      wrong.push(`${id} fails, and expected.json does not say why, with the section of an RFC`)
+    }
+  }
+  for (const id of Object.keys(expected)) if (!(id in found)) wrong.push(`${id} was not run`)
+  return wrong
+}
+
+function tell (found) {
+  const counted = table(found)
+  for (const [kind, [good, of]] of Object.entries(counted)) console.log(`${kind.padEnd(9)} ${good} of ${of}`)
+  return counted
+}
+
+function report (found, expected) {
+  const counted = tell(found)
+  const wrong = differences(found, expected)
+  for (const [kind, least] of Object.entries(FLOOR)) {
+    if (counted[kind][0] < least) wrong.push(`of the kind ${kind} ${counted[kind][0]} pass, and have to be ${least}`)
+  }
+  for (const line of wrong) console.log(line)
+  const of = Object.keys(found).length
+  console.log(`conformance: ${Math.max(of - wrong.length, 0)} passed, ${wrong.length} failed`)
+  return wrong.length === 0
+}
+
+async function main () {
+  const folder = mkdtempSync(join(tmpdir(), 'conformance-'))
+  process.env.WORK = folder
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+  setTimeout(() => { console.error('it took too long'); process.exit(1) }, LIMIT).unref()
+  const origin = await startOrigin(flags.origin && Number(flags.origin))
+  const cache = flags.cache
+    ? { url: flags.cache, stop: () => {} }
+    : await startSidecar(flags.sidecar, folder, origin.port)
+  const run = flags.only
+    ? all.map(suite => ({ ...suite, tests: suite.tests.filter(test => test.id === flags.only).map(test => Object.assign(test, { dump: true })) }))
+    : all
+  // All at once, as most of the time they wait; another cache may not have room for so many connections.
+  await runTests(run, nodeFetch, false, cache.url, flags.cache ? 50 : tests.length)
+  const results = getResults()
+  await cache.stop()
+  origin.stop()
+  if (flags.only) {
+    console.log(results)
+    return results[flags.only] === true
+  }
+  const found = outcomes(results)
+  if (flags.cache) {
+    tell(found)
+    if (process.env.DUMP) writeFileSync(process.env.DUMP, JSON.stringify(found, null, 1))
+    return true
+  }
+  const expected = existsSync(EXPECTED) ? JSON.parse(readFileSync(EXPECTED, 'utf8')) : {}
+  if (flags.update) {
+    write(found, expected)
+    console.log(table(found))
+    return true
+  }
+  return report(found, expected)
+}
+
+process.exit(await main() ? 0 : 1)
