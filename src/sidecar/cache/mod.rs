@@ -11,6 +11,7 @@
 pub mod cache_status;
 pub mod date;
 pub mod directives;
+pub mod fields;
 pub mod freshness;
 pub mod head;
 pub mod hop;

@@ -30,6 +30,17 @@ impl SecondaryKey {
         };
         Self(names.iter().map(|name| (name.as_str().to_owned(), value(name))).collect())
     }
+
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let parts = self.0.iter();
+        parts
+            .map(|(name, value)| {
+                size_of::<(String, Option<Vec<u8>>)>() + name.len() + value.as_ref().map_or(0, Vec::len)
+            })
+            .sum()
+    }
 }
 
 /// The fields that a response varies by, each once and in order, so that the same set is the same.

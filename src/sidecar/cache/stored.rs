@@ -16,6 +16,7 @@ use super::{
     Exchange, Lifetime, RequestDirectives, ResponseDirectives, SecondaryKey,
     cache_status::{Left, Level, Status},
     date,
+    fields::Fields,
     freshness::age,
     hop::remove_unstorable,
     range::{Part, is_current, part},
@@ -30,11 +31,13 @@ pub struct Stored {
     /// The status of it.
     pub status: StatusCode,
     /// Its fields, without those that hold for a connection.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// The whole body, of the response that it is.
     pub body: Bytes,
-    /// When it was asked for and came, or was validated last.
-    pub exchange: Exchange,
+    /// When it came, or was validated last.
+    pub received: Timestamp,
+    /// How old it was by then (`corrected_initial_age` in RFC 9111 §4.2.3).
+    pub initial_age: Duration,
     /// What it asks of caches.
     pub directives: ResponseDirectives,
     /// How long it is fresh.
@@ -86,9 +89,10 @@ impl Stored {
         }
         Self {
             status,
-            headers,
+            fields: Fields::of(&headers),
             body,
-            exchange: origin.exchange,
+            received: origin.exchange.received,
+            initial_age: age(&headers, origin.exchange, origin.exchange.received),
             directives,
             lifetime: origin.lifetime.unwrap_or(told),
             varies_by,
@@ -102,13 +106,20 @@ impl Stored {
     #[must_use]
     pub fn is_for(&self, request: &HeaderMap) -> bool {
         self.secondary == SecondaryKey::of(&self.varies_by, request)
-            && (self.status != StatusCode::PARTIAL_CONTENT || is_current(request, &self.headers))
+            && (self.status != StatusCode::PARTIAL_CONTENT || is_current(request, &self.headers()))
     }
 
     /// How old it is (RFC 9111 §4.2.3).
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
-        age(&self.headers, self.exchange, now)
+        let resident = Duration::try_from(now.duration_since(self.received)).unwrap_or_default();
+        self.initial_age + resident
+    }
+
+    /// Its fields.
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        self.fields.to_map()
     }
 
     /// What it is good for, for a request.
@@ -126,12 +137,10 @@ impl Stored {
     /// How many bytes it takes, about.
     #[must_use]
     pub fn size(&self) -> usize {
-        /// Of a field, beside its name and value.
-        const FIELD: usize = 32;
-        let fields: usize =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+        /// Of the pieces of memory that it is made of: what counts them, and what is rounded up.
+        const PIECES: usize = 128;
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
-        size_of::<Self>() + self.body.len() + fields + tags
+        size_of::<Self>() + PIECES + self.body.len() + self.fields.len() + self.secondary.size() + tags
     }
 
     /// The answer to a request that it is for: all of it, a part, 304 or 416, with `Age` and `Cache-Status`.
@@ -144,10 +153,11 @@ impl Stored {
         now: Timestamp,
     ) -> Response<Bytes> {
         let age = self.age(now);
-        let mut answer = if is_known_to(method, request, self.status, &self.headers) {
-            self.not_modified()
+        let fields = self.headers();
+        let mut answer = if is_known_to(method, request, self.status, &fields) {
+            Self::not_modified(fields)
         } else {
-            self.content(method, request)
+            self.content(method, request, fields)
         };
         let headers = answer.headers_mut();
         headers.insert(AGE, HeaderValue::from(age.as_secs()));
@@ -159,11 +169,12 @@ impl Stored {
         answer
     }
 
-    fn content(&self, method: &Method, request: &HeaderMap) -> Response<Bytes> {
+    fn content(&self, method: &Method, request: &HeaderMap, fields: HeaderMap) -> Response<Bytes> {
         let length = self.body.len() as u64;
+        let part = part(method, request, self.status, &fields, length);
         let mut answer = Response::new(Bytes::new());
-        *answer.headers_mut() = self.headers.clone();
-        let (status, body) = match part(method, request, self.status, &self.headers, length) {
+        *answer.headers_mut() = fields;
+        let (status, body) = match part {
             Part::Whole => (self.status, self.body.clone()),
             Part::Bytes(range) => {
                 let told = format!("bytes {}-{}/{length}", range.start, range.end - 1);
@@ -196,14 +207,13 @@ impl Stored {
     }
 
     /// Has all fields of the 200 but those of its body (RFC 9110 §15.4.5).
-    fn not_modified(&self) -> Response<Bytes> {
+    fn not_modified(mut fields: HeaderMap) -> Response<Bytes> {
+        for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE] {
+            fields.remove(name);
+        }
         let mut answer = Response::new(Bytes::new());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        let headers = answer.headers_mut();
-        *headers = self.headers.clone();
-        for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE] {
-            headers.remove(name);
-        }
+        *answer.headers_mut() = fields;
         answer
     }
 }

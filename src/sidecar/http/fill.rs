@@ -51,7 +51,7 @@ impl Front {
                 headers.remove(RANGE);
             }
             headers.remove(IF_RANGE);
-            make_conditional(&mut headers, &stored.headers);
+            make_conditional(&mut headers, &stored.headers());
         }
         let requested = Timestamp::now();
         let answered = self.origin.get(&asked.target, headers).await;
@@ -65,7 +65,7 @@ impl Front {
         let (parts, body) = response.into_parts();
         match stale {
             Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED => {
-                if is_about(&parts.headers, &stored.headers) {
+                if is_about(&parts.headers, &stored.headers()) {
                     return self.validated(asked, &stored, &parts, exchange, began);
                 }
                 // It is about something that is not here (RFC 9111 §4.3.4), and the client did not ask for it.
@@ -84,7 +84,7 @@ impl Front {
         exchange: Exchange,
         began: Began,
     ) -> Response<Body> {
-        let mut headers = stored.headers.clone();
+        let mut headers = stored.headers();
         update(&mut headers, &parts.headers);
         let origin = Self::origin_of(asked, exchange, stored.tags.clone());
         let now = ResponseDirectives::of(&headers);
@@ -255,9 +255,9 @@ impl Front {
         exchange: Exchange,
         began: Began,
     ) {
-        let told = match effect(answer.status(), answer.headers(), &stored.headers, stored.body.len()) {
+        let told = match effect(answer.status(), answer.headers(), &stored.headers(), stored.body.len()) {
             Effect::Updated => {
-                let mut headers = stored.headers.clone();
+                let mut headers = stored.headers();
                 update(&mut headers, answer.headers());
                 // A cookie of this user, or what is for this user alone, is not for the next.
                 if answer.headers().contains_key(SET_COOKIE)

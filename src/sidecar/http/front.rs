@@ -72,7 +72,7 @@ impl Asked {
     /// is for requests that do not say who asks.
     fn is_for_users(&self, stored: &Stored) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.ttl.is_some())
-            || is_permitted(&stored.headers, &stored.directives)
+            || is_permitted(&stored.headers(), &stored.directives)
     }
 }
 
