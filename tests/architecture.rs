@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",

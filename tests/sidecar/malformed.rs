@@ -122,7 +122,8 @@ async fn what_is_no_request_line_is_refused() {
             " GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1x\r\nHost: a\r\n\r\n",
             "! / HTTP/1.1\r\nHost: a\r\n\r\n",
-            "\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n",
         ],
     )
@@ -204,7 +205,8 @@ async fn those_who_asked_before_a_bad_request_are_answered_first() {
 async fn what_is_in_order_reaches_the_application_in_one_form() {
     let common = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: shop\r\n";
     let got = passed("GET http://Shop:80/a?b HTTP/1.1\r\nhost: shop:80\r\nCONNECTION: close\r\n\r\n").await;
-    assert_eq!(got, format!("GET /a?b HTTP/1.1\r\nhost: shop\r\n{common}\r\n"));
+    let capability = "surrogate-capability: cachedservice=\"Surrogate/1.0\"\r\n";
+    assert_eq!(got, format!("GET /a?b HTTP/1.1\r\nhost: shop\r\n{capability}{common}\r\n"));
     let got =
         passed("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc").await;
     assert_eq!(got, format!("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 3\r\n{common}\r\nabc"));
@@ -216,6 +218,14 @@ async fn what_is_in_order_reaches_the_application_in_one_form() {
             "POST / HTTP/1.1\r\nhost: shop\r\n{common}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
         )
     );
+}
+
+#[tokio::test]
+async fn one_empty_line_before_a_request_is_passed_over() {
+    let requests =
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = Wired::answering().await.exchange(requests).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer:?}");
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ fn is_understood(status: StatusCode) -> bool {
 /// range, of how often this client asks. A client could have one stored for all others by what it writes
 /// into a field (cache-poisoned denial of service), whatever the application says of its pages.
 fn is_of_this_request(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 407 | 408 | 411..=413 | 415..=417 | 421 | 425 | 426 | 428 | 429 | 431)
+    matches!(status.as_u16(), 400 | 407 | 408 | 411..=413 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431)
 }
 
 /// Whether a response itself says that it may be stored, and not its status alone. Of one that does not, a
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_tells_of_how_one_client_asked_is_not_stored() {
-        for status in [400, 413, 416, 417, 429, 431] {
+        for status in [400, 413, 417, 429, 431] {
             assert_eq!(stored(status, &[], &[HOUR]), Err(NotStored::OfThisRequest), "{status}");
         }
     }

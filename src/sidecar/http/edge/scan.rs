@@ -20,6 +20,8 @@ pub struct Scan {
     searched: usize,
     /// How many heads have passed.
     heads: usize,
+    /// An empty line has passed since the last of them.
+    has_empty_line: bool,
 }
 
 /// What comes next.
@@ -49,7 +51,7 @@ pub enum State {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { state: State::Head, searched: 0, heads: 0 }
+        Self { state: State::Head, searched: 0, heads: 0, has_empty_line: false }
     }
 }
 
@@ -116,6 +118,11 @@ impl Scan {
         if self.heads == 0 && PREFACE.starts_with(bytes) {
             return 0;
         }
+        // RFC 9112 §2.2: one, as old clients send it after a body.
+        if !self.has_empty_line && bytes.starts_with(b"\r\n") {
+            self.has_empty_line = true;
+            return 2;
+        }
         let end = head::end(bytes, self.searched);
         if end.unwrap_or(bytes.len()) > HEAD {
             self.refuse(Refusal::with(
@@ -129,6 +136,7 @@ impl Scan {
             return 0;
         };
         self.searched = 0;
+        self.has_empty_line = false;
         match bytes.get(..end).map_or(Err(Refusal::bad("")), head::read) {
             Ok(Head { body, asks_upgrade }) => {
                 self.heads += 1;

@@ -1,0 +1,168 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A client, and the wire from it, with room for so many bytes in each direction.
+fn wire(room: usize) -> (DuplexStream, Wire<DuplexStream>, Arc<Shared>) {
+    let (client, server) = duplex(room);
+    let shared = Arc::new(Shared::holding(None));
+    (client, Wire::new(server, shared.clone()), shared)
+}
+
+/// What hyper gets by one read.
+async fn read(wire: &mut Wire<DuplexStream>) -> io::Result<String> {
+    let mut bytes = [0; 1024];
+    let count = wire.read(&mut bytes).await?;
+    Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
+}
+
+/// Whether hyper gets nothing, not even an end.
+async fn is_silent(wire: &mut Wire<DuplexStream>) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), read(wire)).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_goes_on_when_it_is_whole_in_whatever_pieces_it_comes() {
+    let (mut client, mut wire, _) = wire(1024);
+    for piece in GET.as_bytes().chunks(3) {
+        assert!(is_silent(&mut wire).await);
+        client.write_all(piece).await.unwrap();
+    }
+    assert_eq!(read(&mut wire).await.unwrap(), GET);
+    client.write_all(format!("{GET}{GET}GET").as_bytes()).await.unwrap();
+    assert_eq!(read(&mut wire).await.unwrap(), GET.repeat(2));
+    client.write_all(&GET.as_bytes()[3..]).await.unwrap();
+    assert_eq!(read(&mut wire).await.unwrap(), GET);
+    assert_eq!(wire.held.capacity(), 0, "an idle connection holds nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_nothing_is_let_go_and_whoever_is_slow_with_a_head_is_told() {
+    let (_client, mut silent, _) = wire(1024);
+    let start = Instant::now();
+    assert_eq!(read(&mut silent).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(start.elapsed().as_secs(), HEAD_TIME.as_secs());
+    let (mut client, mut wire, shared) = wire(1024);
+    let slow = tokio::spawn(async move {
+        for byte in GET.as_bytes() {
+            client.write_all(&[*byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let start = Instant::now();
+    assert!(read(&mut wire).await.unwrap().starts_with(REFUSED));
+    assert_eq!(start.elapsed().as_secs(), HEAD_TIME.as_secs(), "each byte more buys no time");
+    assert_eq!(shared.refusal().status, 408);
+    assert!(is_silent(&mut wire).await, "and nothing more is read");
+    slow.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_come_slowly_but_not_stand_still() {
+    let (mut client, mut wire, _) = wire(1024);
+    client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+    read(&mut wire).await.unwrap();
+    let slow = tokio::spawn(async move {
+        for _ in 0..5 {
+            tokio::time::sleep(STALL_TIME / 2).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        client
+    });
+    for _ in 0..5 {
+        assert_eq!(read(&mut wire).await.unwrap(), "x");
+    }
+    let _client = slow.await.unwrap();
+    let start = Instant::now();
+    assert_eq!(read(&mut wire).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(start.elapsed().as_secs(), STALL_TIME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_take_slowly_but_not_nothing() {
+    let (mut client, mut wire, _) = wire(10);
+    let slow = tokio::spawn(async move {
+        for _ in 0..5 {
+            tokio::time::sleep(STALL_TIME / 2).await;
+            client.read_exact(&mut [0; 10]).await.unwrap();
+        }
+        client
+    });
+    wire.write_all(&[0; 60]).await.unwrap();
+    let _client = slow.await.unwrap();
+    let start = Instant::now();
+    assert_eq!(wire.write_all(&[0; 60]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(start.elapsed().as_secs(), STALL_TIME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_between_requests_and_in_another_protocol_is_not_the_wires_matter() {
+    let (mut client, mut wire, shared) = wire(1024);
+    let upgrade = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(read(&mut wire).await.unwrap(), GET);
+    let long = STALL_TIME * 100;
+    assert!(tokio::time::timeout(long, read(&mut wire)).await.is_err());
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    read(&mut wire).await.unwrap();
+    shared.decide(true);
+    assert!(tokio::time::timeout(long, read(&mut wire)).await.is_err());
+    client.write_all(b"\x81\x01x").await.unwrap();
+    assert_eq!(read(&mut wire).await.unwrap(), "\u{fffd}\u{1}x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_an_upgrade_goes_on_when_it_is_decided() {
+    let upgrade = "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    for is_granted in [true, false] {
+        let (mut client, mut wire, shared) = wire(1024);
+        client.write_all(format!("{upgrade}{GET}").as_bytes()).await.unwrap();
+        assert_eq!(read(&mut wire).await.unwrap(), upgrade);
+        assert!(is_silent(&mut wire).await);
+        shared.decide(is_granted);
+        assert_eq!(read(&mut wire).await.unwrap(), GET);
+        client.write_all(b"no request\r\n\r\n").await.unwrap();
+        let next = read(&mut wire).await.unwrap();
+        assert_eq!(next.starts_with("no request"), is_granted, "{next}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_body_is_told_when_it_is_the_turn_of_its_request() {
+    let (mut client, mut wire, shared) = wire(1024);
+    let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.write_all(format!("{GET}{post}none").as_bytes()).await.unwrap();
+    assert_eq!(read(&mut wire).await.unwrap(), format!("{GET}{post}"));
+    shared.begin();
+    assert!(is_silent(&mut wire).await, "the first request is under way");
+    assert_eq!(shared.refusal_of_body(), None);
+    shared.begin();
+    assert_eq!(read(&mut wire).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(shared.refusal_of_body().unwrap().status, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_last_answer_what_still_comes_is_dropped_for_a_while() {
+    let refused = "GET / HTTP/1.1\r\n folded\r\n\r\n";
+    // The client ends; the client goes on sending; the client does neither.
+    for (is_ending, is_sending) in [(true, false), (false, true), (false, false)] {
+        let (mut client, mut wire, _) = wire(1024);
+        client.write_all(refused.as_bytes()).await.unwrap();
+        read(&mut wire).await.unwrap();
+        let client = tokio::spawn(async move {
+            if is_ending {
+                client.shutdown().await.unwrap();
+            }
+            while is_sending && client.write_all(&[0; 1024]).await.is_ok() {}
+            client
+        });
+        let start = Instant::now();
+        wire.shutdown().await.unwrap();
+        let time = if is_ending || is_sending { Duration::ZERO } else { LINGER_TIME };
+        assert_eq!(start.elapsed().as_secs(), time.as_secs(), "{is_ending} {is_sending}");
+        drop(wire);
+        client.await.unwrap();
+    }
+}
