@@ -5,6 +5,7 @@ mod admin;
 mod application;
 mod bytes;
 mod caching;
+mod crowd;
 mod malformed;
 mod passing_on;
 mod poisoning;

@@ -66,6 +66,13 @@ impl Process {
         Self { settings, folder, child, client }
     }
 
+    /// How much memory it has, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Puts a file in place as the kubelet does: a link that leads elsewhere from one moment to the next.
     pub fn put(&self, name: &str, text: &str) {
         static PUT: AtomicU32 = AtomicU32::new(0);

@@ -13,6 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
+use super::edge::limits::BUFFER;
 use crate::sidecar::cache::{
     hop::remove_hop_by_hop,
     surrogate::{CAPABILITY, SURROGATE_CAPABILITY},
@@ -44,6 +45,8 @@ impl Origin {
         connector.set_connect_timeout(Some(CONNECT));
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).set_host(false);
+        // What an application sends faster than a client takes it is not kept here.
+        builder.http1_max_buf_size(BUFFER);
         let authority = Authority::try_from(format!("127.0.0.1:{port}")).unwrap_or_else(|_| unreachable!());
         Self { client: builder.build(connector.clone()), bare: builder.build(connector), authority }
     }

@@ -66,7 +66,8 @@ impl Client {
 /// What the front says to a request that is in order.
 async fn ask(front: &Arc<Front>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
     let (version, asks_upgrade) = (request.version(), request.headers().contains_key(UPGRADE));
-    let answer = front.answer(request, peer.ip()).await;
+    // Boxed: a connection keeps the room for it also while it is idle.
+    let answer = Box::pin(front.answer(request, peer.ip())).await;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
         // RFC 9110 §15.2.2: what follows it would be taken for answers to others.
         let unasked = "the application has changed the protocol, which nobody has asked for";
