@@ -14,6 +14,7 @@ use cachedservice::{
     settings::{Settings, digest},
     sidecar::{
         admin::{self, Admin, Token},
+        files,
         follow::{cache_of, follow_purges, follow_settings},
         health::Health,
         http::{Front, server::serve},
@@ -119,6 +120,7 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
 }
 
 async fn run(sidecar: Sidecar) -> Result<(), String> {
+    files::allow_most();
     let Sidecar { file, settings, front, health, admin, requests, orders, mut ended } = sidecar;
     if let Some(purges) = settings.purges_file.clone() {
         let (memory, health) = (front.memory().clone(), health.clone());

@@ -4,6 +4,7 @@
 //! * [`breaker`]: whether something that fails is asked at all. PURE.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
 //! * [`file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
+//! * [`files`]: how many connections the process may have.
 //! * [`health`]: what is loaded, and what keeps it from being ready.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
@@ -14,6 +15,7 @@ pub mod admin;
 pub mod breaker;
 pub mod cache;
 pub mod file;
+pub mod files;
 pub mod follow;
 pub mod health;
 pub mod http;

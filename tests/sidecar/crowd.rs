@@ -40,11 +40,15 @@ struct Crowded {
 
 impl Crowded {
     async fn start() -> Self {
+        Self::start_by(|port| Process::start(port, |_| {})).await
+    }
+
+    async fn start_by(start: impl FnOnce(u16) -> Process) -> Self {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
         let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let written = Arc::new(AtomicU64::new(0));
-        let process = Process::start(app.local_addr().unwrap().port(), |_| {});
+        let process = start(app.local_addr().unwrap().port());
         let counted = written.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = app.accept().await {
@@ -162,6 +166,18 @@ async fn connections_held_open(count: usize, bound: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_connections_are_held_open_in_little_memory() {
     connections_held_open(1_000, 32 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_of_open_files_is_raised_as_far_as_it_may() {
+    let _turn = TURN.lock().await;
+    let crowded = Crowded::start_by(Process::start_with_few_files).await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut stream = crowded.connect().await;
+        crowded.ask(&mut stream, "/page").await;
+        held.push(stream);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

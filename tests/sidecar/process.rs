@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -41,6 +41,29 @@ fn free_port() -> u16 {
 impl Process {
     /// Starts it in front of an application; `change` makes other settings of the usual.
     pub fn start(app_port: u16, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_by(app_port, change, command)
+    }
+
+    /// The same by a shell that allows it few open files, and more if it asks.
+    pub fn start_with_few_files(app_port: u16) -> Self {
+        Self::start_by(
+            app_port,
+            |_| {},
+            |folder| {
+                let mut shell = Command::new("sh");
+                let script = "ulimit -Sn 64 && exec \"$0\" \"$@\"";
+                let program = command(folder);
+                shell.args(["-c", script]).arg(program.get_program()).args(program.get_args());
+                shell
+            },
+        )
+    }
+
+    fn start_by(
+        app_port: u16,
+        change: impl FnOnce(&mut Settings),
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
@@ -154,7 +177,7 @@ impl Process {
     }
 }
 
-fn command(folder: &std::path::Path) -> Command {
+fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cachedservice-sidecar"));
     command.arg("--settings").arg(folder.join("settings.json")).stdin(Stdio::null());
     command
