@@ -74,7 +74,9 @@ pub fn may_store(
     if is_of_this_request(status) {
         return Err(NotStored::OfThisRequest);
     }
-    if status.is_informational() || status == StatusCode::NOT_MODIFIED {
+    if status.is_informational()
+        || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
+    {
         return Err(NotStored::Status);
     }
     // One part is kept for those who ask for the same; several in one body are not (§3.3). With
@@ -157,7 +159,9 @@ mod tests {
         assert_eq!(stored(206, &[], &[HOUR, part]), Ok(()));
         assert_eq!(stored(206, &[], &[HOUR]), Err(NotStored::Status));
         assert_eq!(stored(200, &[], &[HOUR, part]), Ok(()), "it is the whole, whatever the field says");
-        assert_eq!(stored(304, &[], &[HOUR]), Err(NotStored::Status), "it is for one request");
+        for status in [304, 416] {
+            assert_eq!(stored(status, &[], &[HOUR]), Err(NotStored::Status), "it is for one request");
+        }
     }
 
     #[test]
