@@ -8,6 +8,8 @@ const LONGEST = 2 ** 31
 const TIMES = ['max-age', 's-maxage', 'stale-while-revalidate', 'stale-if-error', 'min-fresh', 'max-stale']
 /** The statuses that it knows, as far as they are made up. */
 const KNOWN_THERE = [200, 203, 204, 301, 302, 307, 308, 404, 410]
+/** Statuses that tell of how one client asked, as far as they are made up. */
+const OF_ONE_REQUEST = [400, 429]
 const IS_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$|^[A-Z][a-z]+day, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT$/
 /** A dictionary of flags and numbers (RFC 9651 §3.2), as far as they are made up. */
 const IS_DICTIONARY = /^[a-z][a-z0-9-]*(=\d+)?( *, *[a-z][a-z0-9-]*(=\d+)?)*$/
@@ -72,7 +74,12 @@ export const RULES = [
     }
   },
   {
-    name: 'what says how long it is fresh is stored, with any final status',
+    name: 'a status that tells of how one client asked is not stored: all others would get it',
+    section: 'RFC 9111 §7.1',
+    apply (given) { given.isRefused ||= OF_ONE_REQUEST.includes(given.status) }
+  },
+  {
+    name: 'what says how long it is fresh is stored, with any other final status',
     section: 'RFC 9111 §3',
     apply (given) {
       if (!KNOWN_THERE.includes(given.status)) given.status = 302
@@ -124,6 +131,14 @@ export const RULES = [
     name: 'what sets a cookie is not stored; there it is, with no lifetime',
     section: 'RFC 9111 §7.3',
     apply (given) { given.isRefused ||= 'set-cookie' in given.response }
+  },
+  {
+    name: 'what says nothing, in answer to a cookie, is not stored: it may be the page of one user',
+    section: 'RFC 9111 §7.3',
+    apply (given) {
+      const saysSo = ['max-age', 's-maxage', 'public'].some(name => has(given.response, name)) || 'expires' in given.response
+      given.isRefused ||= 'cookie' in given.request && !saysSo
+    }
   },
   {
     name: 'what varies by everything is not stored; there it is, and not used',

@@ -16,7 +16,7 @@ function chance (seed) {
 
 const SECONDS = ['0', '1', '5', '10', '60', '3600', '90000']
 const ODD_SECONDS = ['', '-1', '1.5', '10s', 'a', '"60"', '007', '99999999999', ' 60']
-const STATUSES = [200, 200, 200, 200, 203, 204, 301, 302, 307, 308, 404, 410, 500, 503, 599]
+const STATUSES = [200, 200, 200, 200, 203, 204, 301, 302, 307, 308, 400, 404, 410, 429, 500, 503, 599]
 const FLAGS = ['no-store', 'no-cache', 'private', 'public', 'must-revalidate', 'proxy-revalidate', 'must-understand', 'immutable', 'no-transform']
 const TIMED = ['max-age', 'max-age', 's-maxage', 'stale-while-revalidate', 'stale-if-error']
 const ODD = ['', 'max-age', 'private="set-cookie"', 'no-cache="x"', 'ext="a, no-store, b"', 'No-Store', 'MAX-AGE=60', 'max-age =60', 'unknown=1']
@@ -48,6 +48,7 @@ export function exchanges (seed, count) {
     ...with_(probability, () => ['cache-control', times(2, asked).join(', ')]),
     ...with_(0.04, () => ['pragma', 'no-cache']),
     ...with_(0.06, () => ['authorization', 'Basic eA==']),
+    ...with_(0.1, () => ['cookie', 'session=1']),
     ...with_(0.4, () => ['accept-language', one(LANGUAGES)]),
     ...with_(0.1, () => ['x-kind', one(['a', 'A', 'a, b', 'a,b'])])
   ]

@@ -1,6 +1,7 @@
 // Holds the rules of the HTTP cache against http-cache-semantics; see `semantics --help`.
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
+import { section } from './document.mjs'
 import { RULES } from './differences.mjs'
 import { exchanges } from './exchanges.mjs'
 import { joined } from './fields.mjs'
@@ -14,7 +15,8 @@ const { values: flags } = parseArgs({
   options: {
     judge: { type: 'string' },
     seed: { type: 'string', default: '1' },
-    cases: { type: 'string', default: '20000' }
+    cases: { type: 'string', default: '20000' },
+    update: { type: 'boolean' }
   }
 })
 
@@ -71,7 +73,11 @@ function main () {
   console.log(`${RULES.length} rules of what may differ, ${unneeded.length} of them not needed`)
   for (const rule of unneeded) console.log(`  ${rule.name} (${rule.section})`)
   if (unneeded.length > 0) failed++
-  console.log(`semantics: ${QUANTITIES.length + 1 - failed} passed, ${failed} failed`)
+  const rows = RULES.map(({ name, section }) => `| ${name} | ${section} |`)
+  const wrong = section('differences', ['| where they differ | by |', '| --- | --- |', ...rows], flags.update)
+  for (const line of wrong) console.log(line)
+  if (wrong.length > 0) failed++
+  console.log(`semantics: ${QUANTITIES.length + 2 - failed} passed, ${failed} failed`)
   return failed === 0
 }
 
