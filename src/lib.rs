@@ -19,7 +19,7 @@
 pub mod api;
 #[cfg(feature = "operator")]
 pub mod operator;
-#[cfg(feature = "sidecar")]
+#[cfg(any(feature = "operator", feature = "sidecar"))]
 pub mod settings;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

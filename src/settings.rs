@@ -75,6 +75,9 @@ pub struct Rule {
     /// Paths without their query; `*` stands for any text. None: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// Methods of the request. None: both that a cache can answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<RuleMethod>,
     /// Fields of the request, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderMatch>,
@@ -88,12 +91,31 @@ pub struct Rule {
     /// the request has an `Authorization`; and a `Set-Cookie` is given to the first alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overrides: bool,
+    /// How long after it was fresh a response is used while it is asked for anew, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_while_revalidate: Option<u64>,
+    /// How long after it was fresh a response is used where the application fails, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_if_error: Option<u64>,
+    /// The cookies that responses may depend on; the others are taken out of the request. None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookies: Option<Vec<String>>,
     /// Query parameters that change nothing; `*` at the end stands for all that begin so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored_query: Vec<String>,
     /// Tags of the responses, beside their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+}
+
+/// A method of requests that a cache can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RuleMethod {
+    /// GET.
+    Get,
+    /// HEAD, which is answered with what is stored of a GET.
+    Head,
 }
 
 /// A field that a request has to have.

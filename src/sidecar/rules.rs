@@ -1,9 +1,9 @@
 //! Which rule of the settings holds for a request. PURE.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::readings::lenient;
-use crate::settings::{HeaderMatch, Rule};
+use crate::settings::{HeaderMatch, Rule, RuleMethod};
 
 /// A path for which another rule holds as an application may read it than as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,15 +15,16 @@ pub struct TwoReadings;
 /// When that makes a difference.
 pub fn rule_of_all_readings<'a>(
     rules: &'a [Rule],
+    method: &Method,
     path: &str,
     request: &HeaderMap,
 ) -> Result<Option<&'a Rule>, TwoReadings> {
-    let written = rule(rules, path, request);
+    let written = rule(rules, method, path, request);
     let read = lenient(path);
     if rules.is_empty() || read == path {
         return Ok(written);
     }
-    let is_same = match (written, rule(rules, &read, request)) {
+    let is_same = match (written, rule(rules, method, &read, request)) {
         (Some(one), Some(other)) => std::ptr::eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
     };
@@ -32,11 +33,19 @@ pub fn rule_of_all_readings<'a>(
 
 /// The first rule that matches a request; None where the response alone decides.
 #[must_use]
-pub fn rule<'a>(rules: &'a [Rule], path: &str, request: &HeaderMap) -> Option<&'a Rule> {
+pub fn rule<'a>(rules: &'a [Rule], method: &Method, path: &str, request: &HeaderMap) -> Option<&'a Rule> {
     rules.iter().find(|rule| {
+        let is_of_method = rule.methods.is_empty() || rule.methods.iter().any(|wanted| is(*wanted, method));
         let is_of_path = rule.paths.is_empty() || rule.paths.iter().any(|pattern| matches(pattern, path));
-        is_of_path && rule.headers.iter().all(|wanted| has(request, wanted))
+        is_of_method && is_of_path && rule.headers.iter().all(|wanted| has(request, wanted))
     })
+}
+
+fn is(wanted: RuleMethod, method: &Method) -> bool {
+    match wanted {
+        RuleMethod::Get => method == Method::GET,
+        RuleMethod::Head => method == Method::HEAD,
+    }
 }
 
 fn has(request: &HeaderMap, wanted: &HeaderMatch) -> bool {
@@ -100,7 +109,7 @@ mod tests {
         let of = |path: &str| Rule { paths: vec![path.to_owned()], ..Rule::default() };
         let rules = [of("/static/*"), of("*.css")];
         let found = |path: &str| {
-            let found = rule_of_all_readings(&rules, path, &HeaderMap::new());
+            let found = rule_of_all_readings(&rules, &Method::GET, path, &HeaderMap::new());
             found.map(|rule| rule.map(|rule| rule.paths[0].clone()))
         };
         assert_eq!(found("/static/a%20b"), Ok(Some("/static/*".to_owned())));
@@ -127,11 +136,21 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect();
-            rule(&rules, path, &request).and_then(|rule| rule.ttl)
+            rule(&rules, &Method::GET, path, &request).and_then(|rule| rule.ttl)
         };
         assert_eq!(found("/api/x", &[("x-preview", ""), ("accept", "application/json")]), Some(1));
         assert_eq!(found("/v2/x", &[("accept", "application/json")]), Some(2));
         assert_eq!(found("/api/x", &[("accept", "text/html")]), Some(3));
         assert_eq!(found("/v2/x", &[]), None);
+    }
+
+    #[test]
+    fn a_rule_with_methods_is_for_these_alone() {
+        let rules = [
+            Rule { methods: vec![RuleMethod::Head], ttl: Some(1), ..Rule::default() },
+            Rule { methods: vec![RuleMethod::Get, RuleMethod::Head], ttl: Some(2), ..Rule::default() },
+        ];
+        let found = |method| rule(&rules, &method, "/", &HeaderMap::new()).and_then(|rule| rule.ttl);
+        assert_eq!([found(Method::HEAD), found(Method::GET), found(Method::PUT)], [Some(1), Some(2), None]);
     }
 }

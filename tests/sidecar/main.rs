@@ -10,4 +10,5 @@ mod malformed;
 mod passing_on;
 mod poisoning;
 mod process;
+mod rules;
 mod validating;

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod cache_status;
+pub mod cookies;
 pub mod date;
 pub mod directives;
 pub mod fields;

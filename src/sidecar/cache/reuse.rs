@@ -3,6 +3,33 @@
 use std::time::Duration;
 
 use super::{RequestDirectives, ResponseDirectives};
+use crate::settings::Rule;
+
+/// What the rule for a request says of responses that are not fresh any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByRule {
+    /// It counts also where the response says something else.
+    overrides: bool,
+    while_revalidated: Option<Duration>,
+    if_error: Option<Duration>,
+}
+
+impl ByRule {
+    /// Without a rule, nothing.
+    #[must_use]
+    pub fn of(rule: Option<&Rule>) -> Self {
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        rule.map_or_else(Self::default, |rule| Self {
+            overrides: rule.overrides,
+            while_revalidated: seconds(rule.stale_while_revalidate),
+            if_error: seconds(rule.stale_if_error),
+        })
+    }
+
+    fn or(self, by_rule: Option<Duration>, by_response: Option<Duration>) -> Option<Duration> {
+        if self.overrides { by_rule.or(by_response) } else { by_response.or(by_rule) }
+    }
+}
 
 /// What has been stale for longer does not answer where the origin cannot be reached: who gets it
 /// would rather know. The standard has no limit (RFC 9111 §4.2.4).
@@ -17,6 +44,8 @@ pub struct Stored<'a> {
     pub age: Duration,
     /// What it asks of caches.
     pub directives: &'a ResponseDirectives,
+    /// What the rule for the request says.
+    pub rule: ByRule,
     /// A soft purge has asked for it to be validated.
     pub is_purged_softly: bool,
 }
@@ -42,7 +71,7 @@ impl Stored<'_> {
     #[must_use]
     pub fn reuse(&self) -> Reuse {
         let is_fresh = self.age < self.lifetime && !self.is_purged_softly;
-        if self.directives.no_cache {
+        if self.directives.no_cache && !self.rule.overrides {
             return Reuse::Validate;
         }
         if is_fresh {
@@ -51,14 +80,16 @@ impl Stored<'_> {
         let since = self.stale_since();
         let is_within = |time: Option<Duration>| time.is_some_and(|time| since < time);
         // Both extensions say that it may be stale, and the directives that it may not (§4.2.4).
-        if self.directives.must_revalidate || self.directives.proxy_revalidate {
+        let may_not = self.directives.must_revalidate || self.directives.proxy_revalidate;
+        let (rule, response) = (self.rule, self.directives);
+        if may_not && !rule.overrides {
             Reuse::Validate
-        } else if is_within(self.directives.stale_while_revalidate) {
+        } else if is_within(rule.or(rule.while_revalidated, response.stale_while_revalidate)) {
             Reuse::WhileRevalidated
-        } else if is_within(self.directives.stale_if_error) {
+        } else if is_within(rule.or(rule.if_error, response.stale_if_error)) {
             Reuse::IfError
-        } else if !self.directives.forbid_stale()
-            && self.directives.stale_if_error.is_none()
+        } else if (rule.overrides || !response.forbid_stale())
+            && rule.or(rule.if_error, response.stale_if_error).is_none()
             && is_within(Some(LONGEST_STALE))
         {
             Reuse::IfUnreachable
@@ -107,7 +138,8 @@ mod tests {
     }
 
     fn at(age: u64, directives: &ResponseDirectives) -> Stored<'_> {
-        Stored { lifetime: seconds(60), age: seconds(age), directives, is_purged_softly: false }
+        let rule = ByRule::default();
+        Stored { lifetime: seconds(60), age: seconds(age), directives, rule, is_purged_softly: false }
     }
 
     #[test]
@@ -149,6 +181,26 @@ mod tests {
         ] {
             assert_eq!(at(60, &forbidding).reuse(), Reuse::Validate, "{forbidding:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_says_how_long_where_the_response_does_not() {
+        let rule = Rule { stale_while_revalidate: Some(10), stale_if_error: Some(20), ..Rule::default() };
+        let by = |rule: &Rule, response: ResponseDirectives, age| {
+            Stored { rule: ByRule::of(Some(rule)), ..at(age, &response) }.reuse()
+        };
+        let plain = ResponseDirectives::default();
+        assert_eq!(
+            [69, 70, 80].map(|age| by(&rule, plain.clone(), age)),
+            [Reuse::WhileRevalidated, Reuse::IfError, Reuse::Validate]
+        );
+        let told = ResponseDirectives { stale_while_revalidate: Some(seconds(1)), ..plain.clone() };
+        assert_eq!(by(&rule, told.clone(), 61), Reuse::IfError);
+        let strict = ResponseDirectives { must_revalidate: true, no_cache: true, ..told };
+        assert_eq!(by(&rule, strict.clone(), 1), Reuse::Validate);
+        let overrides = Rule { overrides: true, ..rule };
+        assert_eq!(by(&overrides, strict.clone(), 1), Reuse::Fresh);
+        assert_eq!(by(&overrides, strict, 69), Reuse::WhileRevalidated);
     }
 
     #[test]

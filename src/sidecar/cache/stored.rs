@@ -20,7 +20,7 @@ use super::{
     freshness::age,
     hop::remove_unstorable,
     range::{Part, is_current, part},
-    reuse::{self, Reuse},
+    reuse::{self, ByRule, Reuse},
     selection::varies_by,
     validation::is_known_to,
 };
@@ -122,13 +122,14 @@ impl Stored {
         self.fields.to_map()
     }
 
-    /// What it is good for, for a request.
+    /// What it is good for, for a request and by the rule for it.
     #[must_use]
-    pub fn reuse(&self, request: &RequestDirectives, now: Timestamp) -> Reuse {
+    pub fn reuse(&self, request: &RequestDirectives, rule: ByRule, now: Timestamp) -> Reuse {
         let stored = reuse::Stored {
             lifetime: self.lifetime,
             age: self.age(now),
             directives: &self.directives,
+            rule,
             is_purged_softly: self.is_purged_softly,
         };
         stored.reuse_for(request)
@@ -344,7 +345,7 @@ mod tests {
         let stored = Stored::new(StatusCode::OK, HeaderMap::new(), Bytes::new(), origin);
         let asked = RequestDirectives::default();
         assert_eq!(
-            [stored.reuse(&asked, at(4)), stored.reuse(&asked, at(5))],
+            [4, 5].map(|second| stored.reuse(&asked, ByRule::default(), at(second))),
             [Reuse::Fresh, Reuse::IfUnreachable]
         );
     }

@@ -23,6 +23,7 @@ use crate::{
     sidecar::cache::{
         Exchange, NotStored, ResponseDirectives, Stored,
         cache_status::{CACHE_STATUS, Forwarded, Level, Status},
+        cookies::vary_by_cookies,
         head::{Effect, effect},
         hop::remove_hop_by_hop,
         may_store,
@@ -32,6 +33,16 @@ use crate::{
         validation::{is_about, make_conditional, update},
     },
 };
+
+impl Asked {
+    /// Says in a response that is stored by which cookies it varies, if a rule leaves the application some.
+    fn mark(&self, response: &mut HeaderMap) {
+        let cookies = self.rule.as_ref().and_then(|rule| rule.cookies.as_ref());
+        if cookies.is_some_and(|names| !names.is_empty()) {
+            vary_by_cookies(response);
+        }
+    }
+}
 
 impl Front {
     /// Asks the application for the whole, and keeps what it answers if it may.
@@ -86,6 +97,7 @@ impl Front {
     ) -> Response<Body> {
         let mut headers = stored.headers();
         update(&mut headers, &parts.headers);
+        asked.mark(&mut headers);
         let origin = Self::origin_of(asked, exchange, stored.tags.clone());
         let now = ResponseDirectives::of(&headers);
         let is_renewed =
@@ -145,6 +157,7 @@ impl Front {
         };
         let mut response = Response::from_parts(parts, ());
         let kept = tags.ok().map(|tags| {
+            asked.mark(response.headers_mut());
             let mut headers = response.headers().clone();
             // Where a rule lets it be kept, the cookie is still for the one who asked.
             headers.remove(SET_COOKIE);
@@ -259,6 +272,7 @@ impl Front {
             Effect::Updated => {
                 let mut headers = stored.headers();
                 update(&mut headers, answer.headers());
+                asked.mark(&mut headers);
                 // A cookie of this user, or what is for this user alone, is not for the next.
                 if answer.headers().contains_key(SET_COOKIE)
                     || Self::allowed(asked, stored.status, &headers).is_err()

@@ -31,9 +31,10 @@ use crate::{
         cache::{
             RequestDirectives, Stored,
             cache_status::{Forwarded, Level},
+            cookies::keep_cookies,
             is_permitted,
             key::{Key, normal_host, without_ignored},
-            reuse::Reuse,
+            reuse::{ByRule, Reuse},
         },
         memory::{Found, Memory},
         rules::rule_of_all_readings,
@@ -126,7 +127,7 @@ impl Front {
         let scheme = scheme(request.headers());
         let host = normal_host(scheme, &host);
         let settings = self.settings();
-        let rule = rule_of_all_readings(&settings.rules, target.path(), request.headers());
+        let rule = rule_of_all_readings(&settings.rules, request.method(), target.path(), request.headers());
         let why = match (request.method(), rule) {
             (_, Err(_)) => Some(Forwarded::Bypass),
             (_, Ok(Some(rule))) if rule.bypass => Some(Forwarded::Bypass),
@@ -146,6 +147,9 @@ impl Front {
         let directives = RequestDirectives::of(request.headers());
         let (mut parts, _) = request.into_parts();
         remove_unkeyed(&mut parts.headers);
+        if let Some(names) = rule.as_ref().and_then(|rule| rule.cookies.as_ref()) {
+            keep_cookies(&mut parts.headers, names);
+        }
         if parts.method == Method::HEAD {
             // Ranges are for GET alone (RFC 9110 §14.2).
             parts.headers.remove(RANGE);
@@ -161,17 +165,19 @@ impl Front {
                 Found::Stored(stored) if asked.is_of_a_user() && !asked.is_for_users(&stored) => {
                     (Forwarded::Request, Some((stored, Reuse::Validate)))
                 }
-                Found::Stored(stored) => match stored.reuse(&asked.directives, now) {
-                    Reuse::Fresh => return hit(&stored, &asked, now),
-                    Reuse::WhileRevalidated => {
-                        self.revalidate(&asked, stored.clone());
-                        return hit(&stored, &asked, now);
+                Found::Stored(stored) => {
+                    match stored.reuse(&asked.directives, ByRule::of(asked.rule.as_ref()), now) {
+                        Reuse::Fresh => return hit(&stored, &asked, now),
+                        Reuse::WhileRevalidated => {
+                            self.revalidate(&asked, stored.clone());
+                            return hit(&stored, &asked, now);
+                        }
+                        Reuse::Validate if stored.age(now) < stored.lifetime => {
+                            (Forwarded::Request, Some((stored, Reuse::Validate)))
+                        }
+                        reuse => (Forwarded::Stale, Some((stored, reuse))),
                     }
-                    Reuse::Validate if stored.age(now) < stored.lifetime => {
-                        (Forwarded::Request, Some((stored, Reuse::Validate)))
-                    }
-                    reuse => (Forwarded::Stale, Some((stored, reuse))),
-                },
+                }
                 Found::OtherVariants => (Forwarded::VaryMiss, None),
                 Found::Nothing => (Forwarded::UriMiss, None),
             };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode,
     header::{CONNECTION, TE, UPGRADE},
     uri::PathAndQuery,
 };
@@ -60,7 +60,7 @@ impl Front {
         remove_hop_by_hop(response.headers_mut());
         let settings = self.settings();
         for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
-            let rule = rule(&settings.rules, path.path(), &asked);
+            let rule = rule(&settings.rules, &Method::GET, path.path(), &asked);
             let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
             // Whichever way it was come by.
             for scheme in ["http", "https"] {
