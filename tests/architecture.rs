@@ -108,12 +108,13 @@ fn pure_parts_use_no_client_no_clock_and_no_tokio() {
 #[test]
 fn chance_enters_a_plan_only_by_what_was_observed() {
     for Source { path, code } in sources() {
-        let makes_secrets = ["operator/plan/credentials.rs", "operator/plan/digest_key.rs"];
+        let makes_secrets =
+            ["operator/plan/credentials.rs", "operator/plan/digest_key.rs", "operator/plan/token.rs"];
         if is_pure(&path) && !makes_secrets.contains(&path.as_str()) {
             assert!(!code.contains("rand::"), "src/{path}");
         }
         if path != "operator/observe.rs" {
-            for random in ["Credentials::random", "DigestKey::random"] {
+            for random in ["Credentials::random", "DigestKey::random", "SidecarToken::random"] {
                 assert!(!code.contains(random), "src/{path}");
             }
         }
@@ -136,7 +137,15 @@ fn the_resource_knows_nothing_of_the_operator() {
 fn names_that_others_see_stand_once() {
     for Source { path, code } in sources() {
         if path != "api/names.rs" {
-            for name in ["\"cachedservice.dev/", "\"app.kubernetes.io/component", "6379", "\"REDIS_URL\""] {
+            for name in [
+                "\"cachedservice.dev/",
+                "\"app.kubernetes.io/component",
+                "6379",
+                "9800",
+                "9801",
+                "\"REDIS_URL\"",
+                "CACHEDSERVICE_ADMIN_URL",
+            ] {
                 assert!(!code.contains(name), "src/{path} has a {name} of its own");
             }
         }

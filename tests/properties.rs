@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 use cachedservice::{
     api::{
         CachedService, Resources,
-        names::{APP_CONTAINER, APP_PORT_NAME, NAME_LABEL, TEMPLATE_ANNOTATION},
+        names::{
+            APP_CONTAINER, APP_OWN_PORT_NAME, APP_PORT_NAME, NAME_LABEL, SIDECAR_HTTP_PORT,
+            TEMPLATE_ANNOTATION,
+        },
     },
     operator::{
         apply::Applied,
@@ -20,6 +23,7 @@ use cachedservice::{
         status::status,
         trouble::Trouble,
     },
+    settings::Settings,
 };
 use k8s_openapi::{
     api::core::v1::{Container, PodTemplateSpec, Probe},
@@ -199,7 +203,13 @@ proptest! {
         seen.status = told(&before, &earlier.1).0;
         let (status, plan) = told(&service, &seen);
         prop_assert_eq!(status.observed_generation, Some(3));
-        prop_assert_eq!(status.conditions.len(), 8);
+        // Of a spec that was not applied, the tier that runs is told of.
+        let has_cache = match &plan {
+            Ok(plan) => plan.sidecar.is_some(),
+            Err(_) => seen.status.conditions.iter().any(|known| known.type_ == "CacheReady"),
+        };
+        let cache = usize::from(has_cache);
+        prop_assert_eq!(status.conditions.len(), 8 + cache);
         for condition in &status.conditions {
             // Of a spec that was not applied, a part tells of an earlier one.
             let is_part = condition.type_.ends_with("Ready") && condition.type_ != "Ready";
@@ -248,15 +258,14 @@ fn names_and_owners(children: &Children) -> Result<(), TestCaseError> {
     for child in pure::manifests(children) {
         let metadata = &child["metadata"];
         let is_redis = metadata["labels"]["app.kubernetes.io/component"] == "redis";
-        let is_key = child["kind"] == "Secret" && !is_redis;
-        let suffix = if is_redis {
-            "-redis"
-        } else if is_key {
-            "-digest-key"
-        } else {
-            ""
+        let suffixes: &[&str] = match child["kind"].as_str() {
+            _ if is_redis => &["-redis"],
+            Some("Secret") => &["-digest-key", "-sidecar"],
+            Some("ConfigMap") => &["-sidecar"],
+            _ => &[""],
         };
-        prop_assert_eq!(&metadata["name"], &format!("shop{suffix}"));
+        let name = metadata["name"].as_str().unwrap_or_default();
+        prop_assert!(suffixes.iter().any(|suffix| name == format!("shop{suffix}")), "{}", name);
         prop_assert_eq!(&metadata["namespace"], "prod");
         prop_assert_eq!(&metadata["labels"][NAME_LABEL], "shop");
         prop_assert_eq!(&metadata["ownerReferences"][0]["uid"], "0-1");
@@ -307,8 +316,14 @@ fn pods(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
     let app = &containers[0];
     prop_assert_eq!(&app.name, APP_CONTAINER);
     prop_assert_eq!(app.image.as_ref(), Some(&plan.spec.image));
-    let port = &app.ports.as_ref().unwrap()[0];
-    prop_assert_eq!((port.container_port, port.name.as_deref()), (plan.spec.port, Some(APP_PORT_NAME)));
+    let ports = app.ports.iter().flatten().map(|port| (port.container_port, port.name.as_deref()));
+    let (taken, own) = match plan.sidecar {
+        Some(_) => (vec![(SIDECAR_HTTP_PORT, Some(APP_PORT_NAME))], APP_OWN_PORT_NAME),
+        None => (Vec::new(), APP_PORT_NAME),
+    };
+    let expected: Vec<_> = taken.into_iter().chain([(plan.spec.port, Some(own))]).collect();
+    prop_assert_eq!(ports.take(expected.len()).collect::<Vec<_>>(), expected);
+    sidecar(plan, children)?;
 
     let names: Vec<&str> = app.env.iter().flatten().map(|variable| variable.name.as_str()).collect();
     let mut unique = names.clone();
@@ -321,12 +336,40 @@ fn pods(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
     }
     for probe in [&app.startup_probe, &app.readiness_probe, &app.liveness_probe].into_iter().flatten() {
         prop_assert_eq!(handlers(probe), 1, "{:?}", probe);
+        // The kubelet asks the application, not what stands before it.
+        let asks = json!(probe)["httpGet"]["port"].clone();
+        prop_assert!(plan.sidecar.is_none() || asks != APP_PORT_NAME, "{:?}", probe);
     }
     // The autoscaler measures against it.
     let Resources { requests, limits } = &plan.spec.resources;
     let asked = app.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let has_request = asked.is_some_and(|asked| asked.contains_key("cpu"));
     prop_assert!(has_request || limits.contains_key("cpu"), "{:?} {:?}", requests, limits);
+    Ok(())
+}
+
+/// It is there if and only if a tier is on, the last of the init containers, with what it reads.
+fn sidecar(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
+    let pod = children.deployment.spec.template.spec.as_ref().unwrap();
+    let wanted = plan.sidecar.is_some();
+    prop_assert_eq!(wanted, plan.spec.http_cache().is_some());
+    prop_assert_eq!((children.sidecar_secret.is_some(), children.sidecar_config.is_some()), (wanted, wanted));
+    let last = pod.init_containers.iter().flatten().last();
+    if !wanted {
+        return Ok(());
+    }
+    let sidecar = last.unwrap();
+    prop_assert_eq!((sidecar.name.as_str(), sidecar.restart_policy.as_deref()), ("sidecar", Some("Always")));
+    let volumes: Vec<&str> = pod.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
+    for mount in sidecar.volume_mounts.iter().flatten() {
+        prop_assert!(volumes.contains(&mount.name.as_str()), "{} of {:?}", mount.name, volumes);
+    }
+    let asked = sidecar.resources.iter().flat_map(|resources| [&resources.requests, &resources.limits]);
+    prop_assert!(asked.flatten().any(|quantities| quantities.contains_key("cpu")));
+    let config = children.sidecar_config.as_ref().and_then(|config| config.data.as_ref()).unwrap();
+    let settings =
+        Settings::parse(&config["settings.json"]).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert_eq!(i32::from(settings.app_port), plan.spec.port);
     Ok(())
 }
 
@@ -353,6 +396,8 @@ fn applied(seen: &Seen) -> Applied {
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(None),
         digest_key: Ok(None),
+        sidecar_secret: Ok(None),
+        sidecar_config: Ok(None),
         service_account: Ok(None),
         disruption_budget: Ok(None),
         redis_policy: Ok(None),

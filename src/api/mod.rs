@@ -13,6 +13,7 @@
 
 mod application;
 mod autoscaling;
+mod cache;
 mod crd;
 mod disruption_budget;
 mod monitoring;
@@ -25,12 +26,14 @@ mod routing;
 mod schema;
 mod service;
 mod service_account;
+mod sidecar;
 mod status;
 mod switches;
 mod template_revision;
 
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
+pub use cache::{Cache, HeaderMatch, HttpCache, HttpPreset, HttpRule, RequestMethod};
 pub use crd::{crd, crd_yaml};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
@@ -45,6 +48,7 @@ pub use routing::{GatewayRef, HttpRoute, Ingress};
 pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
 pub use service_account::ServiceAccount;
+pub use sidecar::Sidecar;
 pub use status::{CachedServiceStatus, RedisStatus, TemplateRevisions, condition_type};
 pub use switches::{Pause, SWITCHES};
 pub use template_revision::TemplateRevision;
@@ -341,6 +345,15 @@ pub struct CachedServiceSpec {
     #[serde(default)]
     pub redis: Redis,
 
+    /// The caching tiers in front of the application. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+
+    /// The sidecar in the application's pods, which is there while a tier of
+    /// `cache` is on.
+    #[serde(default)]
+    pub sidecar: Sidecar,
+
     /// A Kubernetes pod template for whatever the other fields do not reach:
     /// volumes, further containers, security contexts and so on. It is merged as
     /// `kubectl patch --type strategic` merges, lists by their key; the
@@ -360,6 +373,14 @@ pub struct CachedServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = schema::revision_rule("spec.templateRevision"))]
     pub template_revision: Option<i32>,
+}
+
+impl CachedServiceSpec {
+    /// The HTTP tier, if it is on.
+    #[must_use]
+    pub fn http_cache(&self) -> Option<&HttpCache> {
+        self.cache.as_ref()?.http.as_ref().filter(|http| http.enabled)
+    }
 }
 
 fn default_port() -> i32 {

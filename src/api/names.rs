@@ -40,6 +40,9 @@ pub const REFERENCES_ANNOTATION: &str = "cachedservice.dev/references";
 /// Annotation on pod templates: the revision of the operator's defaults in
 /// it, so that a later operator can leave running pods as they are.
 pub const TEMPLATE_REVISION_ANNOTATION: &str = "cachedservice.dev/template-revision";
+/// Annotation on the application's pod template: a digest of the sidecar's token, which the application
+/// gets at its start.
+pub const TOKEN_ANNOTATION: &str = "cachedservice.dev/token";
 /// Annotation on the application's pod template: a digest of the template, by
 /// which the pods of the present one are told from those that are on their way out.
 pub const TEMPLATE_ANNOTATION: &str = "cachedservice.dev/template";
@@ -53,6 +56,20 @@ pub const RECONCILE_AT_ANNOTATION: &str = "cachedservice.dev/reconcile-at";
 pub const APP_CONTAINER: &str = "app";
 /// Name of the application's port, in the pod and in the Service.
 pub const APP_PORT_NAME: &str = "http";
+/// Name of the application's own port in pods whose port `http` is the sidecar's.
+pub const APP_OWN_PORT_NAME: &str = "app";
+/// Name of the sidecar's container.
+pub const SIDECAR_CONTAINER: &str = "sidecar";
+/// Port on which the sidecar takes the application's requests.
+pub const SIDECAR_HTTP_PORT: i32 = 9800;
+/// Port of the sidecar's health, metrics and purges.
+pub const SIDECAR_ADMIN_PORT: i32 = 9801;
+/// Name of that port.
+pub const SIDECAR_ADMIN_PORT_NAME: &str = "sidecar-admin";
+/// Environment variable with the address of the sidecar's purges.
+pub const ADMIN_URL_ENV: &str = "CACHEDSERVICE_ADMIN_URL";
+/// Environment variable with the token that they ask for.
+pub const ADMIN_TOKEN_ENV: &str = "CACHEDSERVICE_ADMIN_TOKEN";
 /// Name of Redis's container.
 pub const REDIS_CONTAINER: &str = "redis";
 /// Port of Redis.
@@ -68,6 +85,8 @@ pub const SECRET_PASSWORD: &str = "password";
 pub const SECRET_URL: &str = "url";
 /// Key of the generated Secret: the ACL file that Redis reads.
 pub const SECRET_ACL: &str = "users.acl";
+/// Key of the sidecar's Secret: the token.
+pub const SECRET_TOKEN: &str = "token";
 /// Key of the generated Secrets: keys the digests in [`CREDENTIALS_ANNOTATION`] and
 /// [`REFERENCES_ANNOTATION`], so that nobody who can read pods can try passwords against them.
 pub const SECRET_SALT: &str = "digest-key";
@@ -84,6 +103,18 @@ pub const STATUS_FIELD_MANAGER: &str = "cachedservice-operator-status";
 #[must_use]
 pub fn redis_name(name: &str) -> String {
     format!("{name}-redis")
+}
+
+/// Name of the ConfigMap and the Secret of the sidecars of the CachedService `name`.
+#[must_use]
+pub fn sidecar_name(name: &str) -> String {
+    format!("{name}-sidecar")
+}
+
+/// Name of the ConfigMap with the record of purges, which need not be there.
+#[must_use]
+pub fn purges_name(name: &str) -> String {
+    format!("{name}-purges")
 }
 
 /// Name of the Secret that keys the digests in [`REFERENCES_ANNOTATION`].

@@ -24,6 +24,14 @@ pub(super) fn duration_rule(field: &str) -> Rule {
     )
 }
 
+/// The same of a field that may hold up to a year.
+pub(super) fn long_duration_rule(field: &str) -> Rule {
+    rule(
+        "self.matches('^([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,8}s|[0-9]{1,8}ms)+$') && duration(self) <= duration('8760h')",
+        &format!("{field}: write a duration such as 30s, 10m or 168h, at most 8760h"),
+    )
+}
+
 /// The rule of the field that holds a template revision.
 pub(super) fn revision_rule(field: &str) -> Rule {
     let newest = TemplateRevision::NEWEST.number();

@@ -18,14 +18,25 @@ pub mod condition_type {
     pub const REDIS_READY: &str = "RedisReady";
     /// The autoscaler works and has figures to work with.
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
+    /// The pods have the sidecar with the caching tiers; only there while one is on.
+    pub const CACHE_READY: &str = "CacheReady";
     /// The operator leaves the children as they are, by order of an annotation.
     pub const PAUSED: &str = "Paused";
     /// The pods have the newest defaults of the operator.
     pub const UP_TO_DATE: &str = "UpToDate";
 
     /// Each of them.
-    pub const ALL: [&str; 8] =
-        [READY, PROGRESSING, DEGRADED, APPLICATION_READY, REDIS_READY, AUTOSCALING_READY, PAUSED, UP_TO_DATE];
+    pub const ALL: [&str; 9] = [
+        READY,
+        PROGRESSING,
+        DEGRADED,
+        APPLICATION_READY,
+        REDIS_READY,
+        AUTOSCALING_READY,
+        CACHE_READY,
+        PAUSED,
+        UP_TO_DATE,
+    ];
 }
 
 /// What the operator has seen. Written when something changes; a change of the
@@ -38,7 +49,7 @@ pub struct CachedServiceStatus {
     pub observed_generation: Option<i64>,
 
     /// `Ready`, `Progressing`, `Degraded`, one per part (`ApplicationReady`,
-    /// `RedisReady`, `AutoscalingReady`), `Paused` and `UpToDate`. Each names the
+    /// `RedisReady`, `AutoscalingReady`, and `CacheReady` while a tier of the cache is on), `Paused` and `UpToDate`. Each names the
     /// generation it is about, a reason for programs and a message for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -46,6 +46,11 @@ struct Flags {
     )]
     settings: PathBuf,
 
+    /// The port of the application of this pod. Unset: that of the settings, which may be those of the
+    /// pods that take the place of this one already.
+    #[arg(long, value_name = "PORT")]
+    app_port: Option<u16>,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -60,8 +65,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal()).init();
-    let Flags { settings: file, command } = Flags::parse();
-    let ended = match (load(&file), command) {
+    let Flags { settings: file, app_port, command } = Flags::parse();
+    let ended = match (load(&file, app_port), command) {
         (Err(error), _) => Err(error),
         (Ok(loaded), Some(Command::Drain)) => admin::drain(&loaded.settings).await,
         (Ok(loaded), None) => match wire(file, loaded).await {
@@ -84,10 +89,11 @@ struct Loaded {
     digest: String,
 }
 
-fn load(file: &Path) -> Result<Loaded, String> {
+fn load(file: &Path, app_port: Option<u16>) -> Result<Loaded, String> {
     let name = file.display();
     let text = fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let settings = Settings::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    let mut settings = Settings::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    settings.app_port = app_port.unwrap_or(settings.app_port);
     Ok(Loaded { settings, digest: digest(&text) })
 }
 

@@ -17,12 +17,13 @@ mod optional;
 mod outcome;
 mod ports;
 mod still_used;
+mod workloads;
 
 pub use outcome::{Act, Applied, Change, Outcome};
 
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
@@ -37,8 +38,8 @@ use super::{
     error::ChildError,
     observe::{Look, Seen},
     ownership::is_intact,
-    plan::{Plan, RedisPlan},
-    seen::{SeenDeployment, Sighting},
+    plan::Plan,
+    seen::Sighting,
     watched::{Child, Watched},
 };
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
     telemetry::ChildAct,
 };
 use desired::Desired;
-use still_used::{StillUsed, account_is_used};
+use still_used::{StillUsed, account_is_used, sidecar_is_used};
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -63,6 +64,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         ingress,
         http_route,
         digest_key,
+        sidecar_secret,
+        sidecar_config,
         service_account,
         disruption_budget,
         deployment,
@@ -94,19 +97,18 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     // A claim that is to go keeps no pod from starting.
     let claim = failed(&redis_claim).filter(|_| has_claim);
     let needed = [failed(&redis_secret), failed(&redis_config), claim];
-    let set_waits = waits("StatefulSet", &redis_name, &needed);
-    let stateful_set = if let Some(waiting) = set_waits.filter(|_| stateful_set.is_some()) {
-        Err(waiting)
-    } else {
-        let wanted = stateful_set.as_ref();
-        writer.ensure(&watches.stateful_sets, &seen.stateful_set, &redis_name, wanted, used.redis).await
-    };
+    let wanted = stateful_set.as_ref();
+    let stateful_set = writer.ensure_redis(seen, &redis_name, wanted, needed, used.redis).await;
     let monitor = redis_monitor.as_ref();
     let redis_monitor =
         writer.ensure_if_known(&watches.pod_monitors, &seen.redis_monitor, &redis_name, monitor).await;
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let (app_policy, ingress, http_route) =
         writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
+    let sidecar = (sidecar_secret.as_ref(), sidecar_config.as_ref());
+    let (sidecar_secret, sidecar_config) = writer
+        .ensure_sidecar(seen, &identity.sidecar_name(), sidecar, sidecar_is_used(plan, seen, &deployment))
+        .await;
     let needs = (digest_key.as_ref(), service_account.as_ref(), disruption_budget.as_ref());
     let account_is_used = account_is_used(plan, seen, &deployment);
     let (digest_key, service_account, disruption_budget) =
@@ -118,11 +120,9 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         Some(autoscaler) => (None, Some(autoscaler)),
     };
     let still_scaled = removed.as_ref().and_then(failed);
-    let needed = [failed(&redis_secret), failed(&digest_key), failed(&service_account)];
-    let deployment = match waits("Deployment", name, &needed) {
-        Some(waiting) => Err(waiting),
-        None => writer.ensure_application(plan, seen, deployment, still_scaled).await,
-    };
+    let needed = [&redis_secret, &digest_key, &sidecar_secret].map(failed);
+    let needed = needed.into_iter().chain([failed(&sidecar_config), failed(&service_account)]);
+    let deployment = writer.ensure_application(plan, seen, deployment, needed, still_scaled).await;
     let autoscaler = match (removed, autoscaler) {
         (Some(removed), _) => removed,
         (None, wanted) => {
@@ -144,6 +144,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         ingress,
         http_route,
         digest_key,
+        sidecar_secret,
+        sidecar_config,
         service_account,
         disruption_budget,
         deployment,
@@ -156,15 +158,6 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
 /// What others wait for. What is held back by a pause holds up nobody: they are held back as well.
 fn failed<K>(outcome: &Outcome<K>) -> Option<&ChildError> {
     outcome.as_ref().err().filter(|failure| !failure.is_paused())
-}
-
-fn waits(kind: &'static str, name: &str, needed: &[Option<&ChildError>]) -> Option<ChildError> {
-    let failure = needed.iter().flatten().next()?;
-    Some(ChildError::Waiting {
-        kind,
-        name: name.to_owned(),
-        what: format!("what its pods start with ({failure})"),
-    })
 }
 
 /// So often an object is read and written that others write to as well: controllers do as soon as
@@ -198,37 +191,6 @@ impl<'a> Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Makes the Deployment what is wanted, unless its pods could not start.
-    async fn ensure_application(
-        &mut self,
-        plan: &Plan,
-        seen: &Seen,
-        wanted: Deployment,
-        still_scaled: Option<&ChildError>,
-    ) -> Outcome<SeenDeployment> {
-        let name = &plan.identity.name;
-        if let Some(failure) = still_scaled {
-            return Err(ChildError::Waiting {
-                kind: "Deployment",
-                name: name.clone(),
-                what: format!("its autoscaler to be gone, which would change the number of pods ({failure})"),
-            });
-        }
-        match &plan.redis {
-            // Without its URL a rollout could only fail: what runs goes on as it is.
-            RedisPlan::External { url, revision }
-                if revision.is_empty() && seen.deployment.ours().is_some() =>
-            {
-                Err(ChildError::Waiting {
-                    kind: "Deployment",
-                    name: name.clone(),
-                    what: format!("the URL of Redis in the Secret {}", url.name),
-                })
-            }
-            _ => self.ensure_deployment(seen, wanted, &plan.replicas).await,
-        }
-    }
-
     /// Makes the object at `name` what is wanted. One that is not wanted goes, unless it is `kept`.
     async fn ensure<K: Child, D: Resource<DynamicType = ()> + Serialize>(
         &mut self,

@@ -23,6 +23,9 @@ mod redis_service;
 mod redis_stateful_set;
 mod service;
 mod service_account;
+mod sidecar_config;
+mod sidecar_container;
+mod sidecar_secret;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -64,6 +67,10 @@ pub struct Children {
     pub http_route: Option<HTTPRoute>,
     /// The key of the digests of what the application refers to.
     pub digest_key: Option<Secret>,
+    /// The token of the application's sidecars.
+    pub sidecar_secret: Option<Secret>,
+    /// Their settings.
+    pub sidecar_config: Option<ConfigMap>,
     /// The account of the application's pods.
     pub service_account: Option<ServiceAccount>,
     /// How many of the application's pods may be evicted at once.
@@ -107,6 +114,11 @@ pub fn children(plan: &Plan) -> Children {
         ingress: plan.spec.ingress.as_ref().map(|wanted| ingress::ingress(&plan.identity, wanted)),
         http_route: plan.spec.http_route.as_ref().map(|wanted| http_route::http_route(plan, wanted)),
         digest_key: plan.referred.as_ref().map(|referred| digest_key::secret(&plan.identity, &referred.key)),
+        sidecar_secret: plan.sidecar.as_ref().map(|sidecar| sidecar_secret::secret(&plan.identity, sidecar)),
+        sidecar_config: plan
+            .sidecar
+            .as_ref()
+            .map(|sidecar| sidecar_config::config_map(&plan.identity, sidecar)),
         service_account: Some(&plan.spec.service_account)
             .filter(|wanted| wanted.create)
             .map(|wanted| service_account::service_account(&plan.identity, wanted)),
@@ -115,6 +127,6 @@ pub fn children(plan: &Plan) -> Children {
             .map(|wanted| disruption_budget::disruption_budget(&plan.identity, wanted)),
         deployment: deployment::deployment(plan),
         app_monitor: monitor::of_application(plan),
-        autoscaler: autoscaling.map(|autoscaling| autoscaler::autoscaler(&plan.identity, autoscaling)),
+        autoscaler: autoscaling.map(|autoscaling| autoscaler::autoscaler(plan, autoscaling)),
     }
 }

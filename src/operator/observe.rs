@@ -1,7 +1,13 @@
 //! Everything that a reconcile has to know of the cluster: from the watches, and
 //! by GET only where one of them hides what stands at a name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use k8s_openapi::ByteString;
 use kube::{Api, Client, ResourceExt, runtime::reflector::ObjectRef};
@@ -12,7 +18,7 @@ use super::{
     external::ExternalState,
     optional::Optional,
     ownership::{is_controlled_by, is_of_predecessor, is_retained_for, owner_in_words},
-    plan::{Content, Credentials, DigestKey, Reference, references},
+    plan::{Content, Credentials, DigestKey, Reference, SidecarToken, references},
     seen::{
         SeenAutoscaler, SeenClaim, SeenConfigMap, SeenDeployment, SeenDisruptionBudget, SeenHttpRoute,
         SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenServiceAccount,
@@ -23,7 +29,7 @@ use super::{
 };
 use crate::api::{
     CachedService, CachedServiceStatus, RedisMode,
-    names::{digest_key_name, redis_name},
+    names::{digest_key_name, redis_name, sidecar_name},
 };
 
 /// How far it is looked at a name at which the watches show nothing.
@@ -66,6 +72,10 @@ pub struct Seen {
     pub http_route: Sighting<SeenHttpRoute>,
     /// At the name of the Secret with the key of digests.
     pub digest_key: Sighting<SeenSecret>,
+    /// At the name of the sidecars' Secret.
+    pub sidecar_secret: Sighting<SeenSecret>,
+    /// At the name of the sidecars' ConfigMap.
+    pub sidecar_config: Sighting<SeenConfigMap>,
     /// At the name of the ServiceAccount.
     pub service_account: Sighting<SeenServiceAccount>,
     /// At the name of the PodDisruptionBudget.
@@ -80,6 +90,8 @@ pub struct Seen {
     pub credentials: Credentials,
     /// What that key is; a fresh one where there is none.
     pub key: DigestKey,
+    /// The token in the sidecars' Secret; a fresh one where it has none.
+    pub token: SidecarToken,
     /// What the application refers to, where changes of that are to roll it.
     pub references: BTreeMap<Reference, Content>,
     /// What is known of the external Redis, in mode `External`.
@@ -108,7 +120,14 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let name = service.name_any();
     let redis_name = redis_name(&name);
     let watches = &context.watches;
-    let sight = Sight { client: &context.client, namespace: &namespace, service: &name, uid: &uid, look };
+    let sight = Sight {
+        client: &context.client,
+        namespace: &namespace,
+        service: &name,
+        uid: &uid,
+        look,
+        provisional: AtomicBool::new(false),
+    };
 
     // What is not wanted is looked for only among what we made.
     let redis_wanted = service.spec.redis.mode == RedisMode::Standalone;
@@ -146,6 +165,13 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         sight.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
 
+    let sidecar_name = sidecar_name(&name);
+    let sidecar_wanted = service.spec.http_cache().is_some();
+    let (sidecar_secret, sidecar_config) = tokio::try_join!(
+        sight.at(&watches.secrets, &sidecar_name, sidecar_wanted),
+        sight.at(&watches.config_maps, &sidecar_name, sidecar_wanted),
+    )?;
+
     let reference = ObjectRef::from_obj(service);
     let external = if let (RedisMode::External, Some(external)) =
         (&service.spec.redis.mode, &service.spec.redis.external)
@@ -156,12 +182,12 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         None
     };
     let references = context.references.contents(&reference, references(service)).await;
-    let refusal =
-        stateful_set.sighting.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
+    let refusal = stateful_set.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
     Ok(Seen {
         look,
-        credentials: Credentials::read(&data(&redis_secret.sighting), Credentials::random()),
-        key: DigestKey::read(&data(&digest_key.sighting), DigestKey::random()),
+        credentials: Credentials::read(&data(&redis_secret), Credentials::random()),
+        key: DigestKey::read(&data(&digest_key), DigestKey::random()),
+        token: SidecarToken::read(&data(&sidecar_secret), SidecarToken::random()),
         references,
         external,
         troubles: watches.troubles.of(&namespace, &name),
@@ -169,40 +195,26 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         redis_refusal: refusal,
         interrupted: watches.interruptions.in_words(),
         status: context.latest_status(service),
-        provisional: redis_policy.provisional
-            || redis_claim.provisional
-            || redis_monitor.provisional
-            || app_policy.provisional
-            || ingress.provisional
-            || http_route.provisional
-            || app_monitor.provisional
-            || redis_secret.provisional
-            || redis_config.provisional
-            || redis_service.provisional
-            || stateful_set.provisional
-            || app_service.provisional
-            || digest_key.provisional
-            || service_account.provisional
-            || disruption_budget.provisional
-            || deployment.provisional
-            || autoscaler.provisional,
-        redis_secret: redis_secret.sighting,
-        redis_config: redis_config.sighting,
-        redis_service: redis_service.sighting,
-        redis_policy: redis_policy.sighting,
-        redis_claim: redis_claim.sighting,
-        redis_monitor: redis_monitor.sighting,
-        stateful_set: stateful_set.sighting,
-        app_policy: app_policy.sighting,
-        ingress: ingress.sighting,
-        http_route: http_route.sighting,
-        app_monitor: app_monitor.sighting,
-        service: app_service.sighting,
-        digest_key: digest_key.sighting,
-        service_account: service_account.sighting,
-        disruption_budget: disruption_budget.sighting,
-        deployment: deployment.sighting,
-        autoscaler: autoscaler.sighting,
+        provisional: sight.provisional.into_inner(),
+        redis_secret,
+        redis_config,
+        redis_service,
+        redis_policy,
+        redis_claim,
+        redis_monitor,
+        stateful_set,
+        app_policy,
+        ingress,
+        http_route,
+        app_monitor,
+        service: app_service,
+        digest_key,
+        sidecar_secret,
+        sidecar_config,
+        service_account,
+        disruption_budget,
+        deployment,
+        autoscaler,
     })
 }
 
@@ -217,11 +229,8 @@ struct Sight<'a> {
     service: &'a str,
     uid: &'a str,
     look: Look,
-}
-
-struct Looked<K> {
-    sighting: Sighting<K>,
-    provisional: bool,
+    /// Some of what was seen no watch has shown yet.
+    provisional: AtomicBool,
 }
 
 impl Sight<'_> {
@@ -231,9 +240,9 @@ impl Sight<'_> {
         optional: &Optional<K>,
         name: &str,
         wanted: bool,
-    ) -> Result<Looked<K>, Error> {
+    ) -> Result<Sighting<K>, Error> {
         if !optional.is_present() {
-            return Ok(Looked { sighting: Sighting::Absent, provisional: false });
+            return Ok(Sighting::Absent);
         }
         self.at(&optional.watched, name, wanted).await
     }
@@ -244,35 +253,41 @@ impl Sight<'_> {
         watched: &Watched<SeenClaim>,
         name: &str,
         wanted: bool,
-    ) -> Result<Looked<SeenClaim>, Error> {
-        let (claim, provisional) = self.object_at(watched, name, wanted).await?;
+    ) -> Result<Sighting<SeenClaim>, Error> {
+        let claim = self.object_at(watched, name, wanted).await?;
         let is_left = |claim: &Arc<SeenClaim>| is_retained_for(&claim.metadata, self.service);
-        let sighting = match claim {
+        Ok(match claim {
             Some(claim) if is_left(&claim) => Sighting::Ours(claim),
             claim => self.sighting(claim),
-        };
-        Ok(Looked { sighting, provisional })
+        })
     }
 
-    async fn at<K: Child>(&self, watched: &Watched<K>, name: &str, wanted: bool) -> Result<Looked<K>, Error> {
-        let (object, provisional) = self.object_at(watched, name, wanted).await?;
-        Ok(Looked { sighting: self.sighting(object), provisional })
+    async fn at<K: Child>(
+        &self,
+        watched: &Watched<K>,
+        name: &str,
+        wanted: bool,
+    ) -> Result<Sighting<K>, Error> {
+        Ok(self.sighting(self.object_at(watched, name, wanted).await?))
     }
 
-    /// What stands at a name, and whether no watch has shown it yet.
+    /// What stands at a name.
     async fn object_at<K: Child>(
         &self,
         watched: &Watched<K>,
         name: &str,
         wanted: bool,
-    ) -> Result<(Option<Arc<K>>, bool), Error> {
+    ) -> Result<Option<Arc<K>>, Error> {
         Ok(match watched.find(self.namespace, name) {
-            _ if self.look == Look::Anew => (self.get(name).await?, false),
-            Found::Known(object) => (Some(object), false),
-            Found::Provisional(object) => (Some(object), true),
+            _ if self.look == Look::Anew => self.get(name).await?,
+            Found::Known(object) => Some(object),
+            Found::Provisional(object) => {
+                self.provisional.store(true, Ordering::Relaxed);
+                Some(object)
+            }
             // Absent, or without our label.
-            Found::Unknown if wanted && self.look == Look::Names => (self.get(name).await?, false),
-            Found::Unknown => (None, false),
+            Found::Unknown if wanted && self.look == Look::Names => self.get(name).await?,
+            Found::Unknown => None,
         })
     }
 

@@ -11,13 +11,21 @@ mod placement;
 mod quantity;
 mod references;
 mod revision;
+mod sidecar;
 mod strict;
+mod token;
 
 pub use credentials::Credentials;
 pub use digest_key::DigestKey;
 pub use identity::Identity;
 pub use placement::Placement;
+pub(in crate::operator) use quantity::written;
 pub use references::{Content, Reference, ReferenceKind, Referred, references};
+pub use sidecar::{
+    PURGES_DIR, PURGES_FILE, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan, TOKEN_DIR,
+    TOKEN_FILE,
+};
+pub use token::SidecarToken;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -40,7 +48,7 @@ pub struct Defaults {
     pub redis_image: String,
     /// The image of Redis's exporter where a CachedService names none.
     pub exporter_image: String,
-    /// The image of the sidecar.
+    /// The image of the sidecar where a CachedService names none.
     pub sidecar_image: String,
     /// The operator's own pods, if it runs in a cluster.
     pub operator_pods: Option<OperatorPods>,
@@ -94,6 +102,8 @@ pub struct Plan {
     pub replicas: Replicas,
     /// The Redis.
     pub redis: RedisPlan,
+    /// The sidecar in the pods, while a tier is on.
+    pub sidecar: Option<SidecarPlan>,
     /// The revision of the operator's defaults in the pods.
     pub template_revision: TemplateRevision,
     /// Nothing of the children is to be changed, whatever is wanted of them.
@@ -228,15 +238,17 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
     malformed::check("spec.autoscaling.behavior", &json!(behavior))?;
     let duration = &spec.monitoring.interval;
     parse_duration(duration).map_err(|error| Invalid::new("spec.monitoring.interval", error.to_string()))?;
+    let (template, redis) = (template(spec)?, redis(spec, seen, defaults)?);
     Ok(Plan {
-        template: template(spec)?,
+        sidecar: sidecar::sidecar(spec, &template, &identity, &redis, shutdown, &seen.token, defaults)?,
+        template,
         placement: Placement::of_application(spec)?,
         spread: placement::spread(spec.topology_spread_constraints.as_deref())?,
         referred: Referred::of(spec, seen),
         shutdown,
         progress_deadline_seconds: i32::try_from(deadline.max(1)).unwrap_or(i32::MAX),
         replicas: replicas(spec, seen),
-        redis: redis(spec, seen, defaults)?,
+        redis,
         operator_pods: defaults.operator_pods.clone(),
         spec: spec.clone(),
         template_revision: revision::revision(spec, seen)?,

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{
     apply::Applied,
     observe::{Look, Seen},
-    plan::{Credentials, Defaults, DigestKey, Invalid, Plan, plan},
+    plan::{Credentials, Defaults, DigestKey, Invalid, Plan, SidecarToken, plan},
     seen::{SeenAutoscaler, SeenDeployment, SeenStatefulSet, Sighting},
 };
 use crate::api::{
     CachedService, CachedServiceStatus,
     names::{
-        APPLIED_ANNOTATION, FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_ANNOTATION,
+        APPLIED_ANNOTATION, FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, SECRET_TOKEN, TEMPLATE_ANNOTATION,
         TEMPLATE_REVISION_ANNOTATION,
     },
 };
@@ -50,12 +50,15 @@ pub(super) fn nothing() -> Seen {
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         digest_key: Sighting::Absent,
+        sidecar_secret: Sighting::Absent,
+        sidecar_config: Sighting::Absent,
         service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
         autoscaler: Sighting::Absent,
         credentials: credentials("first"),
         key: DigestKey::read(&BTreeMap::new(), DigestKey::random()),
+        token: token(),
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),
@@ -73,6 +76,12 @@ pub(super) fn credentials(password: &str) -> Credentials {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let data = [(SECRET_PASSWORD.to_owned(), bytes(password)), (SECRET_SALT.to_owned(), bytes("salt"))];
     Credentials::read(&data.into(), Credentials::random())
+}
+
+fn token() -> SidecarToken {
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let data = [(SECRET_TOKEN.to_owned(), bytes("token")), (SECRET_SALT.to_owned(), bytes("salt"))];
+    SidecarToken::read(&data.into(), SidecarToken::random())
 }
 
 fn defaults() -> Defaults {
@@ -174,6 +183,8 @@ pub(super) fn applied(seen: &Seen) -> Applied {
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(object(&seen.service)),
         digest_key: Ok(object(&seen.digest_key)),
+        sidecar_secret: Ok(object(&seen.sidecar_secret)),
+        sidecar_config: Ok(object(&seen.sidecar_config)),
         service_account: Ok(object(&seen.service_account)),
         disruption_budget: Ok(object(&seen.disruption_budget)),
         deployment: Ok(object(&seen.deployment)),

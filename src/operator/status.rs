@@ -4,6 +4,7 @@
 
 mod application;
 mod autoscaling;
+mod cache;
 mod conditions;
 mod publish;
 mod redis;
@@ -56,6 +57,7 @@ pub fn status(
     let redis = redis::verdict(service, seen, in_force, applied, patience);
     let application = application::verdict(seen, in_force, applied, patience, deployment);
     let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, deployment);
+    let cache = cache::verdict(before, in_force, applied, patience, &application);
     let paused = switches::paused(service, applied);
 
     let refused = refusal(plan, applied, patience)
@@ -89,6 +91,8 @@ pub fn status(
         (condition_type::REDIS_READY, redis.verdict),
         (condition_type::AUTOSCALING_READY, autoscaling),
     ]
+    .into_iter()
+    .chain(cache.map(|cache| (condition_type::CACHE_READY, cache)))
     .map(|condition| {
         // Of a spec that was not applied, what runs says nothing.
         let is_about =

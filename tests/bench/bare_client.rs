@@ -13,7 +13,7 @@ use cachedservice::{
         children::{Children, children},
         digest::digest,
         observe::{Look, Seen},
-        plan::{Credentials, Defaults, DigestKey, Plan, Replicas, plan},
+        plan::{Credentials, Defaults, DigestKey, Plan, Replicas, SidecarToken, plan},
         seen::Sighting,
     },
 };
@@ -81,6 +81,8 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
         ingress,
         http_route,
         digest_key,
+        sidecar_secret,
+        sidecar_config,
         service_account,
         disruption_budget,
         deployment,
@@ -99,6 +101,8 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
     apply(client, ingress, |_| {}).await?;
     apply(client, http_route, |_| {}).await?;
     apply(client, digest_key, |_| {}).await?;
+    apply(client, sidecar_secret, |_| {}).await?;
+    apply(client, sidecar_config, |_| {}).await?;
     apply(client, service_account, |_| {}).await?;
     apply(client, disruption_budget, |_| {}).await?;
     let replicas = |value: &mut Value| {
@@ -147,12 +151,15 @@ fn nothing_seen() -> Seen {
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         digest_key: Sighting::Absent,
+        sidecar_secret: Sighting::Absent,
+        sidecar_config: Sighting::Absent,
         service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
         autoscaler: Sighting::Absent,
         credentials: Credentials::read(&BTreeMap::new(), Credentials::random()),
         key: DigestKey::random(),
+        token: SidecarToken::random(),
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),

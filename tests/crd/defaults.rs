@@ -18,6 +18,9 @@ fn sparse() -> Vec<Value> {
         json!({ "resources": { "limits": { "cpu": 1 } }, "redis": { "resources": { "limits": { "cpu": "1" } } } }),
         json!({ "autoscaling": { "minReplicas": 3 }, "service": { "port": 81 }, "shutdown": { "drain": "1s" } }),
         json!({ "redis": { "mode": "External", "external": { "urlSecretRef": { "name": "cache" } } } }),
+        json!({ "cache": {} }),
+        json!({ "cache": { "http": {} }, "sidecar": {} }),
+        json!({ "cache": { "http": { "rules": [{ "paths": ["/"] }, { "cookies": [], "headers": [{ "name": "a" }] }] } } }),
         json!({ "probes": { "liveness": { "custom": { "httpGet": { "port": 80 } } } } }),
     ]
 }

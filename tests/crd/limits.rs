@@ -113,6 +113,12 @@ fn filled(path: &str, length: usize) -> Value {
             json!({ "monitoring": { "interval": "1h".repeat(length).get(..length) } })
         }
         "spec.monitoring.labels" => json!({ "monitoring": { "labels": map("a") } }),
+        "spec.cache.http.memory" => json!({ "cache": { "http": { "memory": text("1Gi") } } }),
+        "spec.cache.http.maxObjectSize" => json!({ "cache": { "http": { "maxObjectSize": text("1Mi") } } }),
+        "spec.cache.http.rules" => {
+            json!({ "cache": { "http": { "rules": list(|_| json!({ "bypass": true })) } } })
+        }
+        "spec.sidecar.image" => json!({ "sidecar": { "image": name() } }),
         "spec.redis.persistence.size" => json!({ "redis": { "persistence": { "size": text("1Gi") } } }),
         "spec.redis.persistence.storageClassName" => {
             json!({ "redis": { "persistence": { "storageClassName": name() } } })
@@ -127,16 +133,47 @@ fn filled(path: &str, length: usize) -> Value {
         "spec.redis.priorityClassName" => json!({ "redis": { "priorityClassName": name() } }),
         "spec.redis.external.urlSecretRef.name" => external(json!({ "name": name() })),
         "spec.redis.external.urlSecretRef.key" => external(json!({ "name": "a", "key": name() })),
-        _ => match path.strip_prefix("spec.resources.") {
-            Some(which) => json!({ "resources": resources(which) }),
-            None => match path.strip_prefix("spec.redis.resources.") {
-                Some(which) => json!({ "redis": { "resources": resources(which) } }),
-                None => match path.strip_prefix("spec.redis.exporter.resources.") {
-                    Some(which) => json!({ "redis": { "exporter": { "resources": resources(which) } } }),
-                    None => panic!("how is {path} filled?"),
-                },
-            },
-        },
+        _ => filled_below(path, length, &resources),
+    }
+}
+
+/// The same of a field of what stands in several places, or of one of a rule.
+fn filled_below(path: &str, length: usize, resources: &dyn Fn(&str) -> Value) -> Value {
+    if let Some(field) = path.strip_prefix("spec.cache.http.rules[].") {
+        return json!({ "cache": { "http": { "rules": [rule(field, length)] } } });
+    }
+    let (owner, which) = path.split_once("resources.").unwrap_or_else(|| panic!("how is {path} filled?"));
+    let resources = resources(which);
+    match owner {
+        "spec." => json!({ "resources": resources }),
+        "spec.sidecar." => json!({ "sidecar": { "resources": resources } }),
+        "spec.redis." => json!({ "redis": { "resources": resources } }),
+        "spec.redis.exporter." => json!({ "redis": { "exporter": { "resources": resources } } }),
+        _ => panic!("how is {path} filled?"),
+    }
+}
+
+fn rule(field: &str, length: usize) -> Value {
+    let name = || "a".repeat(length);
+    let names = || Value::Array((0..length).map(|at| json!(format!("a{at}"))).collect());
+    let paths = || Value::Array((0..length).map(|at| json!(format!("/a{at}"))).collect());
+    let duration = || "1h".repeat(length).get(..length).map(str::to_owned);
+    match field {
+        "paths" => json!({ "paths": paths() }),
+        "paths[]" => json!({ "paths": [format!("/{}", "a".repeat(length - 1))] }),
+        // There are two.
+        "methods" => json!({ "methods": (0..length).map(|at| ["GET", "HEAD"][at % 2]).collect::<Vec<_>>() }),
+        "headers" => {
+            json!({ "headers": (0..length).map(|at| json!({ "name": format!("a{at}") })).collect::<Vec<_>>() })
+        }
+        "headers[].name" => json!({ "headers": [{ "name": name() }] }),
+        "headers[].value" => json!({ "headers": [{ "name": "a", "value": name() }] }),
+        "ttl" | "staleWhileRevalidate" | "staleIfError" => json!({ field: duration() }),
+        "ignoredQueryParameters" | "cookies" | "tags" => json!({ field: names() }),
+        "ignoredQueryParameters[]" | "cookies[]" | "tags[]" => {
+            json!({ field.trim_end_matches("[]"): [name()] })
+        }
+        _ => panic!("how is {field} of a rule filled?"),
     }
 }
 

@@ -33,6 +33,8 @@ pub fn spec() -> impl Strategy<Value = Value> {
         seldom("progressDeadline", duration()),
         sometimes("service", service()),
         sometimes("redis", redis()),
+        sometimes("cache", cache()),
+        seldom("sidecar", sidecar()),
         often("template", template()),
         seldom("templateRevision", integer(1..=2)),
         seldom("rollout", rollout()),
@@ -356,6 +358,42 @@ fn redis() -> BoxedStrategy<Value> {
         |name| json!({ "mode": "External", "external": { "urlSecretRef": { "name": name, "key": "url" } } }),
     );
     prop_oneof![5 => standalone, 1 => external].boxed()
+}
+
+fn cache() -> BoxedStrategy<Value> {
+    let names = |names: &'static [&'static str]| vec(mostly(names), 1..3).prop_map(Value::from).boxed();
+    let rule = object(vec![
+        often("paths", names(&["/static/*", "*.css", "/", "static"])),
+        seldom("methods", Just(json!(["GET"])).boxed()),
+        seldom(
+            "headers",
+            Just(json!([{ "name": "X-Preview" }, { "name": "accept", "value": "a/b" }])).boxed(),
+        ),
+        seldom("bypass", boolean()),
+        sometimes("preset", mostly(&["StaticAssets", "ApiResponses"])),
+        sometimes("ttl", duration()),
+        seldom("override", boolean()),
+        seldom("staleWhileRevalidate", duration()),
+        seldom("staleIfError", duration()),
+        seldom("ignoredQueryParameters", names(&["utm_*", "ref"])),
+        seldom("cookies", names(&["lang", "session"])),
+        seldom("tags", names(&["products", "a,b"])),
+    ]);
+    let http = object(vec![
+        seldom("enabled", boolean()),
+        sometimes("memory", mostly(&["64Mi", "1Mi", "0.5Gi", "1e9"])),
+        sometimes("maxObjectSize", mostly(&["1Mi", "64Ki", "1", "65Mi"])),
+        sometimes("rules", vec(rule, 0..3).prop_map(Value::from).boxed()),
+    ]);
+    object(vec![often("http", http)])
+}
+
+fn sidecar() -> BoxedStrategy<Value> {
+    object(vec![
+        sometimes("image", image()),
+        sometimes("imagePullPolicy", mostly(&["Always", "IfNotPresent", "Never"])),
+        sometimes("resources", resources(&["cpu", "memory", "ephemeral-storage"])),
+    ])
 }
 
 fn template() -> BoxedStrategy<Value> {

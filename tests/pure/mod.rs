@@ -11,12 +11,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use cachedservice::{
     api::{
         CachedServiceStatus,
-        names::{FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, TEMPLATE_REVISION_ANNOTATION},
+        names::{FIELD_MANAGER, SECRET_PASSWORD, SECRET_SALT, SECRET_TOKEN, TEMPLATE_REVISION_ANNOTATION},
     },
     operator::{
         children::Children,
         observe::{Look, Seen},
-        plan::{Credentials, Defaults, DigestKey, OperatorPods},
+        plan::{Credentials, Defaults, DigestKey, OperatorPods, SidecarToken},
         seen::{SeenDeployment, Sighting},
     },
 };
@@ -42,7 +42,10 @@ pub fn nothing() -> Seen {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let data =
         [(SECRET_PASSWORD.to_owned(), bytes("test-password")), (SECRET_SALT.to_owned(), bytes("test-salt"))];
+    let token =
+        [(SECRET_TOKEN.to_owned(), bytes("test-token")), (SECRET_SALT.to_owned(), bytes("test-salt"))];
     Seen {
+        token: SidecarToken::read(&token.into(), SidecarToken::random()),
         redis_secret: Sighting::Absent,
         redis_config: Sighting::Absent,
         redis_service: Sighting::Absent,
@@ -56,6 +59,8 @@ pub fn nothing() -> Seen {
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
         digest_key: Sighting::Absent,
+        sidecar_secret: Sighting::Absent,
+        sidecar_config: Sighting::Absent,
         service_account: Sighting::Absent,
         disruption_budget: Sighting::Absent,
         deployment: Sighting::Absent,
@@ -107,6 +112,8 @@ pub fn manifests(children: &Children) -> Vec<Value> {
         ingress,
         http_route,
         digest_key,
+        sidecar_secret,
+        sidecar_config,
         service_account,
         disruption_budget,
         deployment,
@@ -126,6 +133,8 @@ pub fn manifests(children: &Children) -> Vec<Value> {
         ingress.as_ref().map(manifest),
         http_route.as_ref().map(manifest),
         digest_key.as_ref().map(manifest),
+        sidecar_secret.as_ref().map(manifest),
+        sidecar_config.as_ref().map(manifest),
         service_account.as_ref().map(manifest),
         disruption_budget.as_ref().map(manifest),
         Some(manifest(deployment)),

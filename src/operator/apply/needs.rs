@@ -1,7 +1,7 @@
 //! What the application's pods start with beside Redis, and what a node drain keeps to.
 
 use k8s_openapi::api::{
-    core::v1::{Secret, ServiceAccount},
+    core::v1::{ConfigMap, Secret, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 
@@ -10,7 +10,7 @@ use crate::{
     api::names::digest_key_name,
     operator::{
         observe::Seen,
-        seen::{SeenDisruptionBudget, SeenSecret, SeenServiceAccount},
+        seen::{SeenConfigMap, SeenDisruptionBudget, SeenSecret, SeenServiceAccount},
     },
 };
 
@@ -30,5 +30,19 @@ impl Writer<'_> {
         let budgets = &watches.disruption_budgets;
         let budget = self.ensure(budgets, &seen.disruption_budget, name, budget, false).await;
         (key, account, budget)
+    }
+
+    /// Makes what the sidecars read what is wanted. What is not wanted any more stays while pods have one.
+    pub(super) async fn ensure_sidecar(
+        &mut self,
+        seen: &Seen,
+        name: &str,
+        (secret, config): (Option<&Secret>, Option<&ConfigMap>),
+        is_used: bool,
+    ) -> (Outcome<SeenSecret>, Outcome<SeenConfigMap>) {
+        let watches = &self.context.watches;
+        let secret = self.ensure(&watches.secrets, &seen.sidecar_secret, name, secret, is_used).await;
+        let config = self.ensure(&watches.config_maps, &seen.sidecar_config, name, config, is_used).await;
+        (secret, config)
     }
 }

@@ -40,6 +40,10 @@ pub struct Applied {
     pub http_route: Outcome<SeenHttpRoute>,
     /// The Secret with the key of digests.
     pub digest_key: Outcome<SeenSecret>,
+    /// The sidecars' Secret.
+    pub sidecar_secret: Outcome<SeenSecret>,
+    /// The sidecars' ConfigMap.
+    pub sidecar_config: Outcome<SeenConfigMap>,
     /// The ServiceAccount.
     pub service_account: Outcome<SeenServiceAccount>,
     /// The PodDisruptionBudget.
@@ -71,6 +75,8 @@ impl Applied {
             ingress,
             http_route,
             digest_key,
+            sidecar_secret,
+            sidecar_config,
             service_account,
             disruption_budget,
             deployment,
@@ -91,6 +97,8 @@ impl Applied {
             ingress.as_ref().err(),
             http_route.as_ref().err(),
             digest_key.as_ref().err(),
+            sidecar_secret.as_ref().err(),
+            sidecar_config.as_ref().err(),
             service_account.as_ref().err(),
             disruption_budget.as_ref().err(),
             deployment.as_ref().err(),
@@ -130,6 +138,8 @@ impl Applied {
             ingress,
             http_route,
             digest_key,
+            sidecar_secret,
+            sidecar_config,
             service_account,
             disruption_budget,
             deployment,
@@ -150,6 +160,8 @@ impl Applied {
             ingress.err(),
             http_route.err(),
             digest_key.err(),
+            sidecar_secret.err(),
+            sidecar_config.err(),
             service_account.err(),
             disruption_budget.err(),
             deployment.err(),

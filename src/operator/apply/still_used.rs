@@ -67,6 +67,12 @@ pub(super) fn account_is_used(plan: &Plan, seen: &Seen, deployment: &Deployment)
     spare.is_some() && !has_rolled_out(seen, deployment, &plan.identity.name)
 }
 
+/// Whether pods have a sidecar that is not wanted any more.
+pub(super) fn sidecar_is_used(plan: &Plan, seen: &Seen, deployment: &Deployment) -> bool {
+    let is_there = seen.sidecar_secret.ours().is_some() || seen.sidecar_config.ours().is_some();
+    plan.sidecar.is_none() && is_there && !has_rolled_out(seen, deployment, &plan.identity.name)
+}
+
 /// Whether every pod of the application is of the template that is wanted now.
 fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
     let Some(live) = seen.deployment.ours() else { return false };

@@ -14,7 +14,10 @@ use k8s_openapi::{
 use crate::{
     api::{
         ProbeSwitch,
-        names::{APP_CONTAINER, APP_PORT_NAME, PORT_ENV, REDIS_PORT, REDIS_URL_ENV, SECRET_URL},
+        names::{
+            ADMIN_TOKEN_ENV, ADMIN_URL_ENV, APP_CONTAINER, APP_OWN_PORT_NAME, APP_PORT_NAME, PORT_ENV,
+            REDIS_URL_ENV, SECRET_TOKEN, SECRET_URL, SIDECAR_ADMIN_PORT, SIDECAR_HTTP_PORT,
+        },
     },
     operator::plan::{Plan, RedisPlan},
 };
@@ -53,15 +56,41 @@ impl Handmade {
             failure_threshold: Some(failure_threshold),
             ..Probe::default()
         };
-        Container {
+        let mut app = Container {
             name: APP_CONTAINER.to_owned(),
             env: Some(env(plan, users.env)),
-            ports: Some(ports(plan.spec.port, users.ports)),
+            ports: Some(ports(plan, users.ports)),
             startup_probe: probe(&probes.startup, http_get(1, 120), users.startup_probe),
             readiness_probe: probe(&probes.readiness, http_get(5, 2), users.readiness_probe),
             liveness_probe: probe(&probes.liveness, http_get(10, 3), users.liveness_probe),
             lifecycle: lifecycle(plan.shutdown.drain_seconds, users.lifecycle),
             ..Container::default()
+        };
+        if plan.sidecar.is_some() {
+            mean_application(&mut app);
+        }
+        app
+    }
+}
+
+/// Has every handler that names the port `http` ask the application itself, whose port has another
+/// name beside a sidecar.
+fn mean_application(app: &mut Container) {
+    let Container { startup_probe, readiness_probe, liveness_probe, lifecycle, .. } = app;
+    let probes = [startup_probe, readiness_probe, liveness_probe].into_iter().flatten();
+    let of_probes = probes.flat_map(|probe| {
+        let http = probe.http_get.as_mut().map(|http| &mut http.port);
+        http.into_iter().chain(probe.tcp_socket.as_mut().map(|tcp| &mut tcp.port))
+    });
+    let handlers =
+        lifecycle.iter_mut().flat_map(|lifecycle| [&mut lifecycle.post_start, &mut lifecycle.pre_stop]);
+    let of_handlers = handlers.flatten().flat_map(|handler| {
+        let http = handler.http_get.as_mut().map(|http| &mut http.port);
+        http.into_iter().chain(handler.tcp_socket.as_mut().map(|tcp| &mut tcp.port))
+    });
+    for port in of_probes.chain(of_handlers) {
+        if matches!(port, IntOrString::String(name) if name == APP_PORT_NAME) {
+            *port = IntOrString::String(APP_OWN_PORT_NAME.to_owned());
         }
     }
 }
@@ -93,8 +122,19 @@ fn lifecycle(drain_seconds: i64, users: Option<Lifecycle>) -> Option<Lifecycle> 
     (lifecycle != Lifecycle::default()).then_some(lifecycle)
 }
 
-/// The application's port first, then the user's others.
-fn ports(port: i32, users: Option<Vec<ContainerPort>>) -> Vec<ContainerPort> {
+/// The application's port first, then the user's others. Before them that of a sidecar, which takes
+/// the requests: EndpointSlices find the name of a port in init containers only from Kubernetes 1.33
+/// on, and all containers of a pod share its ports.
+fn ports(plan: &Plan, users: Option<Vec<ContainerPort>>) -> Vec<ContainerPort> {
+    let port = plan.spec.port;
+    let named = |number: i32, name: &str| ContainerPort {
+        container_port: number,
+        name: Some(name.to_owned()),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let sidecar = plan.sidecar.as_ref().map(|_| named(SIDECAR_HTTP_PORT, APP_PORT_NAME));
+    let own_name = if sidecar.is_some() { APP_OWN_PORT_NAME } else { APP_PORT_NAME };
     let is_ours = |users: &ContainerPort| {
         users.container_port == port && users.protocol.as_deref().unwrap_or("TCP") == "TCP"
     };
@@ -103,13 +143,8 @@ fn ports(port: i32, users: Option<Vec<ContainerPort>>) -> Vec<ContainerPort> {
     for port in same {
         ours.merge_from(port);
     }
-    ours.merge_from(ContainerPort {
-        container_port: port,
-        name: Some(APP_PORT_NAME.to_owned()),
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
-    });
-    std::iter::once(ours).chain(others).collect()
+    ours.merge_from(named(port, own_name));
+    sidecar.into_iter().chain([ours]).chain(others).collect()
 }
 
 /// The operator's variables first, so that others can refer to them; a later
@@ -129,24 +164,26 @@ fn env(plan: &Plan, users: Option<Vec<EnvVar>>) -> Vec<EnvVar> {
 fn default_env(plan: &Plan) -> Vec<EnvVar> {
     let literal =
         |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
-    let from_secret = |name: String, key: String| EnvVar {
-        name: REDIS_URL_ENV.to_owned(),
+    let from_secret = |variable: &str, name: String, key: String| EnvVar {
+        name: variable.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector { name, key, optional: None }),
             ..EnvVarSource::default()
         }),
     };
-    let redis_name = plan.identity.redis_name();
     let redis_url = match &plan.redis {
-        RedisPlan::External { url, .. } => from_secret(url.name.clone(), url.key.clone()),
+        RedisPlan::External { url, .. } => from_secret(REDIS_URL_ENV, url.name.clone(), url.key.clone()),
         RedisPlan::Standalone(redis) if redis.credentials.is_some() => {
-            from_secret(redis_name, SECRET_URL.to_owned())
+            from_secret(REDIS_URL_ENV, plan.identity.redis_name(), SECRET_URL.to_owned())
         }
-        RedisPlan::Standalone(_) => {
-            let namespace = &plan.identity.namespace;
-            literal(REDIS_URL_ENV, format!("redis://{redis_name}.{namespace}.svc:{REDIS_PORT}/0"))
-        }
+        RedisPlan::Standalone(_) => literal(REDIS_URL_ENV, plan.identity.open_redis_url()),
     };
-    vec![literal(PORT_ENV, plan.spec.port.to_string()), redis_url]
+    let mut env = vec![literal(PORT_ENV, plan.spec.port.to_string()), redis_url];
+    if plan.sidecar.is_some() {
+        // With these the application can purge.
+        env.push(literal(ADMIN_URL_ENV, format!("http://127.0.0.1:{SIDECAR_ADMIN_PORT}")));
+        env.push(from_secret(ADMIN_TOKEN_ENV, plan.identity.sidecar_name(), SECRET_TOKEN.to_owned()));
+    }
+    env
 }

@@ -5,7 +5,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
-use crate::{api::names::APP, operator::plan::Plan};
+use super::redis_policy::{operator, port};
+use crate::{
+    api::names::{APP, SIDECAR_ADMIN_PORT},
+    operator::plan::Plan,
+};
 
 pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
     let wanted = &plan.spec.network_policy.app;
@@ -22,12 +26,18 @@ pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
     } else {
         wanted.from.clone()
     };
+    let clients = NetworkPolicyIngressRule { from: Some(from), ports: None };
+    // The operator hands purges to each sidecar.
+    let purges = plan.operator_pods.as_ref().filter(|_| plan.sidecar.is_some()).map(|pods| {
+        let ports = Some(vec![port(SIDECAR_ADMIN_PORT)]);
+        NetworkPolicyIngressRule { from: Some(vec![operator(pods)]), ports }
+    });
     Some(NetworkPolicy {
         metadata: identity.child(&identity.name, APP),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(identity.selector(APP)),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![NetworkPolicyIngressRule { from: Some(from), ports: None }]),
+            ingress: Some([clients].into_iter().chain(purges).collect()),
             egress: None,
         }),
     })

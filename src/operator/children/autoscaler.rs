@@ -8,14 +8,20 @@ use k8s_openapi::api::autoscaling::v2::{
 use crate::{
     api::{
         Autoscaling,
-        names::{APP, APP_CONTAINER},
+        names::{APP, APP_CONTAINER, SIDECAR_CONTAINER},
     },
-    operator::plan::Identity,
+    operator::plan::Plan,
 };
 
-pub(super) fn autoscaler(identity: &Identity, autoscaling: &Autoscaling) -> HorizontalPodAutoscaler {
-    let memory = autoscaling.target_memory_utilization.map(|target| utilization("memory", target));
-    let metrics = std::iter::once(utilization("cpu", autoscaling.target_cpu_utilization))
+pub(super) fn autoscaler(plan: &Plan, autoscaling: &Autoscaling) -> HorizontalPodAutoscaler {
+    let identity = &plan.identity;
+    let cpu = |container| utilization(container, "cpu", autoscaling.target_cpu_utilization);
+    let memory =
+        autoscaling.target_memory_utilization.map(|target| utilization(APP_CONTAINER, "memory", target));
+    // What the cache answers costs the application nothing, and is load all the same.
+    let sidecar = plan.sidecar.as_ref().map(|_| cpu(SIDECAR_CONTAINER));
+    let metrics = std::iter::once(cpu(APP_CONTAINER))
+        .chain(sidecar)
         .chain(memory)
         .chain(autoscaling.metrics.iter().cloned())
         .collect();
@@ -36,14 +42,14 @@ pub(super) fn autoscaler(identity: &Identity, autoscaling: &Autoscaling) -> Hori
     }
 }
 
-/// Of the container `app` alone: a container that a mesh injects without a
-/// request would make a metric over the whole pod unreadable.
-fn utilization(resource: &str, percent: i32) -> MetricSpec {
+/// Of one container alone: a container that a mesh injects without a request
+/// would make a metric over the whole pod unreadable.
+fn utilization(container: &str, resource: &str, percent: i32) -> MetricSpec {
     MetricSpec {
         type_: "ContainerResource".to_owned(),
         container_resource: Some(ContainerResourceMetricSource {
             name: resource.to_owned(),
-            container: APP_CONTAINER.to_owned(),
+            container: container.to_owned(),
             target: MetricTarget {
                 type_: "Utilization".to_owned(),
                 average_utilization: Some(percent),

@@ -2,7 +2,7 @@
 
 use super::redis_exporter::METRICS_PORT_NAME;
 use crate::{
-    api::names::{APP, NAME_LABEL, REDIS},
+    api::names::{APP, APP_OWN_PORT_NAME, APP_PORT_NAME, NAME_LABEL, REDIS},
     operator::{
         custom_kinds::{PodMetricsEndpoint, PodMonitor, PodMonitorSpec},
         plan::{Plan, StandaloneRedis},
@@ -11,9 +11,12 @@ use crate::{
 
 pub(super) fn of_application(plan: &Plan) -> Option<PodMonitor> {
     let monitoring = &plan.spec.monitoring;
-    monitoring
-        .enabled
-        .then(|| monitor(plan, &plan.identity.name, APP, &monitoring.port_name, &monitoring.path))
+    // Beside a sidecar, the port `http` is the sidecar's: the metrics are the application's own.
+    let port = match monitoring.port_name.as_str() {
+        APP_PORT_NAME if plan.sidecar.is_some() => APP_OWN_PORT_NAME,
+        port => port,
+    };
+    monitoring.enabled.then(|| monitor(plan, &plan.identity.name, APP, port, &monitoring.path))
 }
 
 pub(super) fn of_redis(plan: &Plan, redis: &StandaloneRedis) -> Option<PodMonitor> {

@@ -1,11 +1,11 @@
 //! What all pods have in common. Each revision is final: a change here rolls every
 //! pod of every CachedService, so it needs a new template revision.
 
-use k8s_openapi::{
-    api::core::v1::{Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext},
-    apimachinery::pkg::api::resource::Quantity,
+use k8s_openapi::api::core::v1::{
+    Capabilities, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
 };
 
+pub(super) use crate::operator::plan::written as bytes;
 use crate::{api::TemplateRevision, operator::plan::Placement};
 
 /// Security of a pod: the runtime's seccomp profile.
@@ -36,16 +36,6 @@ pub(super) const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 /// 10 MiB) and a little. Where a node runs short, the pods go first that use more than they request,
 /// which without a request is every pod that logs.
 pub(super) const STORAGE_REQUEST: u64 = 64 << 20;
-
-/// So many bytes, as people write them where that is exact.
-pub(super) fn bytes(count: u64) -> Quantity {
-    const MEBIBYTE: u64 = 1 << 20;
-    if count.is_multiple_of(MEBIBYTE) {
-        Quantity(format!("{}Mi", count / MEBIBYTE))
-    } else {
-        Quantity(count.to_string())
-    }
-}
 
 /// From revision 2 on, a container that fails leaves the end of its log as its message: it stands
 /// in the pod's status, also when the container has been started again.

@@ -16,13 +16,13 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
-use super::{app_container::Handmade, pod};
+use super::{app_container::Handmade, pod, sidecar_container};
 use crate::{
     api::{
         TemplateRevision,
         names::{
             APP, APP_CONTAINER, CREDENTIALS_ANNOTATION, REFERENCES_ANNOTATION, TEMPLATE_ANNOTATION,
-            TEMPLATE_REVISION_ANNOTATION,
+            TEMPLATE_REVISION_ANNOTATION, TOKEN_ANNOTATION,
         },
     },
     operator::{
@@ -49,6 +49,7 @@ pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
         template.spec.get_or_insert_default().topology_spread_constraints =
             some_unless_empty(constraints.iter().map(|constraint| counted(plan, constraint)).collect());
     }
+    template.spec.iter_mut().for_each(sidecar_container::put_last);
     marked(template)
 }
 
@@ -64,6 +65,7 @@ fn marked(mut template: PodTemplateSpec) -> PodTemplateSpec {
 /// The operator's defaults.
 fn defaults(plan: &Plan) -> PodTemplateSpec {
     let identity = &plan.identity;
+    let sidecar = plan.sidecar.as_ref().map(|sidecar| sidecar_container::defaults(plan, sidecar));
     let spec = PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -79,7 +81,7 @@ fn defaults(plan: &Plan) -> PodTemplateSpec {
             termination_message_policy: pod::termination_message_policy(plan.template_revision),
             ..Container::default()
         }],
-        ..PodSpec::default()
+        ..sidecar.unwrap_or_default()
     };
     PodTemplateSpec { metadata: None, spec: Some(spec) }.labelled(identity.labels(APP))
 }
@@ -94,6 +96,9 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
     }
     if let Some(referred) = &plan.referred {
         annotations.insert(REFERENCES_ANNOTATION.to_owned(), referred.revisions.clone());
+    }
+    if let Some(sidecar) = &plan.sidecar {
+        annotations.insert(TOKEN_ANNOTATION.to_owned(), sidecar.token.revision());
     }
     let mut template = only_app(Container {
         name: APP_CONTAINER.to_owned(),
@@ -117,6 +122,9 @@ fn from_spec(plan: &Plan) -> PodTemplateSpec {
         automount_service_account_token: spec.service_account.automount_token.then_some(true),
         ..pod::placed(&plan.placement)
     });
+    if let Some(sidecar) = &plan.sidecar {
+        template.spec.get_or_insert_default().merge_from(sidecar_container::from_spec(plan, sidecar));
+    }
     // The user may add labels but not take the pods out of the selector.
     let mut labels = spec.pod_labels.clone();
     labels.extend(plan.identity.selector_labels(APP));

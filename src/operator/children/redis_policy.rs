@@ -46,7 +46,8 @@ pub(super) fn network_policy(plan: &Plan, redis: &StandaloneRedis) -> Option<Net
     })
 }
 
-fn operator(pods: &OperatorPods) -> NetworkPolicyPeer {
+/// The operator's pods.
+pub(super) fn operator(pods: &OperatorPods) -> NetworkPolicyPeer {
     let selector = |labels| LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
     NetworkPolicyPeer {
         namespace_selector: Some(selector([(NAMESPACE_NAME.to_owned(), pods.namespace.clone())].into())),
@@ -55,7 +56,8 @@ fn operator(pods: &OperatorPods) -> NetworkPolicyPeer {
     }
 }
 
-fn port(number: i32) -> NetworkPolicyPort {
+/// One port.
+pub(super) fn port(number: i32) -> NetworkPolicyPort {
     NetworkPolicyPort {
         port: Some(IntOrString::Int(number)),
         protocol: Some("TCP".to_owned()),

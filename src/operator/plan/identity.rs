@@ -8,7 +8,10 @@ use kube::{Resource, ResourceExt};
 use super::Invalid;
 use crate::api::{
     CachedService,
-    names::{APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, redis_name},
+    names::{
+        APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, REDIS_PORT, redis_name,
+        sidecar_name,
+    },
 };
 
 /// Names, labels and the owner of the children.
@@ -43,6 +46,18 @@ impl Identity {
     #[must_use]
     pub fn redis_name(&self) -> String {
         redis_name(&self.name)
+    }
+
+    /// The URL of the Redis that the operator runs, where it has no password.
+    #[must_use]
+    pub fn open_redis_url(&self) -> String {
+        format!("redis://{}.{}.svc:{REDIS_PORT}/0", self.redis_name(), self.namespace)
+    }
+
+    /// Name of the sidecars' ConfigMap and Secret.
+    #[must_use]
+    pub fn sidecar_name(&self) -> String {
+        sidecar_name(&self.name)
     }
 
     /// The operator's labels of a child, and of the pods of `component`.

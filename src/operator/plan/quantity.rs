@@ -1,5 +1,7 @@
 //! Kubernetes quantities as whole bytes.
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
 /// The most that a quantity counts; Kubernetes takes more than that for as much.
 const MOST: u64 = i64::MAX.unsigned_abs();
 
@@ -26,6 +28,16 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
         .saturating_add(fraction.parse::<u128>().ok()?);
     let bytes = billionths.saturating_mul(multiplier) / divisor / 1_000_000_000;
     Some(u64::try_from(bytes).map_or(MOST, |bytes| bytes.min(MOST)))
+}
+
+/// So many bytes, as people write them where that is exact.
+pub(in crate::operator) fn written(count: u64) -> Quantity {
+    const MEBIBYTE: u64 = 1 << 20;
+    if count.is_multiple_of(MEBIBYTE) {
+        Quantity(format!("{}Mi", count / MEBIBYTE))
+    } else {
+        Quantity(count.to_string())
+    }
 }
 
 /// Whether a text is a quantity, of whichever sign.

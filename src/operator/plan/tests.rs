@@ -1,5 +1,7 @@
 //! The plan for specs and sightings of all kinds.
 
+mod sidecar;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -6,11 +6,14 @@ use super::{
     NotInForce, Patience, absent,
     conditions::{Verdict, known_reason},
 };
-use crate::operator::{
-    apply::Applied,
-    observe::Seen,
-    plan::{Invalid, Plan, Replicas},
-    seen::{SeenAutoscaler, SeenDeployment},
+use crate::{
+    api::names::APP_CONTAINER,
+    operator::{
+        apply::Applied,
+        observe::Seen,
+        plan::{Invalid, Plan, Replicas},
+        seen::{SeenAutoscaler, SeenDeployment},
+    },
 };
 
 pub(super) fn verdict(
@@ -81,7 +84,7 @@ fn utilization(status: &HorizontalPodAutoscalerStatus) -> Option<i32> {
         .iter()
         .flatten()
         .filter_map(|metric| metric.container_resource.as_ref())
-        .find(|metric| metric.name == "cpu")
+        .find(|metric| metric.name == "cpu" && metric.container == APP_CONTAINER)
         .and_then(|metric| metric.current.average_utilization)
 }
 

@@ -2,6 +2,7 @@
 
 mod application;
 mod autoscaling;
+mod cache;
 mod conditions;
 mod news;
 mod parts;

@@ -30,7 +30,7 @@ fn ready_needs_each_of_its_conditions() {
     everything.deployment(2, &pods(1)).shows(READY, "False TooFewAvailable");
     Situation::all_well().stateful_set("d1", &silent()).shows(READY, "False Starting");
     Situation::all_well().spec(json!({ "progressDeadline": "soon" })).shows(READY, "False InvalidSpec");
-    let every_child: [fn(&mut Applied); 17] = [
+    let every_child: [fn(&mut Applied); 19] = [
         |applied| applied.redis_secret = foreign("Secret"),
         |applied| applied.redis_config = foreign("ConfigMap"),
         |applied| applied.redis_service = foreign("Service"),
@@ -44,6 +44,8 @@ fn ready_needs_each_of_its_conditions() {
         |applied| applied.stateful_set = foreign("StatefulSet"),
         |applied| applied.service = foreign("Service"),
         |applied| applied.digest_key = foreign("Secret"),
+        |applied| applied.sidecar_secret = foreign("Secret"),
+        |applied| applied.sidecar_config = foreign("ConfigMap"),
         |applied| applied.service_account = foreign("ServiceAccount"),
         |applied| applied.disruption_budget = foreign("PodDisruptionBudget"),
         |applied| applied.deployment = foreign("Deployment"),

@@ -1,0 +1,49 @@
+//! The sidecar in the application's pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Resources, schema::rule};
+
+/// The sidecar in the application's pods, which is there while a tier of `cache`
+/// is on.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sidecar {
+    /// The image of the sidecar, of the operator's version. Unset: the image that
+    /// the operator was installed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+
+    /// When the kubelet pulls the image: `Always`, `IfNotPresent` or `Never`.
+    /// Unset: `Always` for the tag `latest`, else `IfNotPresent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    #[x_kube(validation = rule(
+        "self in ['Always', 'IfNotPresent', 'Never']",
+        "spec.sidecar.imagePullPolicy: write Always, IfNotPresent or Never",
+    ))]
+    pub image_pull_policy: Option<String>,
+
+    /// CPU and memory of the sidecar. Default: a request of 50m CPU, which is also
+    /// there where neither a request nor a limit of CPU is written, as the
+    /// autoscaler measures against it. Where no memory is written, request and
+    /// limit are `cache.http.memory` and 32Mi more.
+    #[serde(default = "default_resources")]
+    pub resources: Resources,
+}
+
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self { image: None, image_pull_policy: None, resources: default_resources() }
+    }
+}
+
+fn default_resources() -> Resources {
+    let requests = [("cpu".to_owned(), Quantity("50m".to_owned()))];
+    Resources { requests: requests.into(), limits: BTreeMap::new() }
+}

@@ -1,0 +1,173 @@
+//! The sidecar in the application's pods: an init container that goes on running (Kubernetes
+//! documentation, "Sidecar Containers"), so that it is there before the application and goes after it.
+
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMapVolumeSource, Container, ContainerPort, ExecAction, HTTPGetAction, KeyToPath, Lifecycle,
+        LifecycleHandler, PodSpec, Probe, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume,
+        VolumeMount,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::pod::{self, EPHEMERAL_STORAGE, STORAGE_REQUEST};
+use crate::{
+    api::{
+        TemplateRevision,
+        names::{SECRET_TOKEN, SIDECAR_ADMIN_PORT, SIDECAR_ADMIN_PORT_NAME, SIDECAR_CONTAINER, purges_name},
+    },
+    operator::plan::{
+        PURGES_DIR, Plan, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan, TOKEN_DIR,
+        TOKEN_FILE,
+    },
+};
+
+/// Whoever the container runs as can read its files.
+const READABLE: i32 = 0o444;
+/// Who it runs as where the user's template has the pod run as root, which it refuses to.
+const NOBODY: i64 = 65532;
+
+/// A file or folder of the container, and where it comes from.
+struct Mount {
+    volume: Volume,
+    folder: &'static str,
+}
+
+/// What a user's template may change.
+pub(super) fn defaults(plan: &Plan, sidecar: &SidecarPlan) -> PodSpec {
+    let (volumes, mounts): (Vec<_>, Vec<_>) = mounts(plan, sidecar)
+        .into_iter()
+        .map(|Mount { volume, folder }| {
+            let mount = VolumeMount {
+                name: volume.name.clone(),
+                mount_path: folder.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            };
+            (volume, mount)
+        })
+        .unzip();
+    let container = Container {
+        name: SIDECAR_CONTAINER.to_owned(),
+        security_context: Some(security_context(plan)),
+        // Whatever the revision: the first knows no sidecar.
+        termination_message_policy: pod::termination_message_policy(TemplateRevision::Second),
+        startup_probe: Some(probe("/livez", 1, 60)),
+        readiness_probe: Some(probe("/readyz", 5, 2)),
+        liveness_probe: Some(probe("/livez", 10, 3)),
+        ports: Some(vec![ContainerPort {
+            container_port: SIDECAR_ADMIN_PORT,
+            name: Some(SIDECAR_ADMIN_PORT_NAME.to_owned()),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        volume_mounts: Some(mounts),
+        lifecycle: Some(Lifecycle { pre_stop: Some(drain()), ..Lifecycle::default() }),
+        ..Container::default()
+    };
+    PodSpec { init_containers: Some(vec![container]), volumes: Some(volumes), ..PodSpec::default() }
+}
+
+/// What it may not.
+pub(super) fn from_spec(plan: &Plan, sidecar: &SidecarPlan) -> PodSpec {
+    let container = Container {
+        name: SIDECAR_CONTAINER.to_owned(),
+        image: Some(sidecar.image.clone()),
+        image_pull_policy: sidecar.image_pull_policy.clone(),
+        // The application's port is that of this pod: the settings may be those of the next ones already.
+        args: Some(vec![
+            format!("--settings={SETTINGS_DIR}/{SETTINGS_FILE}"),
+            format!("--app-port={}", plan.spec.port),
+        ]),
+        restart_policy: Some("Always".to_owned()),
+        resources: Some(resources(sidecar)),
+        ..Container::default()
+    };
+    PodSpec { init_containers: Some(vec![container]), ..PodSpec::default() }
+}
+
+/// Puts it behind the user's own init containers, which need nothing of it: so it is the first to be
+/// told to end when the application has, before a service mesh that the user may have there.
+pub(super) fn put_last(spec: &mut PodSpec) {
+    if let Some(containers) = &mut spec.init_containers {
+        containers.sort_by_key(|container| container.name == SIDECAR_CONTAINER);
+    }
+}
+
+fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> [Mount; 4] {
+    let name = plan.identity.sidecar_name();
+    let config_map = |name: String, optional: Option<bool>| ConfigMapVolumeSource {
+        name,
+        optional,
+        default_mode: Some(READABLE),
+        ..ConfigMapVolumeSource::default()
+    };
+    let secret = |name: String, key: &str, path: &str| SecretVolumeSource {
+        secret_name: Some(name),
+        default_mode: Some(READABLE),
+        items: Some(vec![KeyToPath { key: key.to_owned(), path: path.to_owned(), ..KeyToPath::default() }]),
+        ..SecretVolumeSource::default()
+    };
+    let of_config_map = |volume: &str, source, folder| Mount {
+        volume: Volume { name: volume.to_owned(), config_map: Some(source), ..Volume::default() },
+        folder,
+    };
+    let of_secret = |volume: &str, source, folder| Mount {
+        volume: Volume { name: volume.to_owned(), secret: Some(source), ..Volume::default() },
+        folder,
+    };
+    let purges = purges_name(&plan.identity.name);
+    let url = &sidecar.redis_url;
+    [
+        of_config_map("sidecar-settings", config_map(name.clone(), None), SETTINGS_DIR),
+        // Before the first purge there is none.
+        of_config_map("sidecar-purges", config_map(purges, Some(true)), PURGES_DIR),
+        of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR),
+        of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR),
+    ]
+}
+
+fn security_context(plan: &Plan) -> SecurityContext {
+    let of_pod = plan.template.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let is_root = of_pod.is_some_and(|context| context.run_as_user == Some(0));
+    SecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: is_root.then_some(NOBODY),
+        read_only_root_filesystem: Some(true),
+        ..pod::container_security_context()
+    }
+}
+
+/// Its log needs as much disk as any other. There is no limit: the kubelet would hold the whole pod to it.
+fn resources(sidecar: &SidecarPlan) -> ResourceRequirements {
+    let (mut requests, limits) = (sidecar.resources.requests.clone(), sidecar.resources.limits.clone());
+    if ![&requests, &limits].iter().any(|given| given.contains_key(EPHEMERAL_STORAGE)) {
+        requests.insert(EPHEMERAL_STORAGE.to_owned(), pod::bytes(STORAGE_REQUEST));
+    }
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: Some(limits).filter(|limits| !limits.is_empty()),
+        claims: None,
+    }
+}
+
+/// Has clients go elsewhere while the application is kept from ending, which it is for as long: the
+/// kubelet runs the hooks of all containers at once, and ends a sidecar when the others have ended.
+fn drain() -> LifecycleHandler {
+    let command = ["/cachedservice-sidecar", "drain"].map(str::to_owned).into();
+    LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(SIDECAR_ADMIN_PORT),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}

@@ -1,0 +1,21 @@
+//! The sidecars' token, and the URL of a Redis that has no password.
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+
+use crate::{
+    api::names::{APP, SECRET_URL},
+    operator::plan::{Identity, SidecarPlan},
+};
+
+pub(super) fn secret(identity: &Identity, sidecar: &SidecarPlan) -> Secret {
+    let mut data = sidecar.token.data();
+    if let Some(url) = &sidecar.open_redis_url {
+        data.insert(SECRET_URL.to_owned(), ByteString(url.clone().into_bytes()));
+    }
+    Secret {
+        metadata: identity.child(&identity.sidecar_name(), APP),
+        type_: Some("Opaque".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    }
+}

@@ -1,0 +1,270 @@
+//! The sidecar in the application's pods, and what it is told.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{PodSpec, PodTemplateSpec},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{Defaults, Identity, Invalid, RedisPlan, ShutdownPlan, SidecarToken, quantity};
+use crate::{
+    api::{
+        CachedServiceSpec, HttpCache, HttpPreset, HttpRule, RequestMethod, Resources, SecretKeyRef,
+        names::{
+            APP_CONTAINER, APP_OWN_PORT_NAME, SECRET_URL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER,
+            SIDECAR_HTTP_PORT,
+        },
+        parse_duration,
+    },
+    settings::{self, Settings},
+};
+
+/// Folder of the settings in the container.
+pub const SETTINGS_DIR: &str = "/etc/cachedservice/settings";
+/// The file in it, and the key of the ConfigMap.
+pub const SETTINGS_FILE: &str = "settings.json";
+/// Folder of the record of purges.
+pub const PURGES_DIR: &str = "/etc/cachedservice/purges";
+/// The file in it, and the key of its ConfigMap.
+pub const PURGES_FILE: &str = "purges.json";
+/// Folder of the token.
+pub const TOKEN_DIR: &str = "/etc/cachedservice/token";
+/// The file in it.
+pub const TOKEN_FILE: &str = "token";
+/// Folder of Redis's URL.
+pub const REDIS_DIR: &str = "/etc/cachedservice/redis";
+/// The file in it.
+pub const REDIS_FILE: &str = "url";
+
+/// CPU requested where the user names neither a request nor a limit.
+const CPU_REQUEST: &str = "50m";
+/// Memory of the sidecar beside what it stores: its program, connections and what passes through.
+const MEMORY_BESIDE: u64 = 32 << 20;
+/// A limit with less beside what it stores would end it again and again.
+const LEAST_MEMORY_BESIDE: u64 = 16 << 20;
+
+/// The sidecar in the application's pods, while a tier is on.
+#[derive(Clone, Debug)]
+pub struct SidecarPlan {
+    /// Its image.
+    pub image: String,
+    /// When the kubelet pulls it, if not by Kubernetes' own default.
+    pub image_pull_policy: Option<String>,
+    /// CPU and memory.
+    pub resources: Resources,
+    /// The text of the settings file.
+    pub settings: String,
+    /// What purges ask for.
+    pub token: SidecarToken,
+    /// Where the URL of Redis stands.
+    pub redis_url: SecretKeyRef,
+    /// The URL, where it is no secret and so stands beside the token.
+    pub open_redis_url: Option<String>,
+}
+
+/// The sidecar, if the spec wants one.
+pub(super) fn sidecar(
+    spec: &CachedServiceSpec,
+    template: &PodTemplateSpec,
+    identity: &Identity,
+    redis: &RedisPlan,
+    shutdown: ShutdownPlan,
+    token: &SidecarToken,
+    defaults: &Defaults,
+) -> Result<Option<SidecarPlan>, Invalid> {
+    let Some(http) = spec.http_cache() else { return Ok(None) };
+    check_ports(spec.port, template)?;
+    check_names(template)?;
+    let cache = cache(http)?;
+    let resources = resources(&spec.sidecar.resources, cache.memory)?;
+    let settings = settings(spec.port, shutdown, identity, cache)?;
+    let open_redis_url = match redis {
+        RedisPlan::Standalone(redis) if redis.credentials.is_none() => Some(identity.open_redis_url()),
+        RedisPlan::Standalone(_) | RedisPlan::External { .. } => None,
+    };
+    let redis_url = match redis {
+        RedisPlan::External { url, .. } => url.clone(),
+        RedisPlan::Standalone(_) => SecretKeyRef {
+            name: if open_redis_url.is_some() { identity.sidecar_name() } else { identity.redis_name() },
+            key: SECRET_URL.to_owned(),
+        },
+    };
+    Ok(Some(SidecarPlan {
+        image: spec.sidecar.image.clone().unwrap_or_else(|| defaults.sidecar_image.clone()),
+        image_pull_policy: spec.sidecar.image_pull_policy.clone(),
+        resources,
+        settings,
+        token: token.clone(),
+        redis_url,
+        open_redis_url,
+    }))
+}
+
+/// All containers of a pod share its ports.
+fn check_ports(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
+    let taken = |number: i32| [SIDECAR_HTTP_PORT, SIDECAR_ADMIN_PORT].contains(&number);
+    let refuse = |field: String| {
+        let problem = format!(
+            "{SIDECAR_HTTP_PORT} and {SIDECAR_ADMIN_PORT} are the sidecar's while spec.cache.http is on; have it listen on another port and write that, or set spec.cache.http.enabled to false"
+        );
+        Err(Invalid::new(field, problem))
+    };
+    if taken(port) {
+        return refuse("spec.port".to_owned());
+    }
+    for (path, container) in containers(template.spec.as_ref()) {
+        for (at, declared) in container.ports.iter().flatten().enumerate() {
+            let path = format!("{path}.ports[{at}]");
+            if taken(declared.container_port) {
+                return refuse(format!("{path}.containerPort"));
+            }
+            let is_of_app = container.name == APP_CONTAINER && declared.container_port != port;
+            if is_of_app && declared.name.as_deref() == Some(APP_OWN_PORT_NAME) {
+                let problem = format!(
+                    "{APP_OWN_PORT_NAME} is the name of spec.port while spec.cache.http is on; choose another"
+                );
+                return Err(Invalid::new(format!("{path}.name"), problem));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The user's template may change the sidecar's container, but not be about another by this name.
+fn check_names(template: &PodTemplateSpec) -> Result<(), Invalid> {
+    let is_another = |path: &str, container: &k8s_openapi::api::core::v1::Container| {
+        container.name == SIDECAR_CONTAINER && (path.contains(".containers[") || container.image.is_some())
+    };
+    match containers(template.spec.as_ref()).find(|(path, container)| is_another(path, container)) {
+        None => Ok(()),
+        Some((path, _)) => Err(Invalid::new(
+            format!("{path}.name"),
+            format!(
+                "{SIDECAR_CONTAINER} is the container of spec.cache.http; choose another name for yours, or write its image to spec.sidecar.image"
+            ),
+        )),
+    }
+}
+
+fn containers(
+    spec: Option<&PodSpec>,
+) -> impl Iterator<Item = (String, &k8s_openapi::api::core::v1::Container)> {
+    let at =
+        |list: &'static str| move |(at, container)| (format!("spec.template.spec.{list}[{at}]"), container);
+    let init = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let main = spec.into_iter().flat_map(|spec| &spec.containers);
+    init.enumerate().map(at("initContainers")).chain(main.enumerate().map(at("containers")))
+}
+
+fn resources(wanted: &Resources, stored: u64) -> Result<Resources, Invalid> {
+    let mut resources = wanted.clone();
+    let names = |quantities: &BTreeMap<String, Quantity>, name: &str| quantities.contains_key(name);
+    if !names(&wanted.requests, "cpu") && !names(&wanted.limits, "cpu") {
+        resources.requests.insert("cpu".to_owned(), Quantity(CPU_REQUEST.to_owned()));
+    }
+    if !names(&wanted.requests, "memory") && !names(&wanted.limits, "memory") {
+        for quantities in [&mut resources.requests, &mut resources.limits] {
+            let memory = quantity::written(stored.saturating_add(MEMORY_BESIDE));
+            quantities.insert("memory".to_owned(), memory);
+        }
+    }
+    let limit = wanted.limits.get("memory").and_then(|limit| quantity::bytes(&limit.0));
+    let least = stored.saturating_add(LEAST_MEMORY_BESIDE);
+    if limit.is_some_and(|limit| limit < least) {
+        let least = quantity::written(least).0;
+        let problem = format!(
+            "is less than spec.cache.http.memory and what the sidecar needs beside it; write at least {least}, or leave memory out"
+        );
+        return Err(Invalid::new("spec.sidecar.resources.limits.memory", problem));
+    }
+    Ok(resources)
+}
+
+fn cache(http: &HttpCache) -> Result<settings::HttpCache, Invalid> {
+    let bytes = |field: &str, text: &str| {
+        quantity::bytes(text).ok_or_else(|| {
+            let problem = format!("{text:?} is not an amount of memory; write one such as 1Mi or 64Mi");
+            Invalid::new(format!("spec.cache.http.{field}"), problem)
+        })
+    };
+    Ok(settings::HttpCache {
+        memory: bytes("memory", &http.memory)?,
+        max_object: bytes("maxObjectSize", &http.max_object_size)?,
+        rules: http
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(at, written)| rule(at, written))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn rule(at: usize, written: &HttpRule) -> Result<settings::Rule, Invalid> {
+    let seconds = |field: &str, text: &Option<String>| {
+        text.as_ref().map(|text| seconds(&format!("spec.cache.http.rules[{at}].{field}"), text)).transpose()
+    };
+    let method = |method: &RequestMethod| match method {
+        RequestMethod::Get => settings::RuleMethod::Get,
+        RequestMethod::Head => settings::RuleMethod::Head,
+    };
+    let header = |header: &crate::api::HeaderMatch| settings::HeaderMatch {
+        name: header.name.clone(),
+        value: header.value.clone(),
+    };
+    Ok(settings::Rule {
+        paths: written.paths.clone(),
+        methods: written.methods.iter().map(method).collect(),
+        headers: written.headers.iter().map(header).collect(),
+        bypass: written.bypass,
+        ttl: seconds("ttl", &written.ttl)?.or(written.preset.map(HttpPreset::ttl_seconds)),
+        overrides: written.overrides,
+        stale_while_revalidate: seconds("staleWhileRevalidate", &written.stale_while_revalidate)?,
+        stale_if_error: seconds("staleIfError", &written.stale_if_error)?,
+        cookies: written.cookies.clone(),
+        ignored_query: written.ignored_query_parameters.clone(),
+        tags: written.tags.clone(),
+    })
+}
+
+/// A part of a second is rounded up.
+fn seconds(field: &str, text: &str) -> Result<u64, Invalid> {
+    const YEAR: Duration = Duration::from_hours(8760);
+    let duration = parse_duration(text).map_err(|error| Invalid::new(field, error.to_string()))?;
+    if duration > YEAR {
+        return Err(Invalid::new(field, format!("{text} is too long; write at most 8760h")));
+    }
+    Ok(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+fn settings(
+    port: i32,
+    shutdown: ShutdownPlan,
+    identity: &Identity,
+    http: settings::HttpCache,
+) -> Result<String, Invalid> {
+    let number = |port: i32| {
+        u16::try_from(port).map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))
+    };
+    let settings = Settings {
+        version: settings::VERSION,
+        http_port: number(SIDECAR_HTTP_PORT)?,
+        admin_port: number(SIDECAR_ADMIN_PORT)?,
+        app_port: number(port)?,
+        // As long as the application is kept from ending.
+        drain_seconds: u64::try_from(shutdown.drain_seconds).unwrap_or_default(),
+        token_file: Some(format!("{TOKEN_DIR}/{TOKEN_FILE}")),
+        purges_file: Some(format!("{PURGES_DIR}/{PURGES_FILE}")),
+        redis: Some(settings::Redis {
+            url_file: format!("{REDIS_DIR}/{REDIS_FILE}"),
+            // In one Redis there may be several services, and of one name one after the other.
+            key_prefix: format!("cachedservice:{}:", identity.uid),
+        }),
+        http: Some(http),
+    };
+    let refuse = |error: String| Invalid::new("spec.cache.http", error);
+    let text = settings.to_json().map_err(|error| refuse(error.to_string()))?;
+    // What a sidecar would not take is not given to any.
+    Settings::parse(&text).map_err(|error| refuse(error.to_string()))?;
+    Ok(text)
+}
