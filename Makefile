@@ -22,11 +22,13 @@ check: ## The quick part of the tests: format, lints, docs, unit tests
 	@tests/run format clippy docs drift shell unit
 
 .PHONY: generate
-generate: ## Write the generated files: the CRD, its copy in the chart, the API reference
+generate: ## Write the generated files: the CRDs, their copies in the chart, the API reference
 	@mkdir -p crds
 	cargo build -q
-	target/debug/cachedservice-operator crd > crds/cachedservices.cachedservice.dev.yaml
-	cp crds/cachedservices.cachedservice.dev.yaml charts/cachedservice-operator/files/
+	for kind in cachedservices cachepurges; do \
+		target/debug/cachedservice-operator crd $$kind > crds/$$kind.cachedservice.dev.yaml || exit 1; \
+	done
+	cp crds/*.cachedservice.dev.yaml charts/cachedservice-operator/files/
 	tests/chart/values-table --write
 	UPDATE_REFERENCE=1 cargo test -q --test docs the_api_reference
 

@@ -8,12 +8,13 @@
 //! types do not know is of a newer CRD, and is passed over while the operator is
 //! upgraded.
 //!
-//! Each part of the spec has its own file. The CRD that `crds/` holds is made
-//! from these types by `cachedservice-operator crd`.
+//! Each part of the spec has its own file, and so has the `CachePurge`. The CRDs
+//! that `crds/` holds are made from these types by `cachedservice-operator crd`.
 
 mod application;
 mod autoscaling;
 mod cache;
+mod cache_purge;
 mod crd;
 mod disruption_budget;
 mod monitoring;
@@ -34,7 +35,8 @@ mod template_revision;
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
 pub use cache::{Cache, HeaderMatch, HttpCache, HttpPreset, HttpRule, RequestMethod};
-pub use crd::{crd, crd_yaml};
+pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, COMPLETE, PendingPod};
+pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
 pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};

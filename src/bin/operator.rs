@@ -10,7 +10,7 @@ use std::{
 };
 
 use cachedservice::{
-    api::{crd_yaml, parse_duration},
+    api::{crd, crd_yaml, parse_duration, purge_crd},
     operator::{
         client::connect,
         controller::{self, Settings},
@@ -22,7 +22,7 @@ use cachedservice::{
         Health, LogFormat, Metrics, Readiness, admin_router, init_logs, serve_admin, traces::Traces,
     },
 };
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::FutureExt;
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
@@ -47,8 +47,18 @@ struct Cli {
 enum Command {
     /// Run the operator, inside a cluster or with the current kubeconfig.
     Run(Box<Run>),
-    /// Print the CustomResourceDefinition as YAML.
-    Crd,
+    /// Print the CustomResourceDefinitions as YAML.
+    Crd {
+        /// This one alone.
+        kind: Option<Kind>,
+    },
+}
+
+/// The resources that the operator looks after.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Cachedservices,
+    Cachepurges,
 }
 
 /// What the SDK of OpenTelemetry reads by itself.
@@ -136,7 +146,7 @@ struct Run {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Cli::parse().command {
-        Command::Crd => print_crd()?,
+        Command::Crd { kind } => print_crds(kind)?,
         Command::Run(settings) => {
             // For all TLS. It fails only where it is set already.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -156,8 +166,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn print_crd() -> Result<(), Box<dyn Error>> {
-    match io::stdout().write_all(crd_yaml()?.as_bytes()) {
+fn print_crds(kind: Option<Kind>) -> Result<(), Box<dyn Error>> {
+    let definitions = match kind {
+        Some(Kind::Cachedservices) => vec![crd()],
+        Some(Kind::Cachepurges) => vec![purge_crd()],
+        None => vec![crd(), purge_crd()],
+    };
+    let documents: Result<Vec<_>, _> = definitions.iter().map(crd_yaml).collect();
+    match io::stdout().write_all(documents?.join("---\n").as_bytes()) {
         // The reader has seen enough (`| head`).
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),

@@ -47,7 +47,7 @@ pub const DEMO_IMAGE: &str = concat!("localhost/cachedservice-demo:", env!("CARG
 /// The chart, from the repository's root.
 pub const CHART: &str = "charts/cachedservice-operator";
 
-/// A running cluster, with the CRD installed.
+/// A running cluster, with the CRDs installed.
 pub struct Cluster {
     pub(super) name: &'static str,
     kubeconfig: Kubeconfig,
@@ -70,7 +70,7 @@ impl Cluster {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
         let cluster = CLUSTER.get_or_init(|| async {
             let cluster = Self::start(name, "control-plane", PRIVILEGED).await;
-            install_crd(&cluster.client().await).await;
+            install_crds(&cluster.client().await).await;
             cluster
         });
         let cluster = cluster.await;
@@ -301,19 +301,23 @@ async fn apply(client: &Client, document: Value) {
     api.patch(&name, &parameters, &Patch::Apply(&object)).await.expect("apply");
 }
 
-async fn install_crd(client: &Client) {
-    let yaml = std::fs::read_to_string(repository().join("crds/cachedservices.cachedservice.dev.yaml"));
-    let yaml = yaml.expect("the CRD; `make generate` writes it");
-    apply_yaml(client, &yaml).await;
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    until(Duration::from_secs(10), async || {
-        let crd = crds.get("cachedservices.cachedservice.dev").await.map_err(|error| error.to_string())?;
-        let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
-        let established =
-            conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True");
-        established.then_some(()).ok_or_else(|| format!("the CRD is not established: {conditions:?}"))
-    })
-    .await;
+async fn install_crds(client: &Client) {
+    for kind in ["cachedservices", "cachepurges"] {
+        let name = format!("{kind}.cachedservice.dev");
+        let yaml = std::fs::read_to_string(repository().join(format!("crds/{name}.yaml")));
+        let yaml = yaml.expect("the CRD; `make generate` writes it");
+        apply_yaml(client, &yaml).await;
+        let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+        until(Duration::from_secs(10), async || {
+            let crd = crds.get(&name).await.map_err(|error| error.to_string())?;
+            let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+            let established = conditions
+                .iter()
+                .any(|condition| condition.type_ == "Established" && condition.status == "True");
+            established.then_some(()).ok_or_else(|| format!("{name} is not established: {conditions:?}"))
+        })
+        .await;
+    }
 }
 
 /// Runs the cluster tool and returns the text that it prints.

@@ -1,0 +1,218 @@
+//! The `CachePurge` resource: an order to forget what is cached, and who has carried it out.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema::rule;
+
+/// The type of the condition that a purge has: every pod has acknowledged it.
+pub const COMPLETE: &str = "Complete";
+
+/// An order to forget cached responses of a CachedService, in every pod and in
+/// Redis. What was asked for before the purge is not given after it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[kube(
+    group = "cachedservice.dev",
+    version = "v1alpha1",
+    kind = "CachePurge",
+    plural = "cachepurges",
+    shortname = "cpurge",
+    namespaced,
+    status = "CachePurgeStatus",
+    derive = "PartialEq",
+    doc = "An order to forget cached responses of a CachedService; status tells which pods have acknowledged it.",
+    printcolumn(
+        name = "Service",
+        type_ = "string",
+        description = "The CachedService whose cache is purged",
+        json_path = ".spec.serviceName"
+    ),
+    printcolumn(
+        name = "Complete",
+        type_ = "string",
+        description = "True when every pod has acknowledged",
+        json_path = ".status.conditions[?(@.type==\"Complete\")].status"
+    ),
+    printcolumn(
+        name = "Acknowledged",
+        type_ = "string",
+        description = "Pods that have acknowledged / pods that have to",
+        json_path = ".status.progress"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        description = "Why Complete is what it is",
+        json_path = ".status.conditions[?(@.type==\"Complete\")].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rule(
+        "self == oldSelf",
+        "spec: a purge cannot be changed once it is ordered; create another CachePurge",
+    ),
+    validation = rule(
+        "self.everything || has(self.keys) || has(self.prefixes) || has(self.tags)",
+        "spec: say what to purge, in keys, prefixes or tags; or write everything: true",
+    ),
+    validation = rule(
+        "(has(self.keys) ? self.keys.size() : 0) + (has(self.prefixes) ? self.prefixes.size() : 0) + (has(self.tags) ? self.tags.size() : 0) <= 100",
+        "spec: write at most 100 keys, prefixes and tags together; create several CachePurges, or purge by a common tag or prefix",
+    ),
+)]
+pub struct CachePurgeSpec {
+    /// The CachedService in the same namespace whose cache is purged.
+    #[schemars(length(min = 1, max = 40))]
+    pub service_name: String,
+
+    /// URLs, each with all its variants: `https://shop.example.com/a?b`, or
+    /// `/a?b` for any scheme and host. Default, where nothing is written: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    #[x_kube(validation = url_rule("spec.keys"))]
+    pub keys: Vec<String>,
+
+    /// What URLs begin with: `https://shop.example.com/static/`, or `/static/`
+    /// for any scheme and host. Default, where nothing is written: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    #[x_kube(validation = url_rule("spec.prefixes"))]
+    pub prefixes: Vec<String>,
+
+    /// Tags of responses, as they stand in their `Cache-Tag` or `Surrogate-Key`
+    /// or in a rule of the CachedService. Default, where nothing is written: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub tags: Vec<String>,
+
+    /// Whether all that is cached is purged. Default false.
+    #[serde(default)]
+    pub everything: bool,
+
+    /// Whether what is purged stays, and is validated with the application before
+    /// it is used again, which spares it from sending the unchanged once more.
+    /// Default false: it is gone.
+    #[serde(default)]
+    pub soft: bool,
+
+    /// After how many seconds this object is deleted once the purge is complete, 0
+    /// to 2592000 (30 days). Default 3600.
+    #[serde(default = "default_ttl")]
+    #[x_kube(validation = rule(
+        "self >= 0 && self <= 2592000",
+        "spec.ttlSecondsAfterFinished: write a number of seconds from 0 to 2592000, which is 30 days",
+    ))]
+    pub ttl_seconds_after_finished: i32,
+}
+
+/// How far a purge has come. Written when it begins, at most once a second while
+/// pods acknowledge it, and at once when it is complete.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CachePurgeStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The number of the purge in the record of the CachedService.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub epoch: Option<u64>,
+
+    /// The pods that have acknowledged and are still there.
+    #[serde(default)]
+    pub acknowledged: i32,
+
+    /// The pods that have to acknowledge: all that have a sidecar and have not
+    /// ended, Ready or not.
+    #[serde(default)]
+    pub replicas: i32,
+
+    /// Pods that have acknowledged / pods that have to, as the column
+    /// `Acknowledged` shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+
+    /// The names of the pods that have acknowledged, 1000 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "atomic"))]
+    pub acknowledged_by: Vec<String>,
+
+    /// The pods that have not acknowledged yet, 100 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub pending: Vec<PendingPod>,
+
+    /// When the purge was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When every pod had acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// `Complete`: every pod has acknowledged. It names the generation it is
+    /// about, a reason for programs and a message for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 4),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+}
+
+impl CachePurgeStatus {
+    /// The condition `Complete`.
+    #[must_use]
+    pub fn complete(&self) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == COMPLETE)
+    }
+
+    /// Whether every pod has acknowledged.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete().is_some_and(|condition| condition.status == "True")
+    }
+}
+
+/// A pod that has not acknowledged yet.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingPod {
+    /// Its name.
+    pub pod: String,
+
+    /// Why it has not.
+    pub reason: String,
+}
+
+fn url_rule(field: &str) -> kube::core::cel::Rule {
+    rule(
+        "self.all(url, url.startsWith('/') || url.matches('^[hH][tT][tT][pP][sS]?://'))",
+        &format!("{field}: write URLs such as https://shop.example.com/a, or /a for any scheme and host"),
+    )
+}
+
+fn default_ttl() -> i32 {
+    3600
+}
