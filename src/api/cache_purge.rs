@@ -47,11 +47,7 @@ pub const COMPLETE: &str = "Complete";
         description = "Why Complete is what it is",
         json_path = ".status.conditions[?(@.type==\"Complete\")].reason"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -35,7 +35,7 @@ mod template_revision;
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
 pub use cache::{Cache, HeaderMatch, HttpCache, HttpPreset, HttpRule, RequestMethod};
-pub use cache_purge::{CachePurge, CachePurgeSpec, CachePurgeStatus, COMPLETE, PendingPod};
+pub use cache_purge::{COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, PendingPod};
 pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     apply::Change, digest::digest, error::APPLIED_AT_MOST, events::Events, external::Externals,
-    plan::Defaults, references::References, store::Store, triggers::Triggers, watched::PROVISIONAL,
-    watches::Watches,
+    plan::Defaults, purges::Purges, references::References, store::Store, triggers::Triggers,
+    watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -26,6 +26,8 @@ pub struct Context {
     pub externals: Arc<Externals>,
     /// What applications refer to.
     pub references: Arc<References>,
+    /// What is to be forgotten of caches.
+    pub purges: Arc<Purges>,
     /// The CachedServices as the watch shows them.
     pub services: Store<CachedService>,
     /// Orders to reconcile.

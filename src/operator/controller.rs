@@ -12,6 +12,7 @@ use super::{
     events::Events,
     external::Externals,
     plan::Defaults,
+    purges,
     reconcile::turn,
     references::References,
     services,
@@ -22,7 +23,7 @@ use super::{
     watches::{Scope, WatchEnded, Watches},
 };
 use crate::{
-    api::CachedService,
+    api::{CachePurge, CachedService},
     telemetry::{Health, Metrics, Readiness},
 };
 
@@ -58,6 +59,7 @@ pub async fn run(
     let context = Arc::new(Context {
         references: Arc::new(References::new(client.clone(), triggers.clone(), metrics.clone())),
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
+        purges: Arc::default(),
         events: Events::new(client.clone(), &settings.identity),
         watches: watches.clone(),
         defaults: settings.defaults,
@@ -85,6 +87,11 @@ pub async fn run(
         }
         () = &mut shutdown => return,
     }
+    let purged = watch_streamed(
+        settings.scope.api::<DeserializeGuard<CachePurge>>(&client),
+        watcher::Config::default(),
+    );
+    tasks.spawn(purges::follow(purged, context.clone()));
     health.set_readiness(Readiness::Leading);
     tracing::info!("all watches are in step; reconciling");
 

@@ -26,6 +26,7 @@ pub mod observe;
 pub mod optional;
 pub mod ownership;
 pub mod plan;
+pub mod purges;
 pub mod queue;
 pub mod readable;
 pub mod reconcile;

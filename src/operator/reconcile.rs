@@ -34,6 +34,7 @@ pub async fn turn(reference: ObjectRef<CachedService>, context: &Context) {
         }
     };
     let again = again.instrument(span).await;
+    context.purges.look_again(&reference);
     context.triggers.end(&reference, again);
 }
 
