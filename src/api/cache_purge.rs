@@ -49,6 +49,8 @@ pub const COMPLETE: &str = "Complete";
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+// Several columns are of one type.
+#[allow(clippy::duplicated_attributes)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(

@@ -16,6 +16,7 @@ mod passing;
 mod password;
 mod ports;
 mod pruning;
+mod purges;
 mod readiness;
 mod references;
 mod repair;

@@ -31,6 +31,7 @@ pub mod redis;
 mod release;
 mod rights;
 mod sandbox;
+pub mod sidecars;
 mod snapshot;
 mod wait;
 

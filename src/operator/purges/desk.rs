@@ -82,19 +82,15 @@ impl Desk {
         let service = service_of(&key);
         purges.remove(&key);
         purges.known.insert(key, Known::Open(Arc::new(purge)));
-        match purges.workers.get(&service) {
-            Some(bell) => {
-                if !is_same {
-                    bell.rung.notify_one();
-                }
-                None
+        if let Some(bell) = purges.workers.get(&service) {
+            if !is_same {
+                bell.rung.notify_one();
             }
-            None => {
-                let bell = Arc::<Bell>::default();
-                purges.workers.insert(service.clone(), bell.clone());
-                Some((service, bell))
-            }
+            return None;
         }
+        let bell = Arc::<Bell>::default();
+        purges.workers.insert(service.clone(), bell.clone());
+        Some((service, bell))
     }
 
     /// A purge is gone.

@@ -1,0 +1,381 @@
+//! Purges: who acknowledges them, and what becomes of them when something is in the way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cachedservice::{
+    api::{
+        CachePurge, CachePurgeStatus, CachedService,
+        names::{APP, COMPONENT_LABEL, NAME_LABEL},
+    },
+    settings::purges::{Force, PurgeRecord, Target},
+};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Pod, Secret},
+    events::v1::Event,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    sandbox,
+    support::{
+        Installation, Kubelet, Operator, Sandbox,
+        sidecars::{Manner, Sidecars},
+        until,
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const TOKEN: &str = "a-token-of-the-test";
+
+/// A CachedService with two pods that have sidecars.
+struct Shop {
+    sidecars: Sidecars,
+    operator: Operator,
+    installation: Installation,
+    _kubelet: Kubelet,
+}
+
+async fn shop(sandbox: &Sandbox, manner: Manner) -> Shop {
+    let installation = sandbox.install().await;
+    let operator = installation.start("first");
+    let sidecars = Sidecars::that(manner);
+    let kubelet = sidecars.kubelet(sandbox);
+    give_token(sandbox).await;
+    sandbox.apply("shop", spec()).await;
+    sandbox.until_ready("shop").await;
+    until_pods(sandbox, 2).await;
+    Shop { sidecars, operator, installation, _kubelet: kubelet }
+}
+
+fn spec() -> Value {
+    let sidecar = json!({ "name": "sidecar", "image": "example.com/sidecar:1", "restartPolicy": "Always" });
+    json!({
+        "image": "example.com/shop:1",
+        "autoscaling": { "enabled": false },
+        "replicas": 2,
+        "template": { "spec": { "initContainers": [sidecar] } },
+    })
+}
+
+async fn give_token(sandbox: &Sandbox) {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "shop-sidecar", "labels": { NAME_LABEL: "shop" } },
+        "stringData": { "token": TOKEN },
+    }))
+    .unwrap();
+    sandbox.api().create(&PostParams::default(), &secret).await.unwrap();
+}
+
+async fn pods(sandbox: &Sandbox) -> Vec<Pod> {
+    let ours = format!("{NAME_LABEL}=shop,{COMPONENT_LABEL}={APP}");
+    sandbox.api::<Pod>().list(&ListParams::default().labels(&ours)).await.unwrap().items
+}
+
+/// Waits until so many pods have an address.
+async fn until_pods(sandbox: &Sandbox, count: usize) -> Vec<String> {
+    until(LIMIT, async || {
+        let pods = pods(sandbox).await;
+        let is_there = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
+        let mut names: Vec<_> = pods.iter().filter(|pod| is_there(pod)).map(ResourceExt::name_any).collect();
+        names.sort();
+        if names.len() == count { Ok(names) } else { Err(format!("{names:?} have addresses")) }
+    })
+    .await
+}
+
+async fn order(sandbox: &Sandbox, name: &str, spec: Value) -> CachePurge {
+    let mut purge = json!({ "metadata": { "name": name }, "spec": { "serviceName": "shop" } });
+    purge["apiVersion"] = json!("cachedservice.dev/v1alpha1");
+    purge["kind"] = json!("CachePurge");
+    purge["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let purge: CachePurge = serde_json::from_value(purge).unwrap();
+    sandbox.api().create(&PostParams::default(), &purge).await.unwrap()
+}
+
+async fn told(sandbox: &Sandbox, name: &str) -> CachePurgeStatus {
+    sandbox.api::<CachePurge>().get(name).await.unwrap().status.unwrap_or_default()
+}
+
+/// Waits until the condition `Complete` has this status and reason.
+async fn until_told(sandbox: &Sandbox, name: &str, word: &str, reason: &str) -> CachePurgeStatus {
+    until(LIMIT, async || {
+        let status = told(sandbox, name).await;
+        let is_it = status.complete().is_some_and(|it| it.status == word && it.reason == reason);
+        if is_it { Ok(status) } else { Err(format!("{status:?}")) }
+    })
+    .await
+}
+
+async fn until_complete(sandbox: &Sandbox, name: &str) -> CachePurgeStatus {
+    until_told(sandbox, name, "True", "Acknowledged").await
+}
+
+async fn record(sandbox: &Sandbox) -> PurgeRecord {
+    let map = sandbox.api::<ConfigMap>().get("shop-purges").await.unwrap();
+    PurgeRecord::parse(&map.data.unwrap()["purges.json"]).unwrap()
+}
+
+/// Reasons of the Events about purges.
+async fn events(sandbox: &Sandbox, name: &str) -> Vec<String> {
+    let events = sandbox.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let about = |event: &Event| {
+        event
+            .regarding
+            .as_ref()
+            .is_some_and(|it| it.kind.as_deref() == Some("CachePurge") && it.name.as_deref() == Some(name))
+    };
+    events.into_iter().filter(about).filter_map(|event| event.reason).collect()
+}
+
+#[tokio::test]
+async fn a_purge_is_acknowledged_by_every_pod_and_stands_in_the_record() {
+    let sandbox = sandbox().await;
+    let shop = shop(&sandbox, Manner::Acknowledges).await;
+    let names = until_pods(&sandbox, 2).await;
+    let purge = order(&sandbox, "users", json!({ "tags": ["users"], "keys": ["HTTP://Shop/a"] })).await;
+    sandbox.kubectl(&["wait", "cachepurge/users", "--for=condition=Complete", "--timeout=20s"]);
+
+    let status = until_complete(&sandbox, "users").await;
+    assert_eq!((status.acknowledged, status.replicas, status.progress.as_deref()), (2, 2, Some("2/2")));
+    assert_eq!((&status.acknowledged_by, status.pending.len()), (&names, 0));
+    assert_eq!(status.observed_generation, Some(1));
+    assert!(status.start_time.is_some() && status.completion_time >= status.start_time);
+    let shown = sandbox.kubectl(&["get", "cpurge", "users", "--no-headers"]);
+    let columns: Vec<_> = shown.split_whitespace().collect();
+    assert_eq!(columns[..5], ["users", "shop", "True", "2/2", "Acknowledged"]);
+
+    let record = record(&sandbox).await;
+    let recorded = &record.purges[0];
+    assert_eq!((Some(recorded.epoch), Some(&recorded.id)), (status.epoch, purge.uid().as_ref()));
+    assert_eq!(recorded.force, Force::Hard);
+    let targets = [Target::Key("http://shop/a".to_owned()), Target::Tag("users".to_owned())];
+    assert_eq!(recorded.targets, targets);
+    for name in &names {
+        assert_eq!(shop.sidecars.got(name), [(format!("Bearer {TOKEN}"), record.clone())]);
+    }
+    let map = sandbox.api::<ConfigMap>().get("shop-purges").await.unwrap();
+    let owner = sandbox.api::<CachedService>().get("shop").await.unwrap();
+    assert_eq!(map.owner_references()[0].uid, owner.uid().unwrap());
+    assert_eq!(map.labels()[NAME_LABEL], "shop");
+    until(LIMIT, async || {
+        let told = events(&sandbox, "users").await;
+        if told == ["Purged"] { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn once_purges_are_complete_the_operator_asks_for_nothing() {
+    let sandbox = sandbox().await;
+    let shop = shop(&sandbox, Manner::Acknowledges).await;
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    until_complete(&sandbox, "all").await;
+    order(&sandbox, "nobodys", json!({ "everything": true, "serviceName": "no-such" })).await;
+    until_told(&sandbox, "nobodys", "False", "ServiceNotFound").await;
+    sandbox.until_quiet(&shop.installation.user, &[&shop.installation.user]).await;
+    let mark = sandbox.audit_mark().await;
+    sandbox.until_renewed(mark, &shop.installation.user, 4).await;
+    let asked = sandbox.audit_since(mark, &shop.installation.user).await;
+    assert!(asked.is_empty(), "{asked:#?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_answer_is_named_and_asked_again() {
+    let sandbox = sandbox().await;
+    let shop = shop(&sandbox, Manner::Acknowledges).await;
+    let names = until_pods(&sandbox, 2).await;
+    shop.sidecars.set(&names[0], Manner::Hangs);
+    order(&sandbox, "all", json!({ "everything": true, "soft": true })).await;
+    let status = until(LIMIT, async || {
+        let status = told(&sandbox, "all").await;
+        if status.acknowledged == 1 { Ok(status) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert_eq!(status.acknowledged_by, [names[1].clone()]);
+    assert_eq!(
+        (status.pending[0].pod.as_str(), status.pending[0].reason.as_str()),
+        (names[0].as_str(), "no answer within 1 s")
+    );
+    let condition = status.complete().unwrap();
+    assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Waiting"));
+    assert!(condition.message.contains(&names[0]), "{}", condition.message);
+
+    shop.sidecars.set(&names[0], Manner::Refuses);
+    until(LIMIT, async || {
+        let status = told(&sandbox, "all").await;
+        let is_told = status.pending[0].reason == "it answers 401 Unauthorized: another token";
+        if is_told { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    until(LIMIT, async || {
+        let told = events(&sandbox, "all").await;
+        if told == ["NotAcknowledged"] { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    shop.sidecars.set(&names[0], Manner::Acknowledges);
+    let status = until_complete(&sandbox, "all").await;
+    assert_eq!((status.acknowledged, status.pending.len()), (2, 0));
+    assert_eq!(record(&sandbox).await.purges[0].force, Force::Soft);
+    // Who had acknowledged was not asked again.
+    assert_eq!(shop.sidecars.got(&names[1]).len(), 1);
+}
+
+#[tokio::test]
+async fn a_pod_that_goes_meanwhile_is_not_waited_for_and_one_that_comes_is() {
+    let sandbox = sandbox().await;
+    let shop = shop(&sandbox, Manner::Acknowledges).await;
+    let names = until_pods(&sandbox, 2).await;
+    shop.sidecars.set(&names[0], Manner::Hangs);
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    until_told(&sandbox, "all", "False", "Waiting").await;
+    let now = DeleteParams::default().grace_period(0);
+    sandbox.api::<Pod>().delete(&names[0], &now).await.unwrap();
+    let status = until_complete(&sandbox, "all").await;
+    assert!(!status.acknowledged_by.contains(&names[0]), "{status:?}");
+    assert!(status.acknowledged_by.contains(&names[1]), "{status:?}");
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_leaves_the_next_one_to_go_on() {
+    let sandbox = sandbox().await;
+    let mut shop = shop(&sandbox, Manner::Hangs).await;
+    order(&sandbox, "first", json!({ "tags": ["a"] })).await;
+    let begun = until_told(&sandbox, "first", "False", "Waiting").await;
+    shop.operator.kill();
+    order(&sandbox, "second", json!({ "tags": ["b"] })).await;
+    shop.sidecars.set_all(Manner::Acknowledges);
+    let _second = shop.installation.start("second");
+    let mut epochs = Vec::new();
+    for name in ["first", "second"] {
+        let limit = Duration::from_secs(60);
+        epochs.push(
+            until(limit, async || {
+                let status = told(&sandbox, name).await;
+                if status.is_complete() { Ok(status.epoch) } else { Err(format!("{status:?}")) }
+            })
+            .await,
+        );
+    }
+    assert_eq!(epochs[0], begun.epoch, "its number stays");
+    let recorded: Vec<_> = record(&sandbox).await.purges.iter().map(|purge| Some(purge.epoch)).collect();
+    assert_eq!(recorded, epochs, "each is there once");
+}
+
+#[tokio::test]
+async fn two_at_once_have_different_numbers() {
+    let sandbox = sandbox().await;
+    let _shop = shop(&sandbox, Manner::Acknowledges).await;
+    let both = tokio::join!(
+        order(&sandbox, "a", json!({ "tags": ["a"] })),
+        order(&sandbox, "b", json!({ "prefixes": ["/b/"] })),
+    );
+    let mut numbers = BTreeMap::new();
+    for purge in [both.0, both.1] {
+        let status = until_complete(&sandbox, &purge.name_any()).await;
+        numbers.insert(status.epoch.unwrap(), purge.uid().unwrap());
+    }
+    let recorded = record(&sandbox).await.purges.into_iter().map(|purge| (purge.epoch, purge.id));
+    assert_eq!(numbers, recorded.collect());
+    assert_eq!(numbers.len(), 2);
+}
+
+#[tokio::test]
+async fn a_purge_waits_for_its_service_and_for_its_cache() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let sidecars = Sidecars::that(Manner::Acknowledges);
+    let _kubelet = sidecars.kubelet(&sandbox);
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    let missing = until_told(&sandbox, "all", "False", "ServiceNotFound").await;
+    assert!(missing.complete().unwrap().message.contains("no CachedService shop in this namespace"));
+    sandbox.apply("shop", spec()).await;
+    let off = until_told(&sandbox, "all", "False", "CacheOff").await;
+    assert!(off.complete().unwrap().message.contains("set spec.cache.http"));
+    until_pods(&sandbox, 2).await;
+    give_token(&sandbox).await;
+    assert_eq!(until_complete(&sandbox, "all").await.acknowledged, 2);
+}
+
+#[tokio::test]
+async fn with_no_pod_there_is_nothing_to_wait_for() {
+    let sandbox = sandbox().await;
+    let shop = shop(&sandbox, Manner::Hangs).await;
+    let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+    sandbox.api::<CachedService>().patch("shop", &PatchParams::default(), &none).await.unwrap();
+    until(LIMIT, async || {
+        for pod in pods(&sandbox).await {
+            // Nobody plays the kubelet's part of an end.
+            let now = DeleteParams::default().grace_period(0);
+            let _ = sandbox.api::<Pod>().delete(&pod.name_any(), &now).await;
+        }
+        let left = pods(&sandbox).await.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} pods")) }
+    })
+    .await;
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    let status = until_told(&sandbox, "all", "True", "NoPods").await;
+    assert_eq!(status.progress.as_deref(), Some("0/0"));
+    assert_eq!(record(&sandbox).await.purges.len(), 1, "those that come read it");
+    drop(shop);
+}
+
+#[tokio::test]
+async fn a_complete_purge_goes_when_its_time_is_over_also_after_a_restart() {
+    let sandbox = sandbox().await;
+    let mut shop = shop(&sandbox, Manner::Acknowledges).await;
+    order(&sandbox, "short", json!({ "everything": true, "ttlSecondsAfterFinished": 1 })).await;
+    order(&sandbox, "long", json!({ "tags": ["a"], "ttlSecondsAfterFinished": 3 })).await;
+    until_complete(&sandbox, "long").await;
+    let until_gone = async |name: &'static str| {
+        until(Duration::from_secs(60), async || {
+            let found = sandbox.api::<CachePurge>().get_opt(name).await.unwrap();
+            if found.is_none() { Ok(()) } else { Err(format!("{name} is still there")) }
+        })
+        .await;
+    };
+    until_gone("short").await;
+    shop.operator.kill();
+    let _second = shop.installation.start("second");
+    until_gone("long").await;
+    // The record outlives them, and later ones follow in it.
+    order(&sandbox, "later", json!({ "tags": ["b"] })).await;
+    let later = until_complete(&sandbox, "later").await;
+    let record = record(&sandbox).await;
+    assert_eq!((record.purges.len(), Some(record.last())), (3, later.epoch));
+}
+
+#[tokio::test]
+async fn a_record_that_is_lost_begins_anew_and_forgets_what_was_told_before() {
+    let sandbox = sandbox().await;
+    let _shop = shop(&sandbox, Manner::Acknowledges).await;
+    order(&sandbox, "first", json!({ "tags": ["a"] })).await;
+    let first = until_complete(&sandbox, "first").await;
+    sandbox.api::<ConfigMap>().delete("shop-purges", &DeleteParams::default()).await.unwrap();
+    order(&sandbox, "second", json!({ "tags": ["b"] })).await;
+    let second = until_complete(&sandbox, "second").await;
+    let record = record(&sandbox).await;
+    assert_eq!((Some(record.forgotten), Some(record.last())), (first.epoch, second.epoch));
+    assert_eq!(record.purges.len(), 1);
+}
+
+#[tokio::test]
+async fn a_record_of_somebody_elses_is_left_alone() {
+    let sandbox = sandbox().await;
+    let _shop = shop(&sandbox, Manner::Acknowledges).await;
+    let theirs: ConfigMap =
+        serde_json::from_value(json!({ "metadata": { "name": "shop-purges" }, "data": { "a": "b" } }))
+            .unwrap();
+    sandbox.api().create(&PostParams::default(), &theirs).await.unwrap();
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    let status = until_told(&sandbox, "all", "False", "NameTaken").await;
+    assert!(status.complete().unwrap().message.contains("delete that ConfigMap"));
+    let left = sandbox.api::<ConfigMap>().get("shop-purges").await.unwrap();
+    assert_eq!(left.data, theirs.data);
+    sandbox.api::<ConfigMap>().delete("shop-purges", &DeleteParams::default()).await.unwrap();
+    until_complete(&sandbox, "all").await;
+}

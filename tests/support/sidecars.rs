@@ -1,0 +1,146 @@
+//! Plays the sidecars of an application's pods: each is a small server on an address of its own.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use cachedservice::{
+    api::names::{APP, COMPONENT_LABEL, SIDECAR_ADMIN_PORT},
+    settings::purges::PurgeRecord,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::{Kubelet, Sandbox, kubelet::ready};
+
+/// What a sidecar does with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It acknowledges it.
+    Acknowledges,
+    /// It does not answer.
+    Hangs,
+    /// It does not know the token.
+    Refuses,
+}
+
+/// The sidecars of the pods of a namespace, as they come. All end when it is dropped.
+#[derive(Clone)]
+pub struct Sidecars(Arc<Fleet>);
+
+struct Fleet {
+    /// The first two numbers after 127 of all addresses.
+    net: [u8; 2],
+    pods: Mutex<HashMap<String, Sidecar>>,
+    /// What those do that come.
+    manner: Mutex<Manner>,
+}
+
+struct Sidecar {
+    address: SocketAddr,
+    state: Arc<SidecarState>,
+    server: JoinHandle<()>,
+}
+
+struct SidecarState {
+    manner: Mutex<Manner>,
+    got: Mutex<Vec<(String, PurgeRecord)>>,
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Sidecars {
+    /// None yet; those that come do this.
+    pub fn that(manner: Manner) -> Self {
+        static FLEETS: AtomicU8 = AtomicU8::new(1);
+        let [.., low] = std::process::id().to_be_bytes();
+        let net = [128 | low, FLEETS.fetch_add(1, Ordering::Relaxed)];
+        Self(Arc::new(Fleet { net, pods: Mutex::default(), manner: Mutex::new(manner) }))
+    }
+
+    /// A kubelet that gives each pod of the application a sidecar.
+    pub fn kubelet(&self, sandbox: &Sandbox) -> Kubelet {
+        let sidecars = self.clone();
+        let runtime = tokio::runtime::Handle::current();
+        Kubelet::reporting(sandbox, move |pod| {
+            let mut status = ready(pod);
+            if pod.labels().get(COMPONENT_LABEL).is_some_and(|of| of == APP) {
+                let address = sidecars.address(pod, &runtime);
+                status["podIP"] = json!(address.ip());
+                status["podIPs"] = json!([{ "ip": address.ip() }]);
+            }
+            Some(status)
+        })
+    }
+
+    fn address(&self, pod: &Pod, runtime: &tokio::runtime::Handle) -> SocketAddr {
+        let mut pods = self.0.pods.lock().unwrap();
+        let number = u8::try_from(pods.len() + 1).expect("few pods");
+        let manner = *self.0.manner.lock().unwrap();
+        let sidecar = pods.entry(pod.name_any()).or_insert_with(|| {
+            let [a, b] = self.0.net;
+            let port = u16::try_from(SIDECAR_ADMIN_PORT).unwrap();
+            let address = SocketAddr::from((Ipv4Addr::new(127, a, b, number), port));
+            let state = Arc::new(SidecarState { manner: Mutex::new(manner), got: Mutex::default() });
+            let listener = std::net::TcpListener::bind(address).expect("an address of its own");
+            listener.set_nonblocking(true).unwrap();
+            let router = Router::new().route("/purges", post(purges)).with_state(state.clone());
+            let server = runtime.spawn(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, router).await.unwrap();
+            });
+            Sidecar { address, state, server }
+        });
+        sidecar.address
+    }
+
+    /// From here on the sidecar of this pod does this.
+    pub fn set(&self, pod: &str, manner: Manner) {
+        let pods = self.0.pods.lock().unwrap();
+        *pods[pod].state.manner.lock().unwrap() = manner;
+    }
+
+    /// From here on all do this, also those that come.
+    pub fn set_all(&self, manner: Manner) {
+        *self.0.manner.lock().unwrap() = manner;
+        for sidecar in self.0.pods.lock().unwrap().values() {
+            *sidecar.state.manner.lock().unwrap() = manner;
+        }
+    }
+
+    /// What the sidecar of this pod was handed: tokens and records.
+    pub fn got(&self, pod: &str) -> Vec<(String, PurgeRecord)> {
+        self.0.pods.lock().unwrap()[pod].state.got.lock().unwrap().clone()
+    }
+}
+
+async fn purges(State(state): State<Arc<SidecarState>>, headers: HeaderMap, body: String) -> Response {
+    let token = headers["authorization"].to_str().unwrap().to_owned();
+    let record = PurgeRecord::parse(&body).expect("a record");
+    let epoch = record.last();
+    state.got.lock().unwrap().push((token, record));
+    let manner = *state.manner.lock().unwrap();
+    match manner {
+        Manner::Acknowledges => Value::to_string(&json!({ "epoch": epoch })).into_response(),
+        Manner::Hangs => std::future::pending().await,
+        Manner::Refuses => (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
+    }
+}
