@@ -221,6 +221,18 @@ async fn what_is_in_order_reaches_the_application_in_one_form() {
 }
 
 #[tokio::test]
+async fn a_body_reaches_the_application_whatever_the_method() {
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PROPFIND"] {
+        let request =
+            |framing: &str| format!("{method} / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{framing}");
+        let got = passed(&request("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")).await;
+        assert!(got.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "{method}: {got:?}");
+        let got = passed(&request("Content-Length: 3\r\n\r\nabc")).await;
+        assert!(got.ends_with("\r\n\r\nabc"), "{method}: {got:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_empty_line_before_a_request_is_passed_over() {
     let requests =
         "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONNECTION, TE, UPGRADE},
+    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
     uri::PathAndQuery,
 };
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
@@ -52,6 +53,10 @@ impl Front {
         if let Some(protocol) = upgrade {
             request.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol);
+        }
+        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+            // Said in words, as hyper sends no body with a GET that says nothing of one.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let Ok(mut response) = self.origin.pass_on(request).await else { return unreachable_app() };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
