@@ -6,6 +6,7 @@ mod application;
 mod bytes;
 mod caching;
 mod crowd;
+mod exchanges;
 mod fuzz;
 mod malformed;
 mod passing_on;
