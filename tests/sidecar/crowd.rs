@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     bytes::{SOON, rest, until},
+    frames,
     process::Process,
 };
 
@@ -105,6 +106,22 @@ impl Crowded {
             before = now;
         }
     }
+}
+
+/// What a count is when it does not grow any more.
+async fn until_still(count: &AtomicU64) -> u64 {
+    let mut before = 0;
+    let still = async {
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            let now = count.load(Ordering::Relaxed);
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    };
+    timeout(SOON, still).await.expect("it is held up")
 }
 
 async fn application(mut stream: TcpStream, written: Arc<AtomicU64>) {
@@ -204,25 +221,43 @@ async fn clients_that_do_not_take_an_endless_answer_hold_it_up_and_not_in_memory
         slow.push(stream);
     }
     // When all that is between them is full, the application stands still.
-    let mut before = 0;
-    timeout(SOON, async {
-        loop {
-            sleep(Duration::from_millis(500)).await;
-            let now = crowded.written.load(Ordering::Relaxed);
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-    })
-    .await
-    .expect("the application is held up");
+    let before = until_still(&crowded.written).await;
     let full = crowded.resident().await;
     println!("{CLIENTS} slow readers: {} KiB, empty {} KiB, {before} written", full / KIB, empty / KIB);
     assert!(full - empty < CLIENTS * 384 * KIB, "{} KiB for each", (full - empty) / KIB / CLIENTS);
     crowded.others_go_on().await;
     // Whoever takes it gets on.
     slow[0].read_exact(&mut vec![0; 8 << 20]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_not_taken_are_held_up_and_not_in_memory() {
+    const STREAMS: u32 = 100;
+    let _turn = TURN.lock().await;
+    let crowded = Crowded::start().await;
+    let empty = crowded.resident().await;
+    let mut stream = frames::begin(crowded.connect().await).await;
+    for number in 0..STREAMS {
+        stream.write_all(&frames::get(number * 2 + 1, "/endless")).await.unwrap();
+    }
+    until_still(&crowded.written).await;
+    let full = crowded.resident().await;
+    println!("{STREAMS} streams: {} KiB, empty {} KiB", full / KIB, empty / KIB);
+    assert!(full - empty < u64::from(STREAMS) * 384 * KIB, "{} KiB", (full - empty) / KIB);
+    crowded.others_go_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes two minutes of real time"]
+async fn a_client_of_http_2_that_leaves_a_stream_full_is_let_go_though_it_answers_pings() {
+    let crowded = Crowded::start().await;
+    let mut stream = frames::begin(crowded.connect().await).await;
+    stream.write_all(&frames::get(1, "/endless")).await.unwrap();
+    let start = Instant::now();
+    // It reads all, gives no room for more, and answers each ping.
+    while timeout(Duration::from_mins(3), frames::answer_pings(&mut stream)).await.expect("an end in time") {}
+    let time = start.elapsed();
+    assert!(time >= Duration::from_mins(1) && time < Duration::from_secs(130), "{time:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,19 +281,7 @@ async fn bodies_that_an_application_does_not_take_hold_up_the_client_and_not_in_
             }
         }));
     }
-    let mut before = 0;
-    timeout(SOON, async {
-        loop {
-            sleep(Duration::from_millis(500)).await;
-            let now = sent.load(Ordering::Relaxed);
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-    })
-    .await
-    .expect("the clients are held up");
+    let before = until_still(&sent).await;
     let full = crowded.resident().await;
     println!("{CLIENTS} bodies: {} KiB, empty {} KiB, {before} sent", full / KIB, empty / KIB);
     assert!(full - empty < CLIENTS * 384 * KIB, "{} KiB for each", (full - empty) / KIB / CLIENTS);

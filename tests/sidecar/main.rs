@@ -7,6 +7,7 @@ mod bytes;
 mod caching;
 mod crowd;
 mod exchanges;
+mod frames;
 mod fuzz;
 mod malformed;
 mod passing_on;

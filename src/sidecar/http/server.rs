@@ -11,7 +11,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use super::{
@@ -19,9 +19,10 @@ use super::{
     edge::{
         Client,
         limits::{
-            BUFFER, CONNECTION_WINDOW, CONNECTIONS, FIELDS, HEAD, IDLE_TIME, PING_TIME, STREAM_BUFFER,
-            STREAM_WINDOW, STREAMS,
+            BUFFER, CONNECTION_WINDOW, CONNECTIONS, FIELDS, HEAD, IDLE_TIME, PING_TIME, STALL_TIME,
+            STREAM_BUFFER, STREAM_WINDOW, STREAMS,
         },
+        streams::{Taken, Verdict},
         wire::{Shared, Wire},
     },
 };
@@ -72,7 +73,7 @@ async fn connection(
     client: Client,
     mut ending: watch::Receiver<bool>,
 ) {
-    let (last, peer) = (Arc::new(Notify::new()), client.peer);
+    let (last, peer, shared) = (Arc::new(Notify::new()), client.peer, client.shared.clone());
     let wire = Wire::new(stream, client.shared.clone());
     let service = {
         let last = last.clone();
@@ -82,11 +83,18 @@ async fn connection(
     };
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
     let mut is_last = false;
+    let mut look = interval(STALL_TIME);
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,
             _ = ending.wait_for(|ending| *ending), if !is_last => {}
             () = last.notified(), if !is_last => {}
+            _ = look.tick() => match shared.verdict() {
+                Verdict::GoOn => continue,
+                Verdict::Idle => {}
+                // Ended without a word, which it would not take either.
+                Verdict::Stalled => return,
+            },
         }
         is_last = true;
         connection.as_mut().graceful_shutdown();
@@ -125,7 +133,7 @@ async fn answer(
     front: Arc<Front>,
     request: http::Request<Incoming>,
     last: Arc<Notify>,
-) -> Result<http::Response<super::body::Body>, std::convert::Infallible> {
+) -> Result<http::Response<Taken>, std::convert::Infallible> {
     let version = request.version();
     let mut response = client.answer(front.clone(), request).await;
     if front.is_draining() {

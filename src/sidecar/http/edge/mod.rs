@@ -11,6 +11,7 @@ pub mod limits;
 pub mod refusal;
 pub mod request;
 pub mod scan;
+pub mod streams;
 pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 
 use self::{
     refusal::Refusal,
+    streams::Taken,
     wire::{REFUSED, Shared},
 };
 use super::{Front, body::Body};
@@ -40,7 +42,12 @@ pub struct Client {
 
 impl Client {
     /// Answers a request of it.
-    pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Taken> {
+        let stream = (request.version() == Version::HTTP_2).then(|| self.shared.streams().begin());
+        self.checked(front, request).await.map(|body| Taken::new(body, stream))
+    }
+
+    async fn checked(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Body> {
         self.shared.begin();
         let version = request.version();
         let (mut parts, body) = request.into_parts();

@@ -4,7 +4,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -21,6 +24,7 @@ use super::{
     limits::{HEAD_TIME, LINGER_BYTES, LINGER_TIME, STALL_TIME},
     refusal::Refusal,
     scan::{Scan, State},
+    streams::{Streams, Verdict},
 };
 
 /// The method of the request that hyper gets in place of one that is refused: so the answer comes in its
@@ -48,6 +52,8 @@ pub struct Wire<S> {
 /// What the connection and the service of its requests tell each other.
 pub struct Shared {
     told: Mutex<Told>,
+    streams: Streams,
+    is_http2: AtomicBool,
     /// Of the connections that there may be. A connection that has changed its protocol still has it.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -70,7 +76,24 @@ impl Shared {
     /// With a place among the connections.
     #[must_use]
     pub fn holding(place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { told: Mutex::default(), _place: place }
+        Self {
+            told: Mutex::default(),
+            streams: Streams::default(),
+            is_http2: AtomicBool::new(false),
+            _place: place,
+        }
+    }
+
+    /// The requests that are under way, if they are of HTTP/2.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// What is to be done with the connection. That of HTTP/1 is seen to by the wire and by hyper.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.is_http2.load(Ordering::Relaxed) { self.streams.verdict() } else { Verdict::GoOn }
     }
 
     /// The service has a request.
@@ -151,6 +174,14 @@ impl<S> Wire<S> {
     /// Looks at what is held, and clears what may go on.
     fn clear(&mut self) {
         self.cleared = self.scan.pass(&self.held);
+        self.note_version();
+    }
+
+    /// What begins with the other protocol is HTTP/2.
+    fn note_version(&self) {
+        if self.scan.heads() == 0 && matches!(self.scan.state(), State::Opaque) {
+            self.shared.is_http2.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Gives of what is cleared as much as there is room for.
@@ -227,6 +258,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
         let come = buffer.filled().get(before..).unwrap_or_default();
         let passed = self.scan.pass(come);
+        self.note_version();
         let is_end = come.is_empty();
         self.held.extend_from_slice(come.get(passed..).unwrap_or_default());
         buffer.set_filled(before + passed);
