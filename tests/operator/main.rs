@@ -23,6 +23,7 @@ mod repair;
 mod replicas;
 mod revisions;
 mod scale;
+mod sidecar;
 mod switches;
 mod traces;
 mod truth;
