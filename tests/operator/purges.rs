@@ -131,7 +131,8 @@ async fn events(sandbox: &Sandbox, name: &str) -> Vec<String> {
     events.into_iter().filter(about).filter_map(|event| event.reason).collect()
 }
 
-#[tokio::test]
+// kubectl waits while the sidecars answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_is_acknowledged_by_every_pod_and_stands_in_the_record() {
     let sandbox = sandbox().await;
     let shop = shop(&sandbox, Manner::Acknowledges).await;
