@@ -87,8 +87,6 @@ pub const SECRET_URL: &str = "url";
 pub const SECRET_ACL: &str = "users.acl";
 /// Key of the sidecar's Secret: the token.
 pub const SECRET_TOKEN: &str = "token";
-/// Key of the ConfigMap with the record of purges.
-pub const PURGES_KEY: &str = "purges.json";
 /// Key of the generated Secrets: keys the digests in [`CREDENTIALS_ANNOTATION`] and
 /// [`REFERENCES_ANNOTATION`], so that nobody who can read pods can try passwords against them.
 pub const SECRET_SALT: &str = "digest-key";

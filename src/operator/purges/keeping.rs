@@ -19,12 +19,12 @@ use super::{
 use crate::{
     api::{
         CachedService,
-        names::{APP, FIELD_MANAGER, PURGES_KEY, SECRET_TOKEN, purges_name, sidecar_name},
+        names::{APP, FIELD_MANAGER, SECRET_TOKEN, purges_name, sidecar_name},
     },
     operator::{
         context::Context,
         ownership::{is_controlled_by, is_of_predecessor, owner_in_words},
-        plan::Identity,
+        plan::{Identity, PURGES_FILE},
         watched::Found,
     },
     settings::purges::PurgeRecord,
@@ -43,18 +43,24 @@ pub(super) struct Ready {
 
 /// Whether a CachedService has sidecars; or what is missing.
 pub(super) fn ready(service: &ObjectRef<CachedService>, context: &Context) -> Result<Ready, Held> {
+    let held = |reason, message| Held { reason, message };
     let namespace = service.namespace.clone().unwrap_or_default();
     let present =
         context.services.get(service).filter(|present| present.metadata.deletion_timestamp.is_none());
     let Some(present) = present else {
-        return Err(Held {
-            reason: "ServiceNotFound",
-            message: format!(
-                "there is no CachedService {} in this namespace; create it, or delete this purge",
-                service.name
-            ),
-        });
+        let message = format!(
+            "there is no CachedService {} in this namespace; create it, or delete this purge",
+            service.name
+        );
+        return Err(held("ServiceNotFound", message));
     };
+    if present.spec.http_cache().is_none() {
+        let message = format!(
+            "the CachedService {} caches nothing; set spec.cache.http in it, or delete this purge",
+            service.name
+        );
+        return Err(held("CacheOff", message));
+    }
     let secret = match context.watches.secrets.find(&namespace, &sidecar_name(&service.name)) {
         Found::Known(secret) | Found::Provisional(secret) => Some(secret),
         Found::Unknown => None,
@@ -62,13 +68,9 @@ pub(super) fn ready(service: &ObjectRef<CachedService>, context: &Context) -> Re
     let token = secret.and_then(|secret| String::from_utf8(secret.data.get(SECRET_TOKEN)?.0.clone()).ok());
     let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
     let Some(token) = token else {
-        return Err(Held {
-            reason: "CacheOff",
-            message: format!(
-                "the CachedService {} caches nothing; set spec.cache.http in it, or delete this purge",
-                service.name
-            ),
-        });
+        let message =
+            format!("the Secret {} with the sidecars' token is not made yet", sidecar_name(&service.name));
+        return Err(held("Waiting", message));
     };
     let identity = Identity {
         name: service.name.clone(),
@@ -180,7 +182,7 @@ async fn fetch(api: &Api<ConfigMap>, identity: &Identity, greatest: u64, now: u6
         );
         return Err(Obstacle::Held(Held { reason: "NameTaken", message }));
     }
-    let text = map.data.as_ref().and_then(|data| data.get(PURGES_KEY));
+    let text = map.data.as_ref().and_then(|data| data.get(PURGES_FILE));
     // An empty one of ours was emptied by somebody.
     let text = text.map_or("", String::as_str);
     Ok(Seen { record: read(Some(text), greatest, now), owner, version: map.resource_version() })
@@ -194,7 +196,7 @@ async fn write(
     text: &str,
 ) -> kube::Result<String> {
     let name = purges_name(&identity.name);
-    let data = BTreeMap::from([(PURGES_KEY.to_owned(), text.to_owned())]);
+    let data = BTreeMap::from([(PURGES_FILE.to_owned(), text.to_owned())]);
     let manager = Some(FIELD_MANAGER.to_owned());
     let written = if let Some(version) = version {
         let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
