@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 16] = [
+const PURE: [&str; 19] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -19,6 +19,9 @@ const PURE: [&str; 16] = [
     "operator/readable",
     "operator/apply/desired",
     "operator/apply/ports",
+    "operator/purges/record",
+    "operator/purges/pods",
+    "operator/purges/progress",
     "api/",
     "settings",
     "sidecar/breaker",

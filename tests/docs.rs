@@ -9,6 +9,8 @@ mod monitoring;
 #[path = "docs/names.rs"]
 mod names;
 mod pure;
+#[path = "docs/purges.rs"]
+mod purges;
 #[path = "docs/reference.rs"]
 mod reference;
 #[path = "docs/rights.rs"]

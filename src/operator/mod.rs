@@ -6,7 +6,7 @@
 //!     └─────────────────── stores ───────────────────┘     (pure)         (pure)
 //! ```
 //!
-//! Read [`reconcile`] first. `plan`, `children`, `ownership`, `digest`, `status`, `tally`
+//! Read [`reconcile`] first; [`purges`] go their own way. `plan`, `children`, `ownership`, `digest`, `status`, `tally`
 //! and `trouble` are pure: no client, no clock, no tokio.
 
 pub mod apply;

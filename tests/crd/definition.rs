@@ -17,13 +17,20 @@ fn file(path: &str) -> String {
 
 #[test]
 fn the_generated_files_are_what_the_operator_prints() {
-    let output = Command::new(env!("CARGO_BIN_EXE_cachedservice-operator")).arg("crd").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let copy = "charts/cachedservice-operator/files/cachedservices.cachedservice.dev.yaml";
-    for path in [GENERATED, copy] {
-        assert!(file(path) == printed, "{path} is out of date: run make generate");
+    let print = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cachedservice-operator"));
+        let output = command.arg("crd").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let kinds = ["cachedservices", "cachepurges"];
+    for kind in kinds {
+        let name = format!("{kind}.cachedservice.dev.yaml");
+        for path in [format!("crds/{name}"), format!("charts/cachedservice-operator/files/{name}")] {
+            assert!(file(&path) == print(&[kind]), "{path} is out of date: run make generate");
+        }
     }
+    assert_eq!(print(&[]), kinds.map(|kind| print(&[kind])).join("---\n"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod support;
 mod defaults;
 mod definition;
 mod limits;
+mod purges;
 mod random;
 mod refused;
 mod rules;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 
-use cachedservice::api::crd;
+use cachedservice::api::{crd, purge_crd};
 use serde_json::Value;
 
 use crate::{flow, read, table, text};
@@ -26,9 +26,9 @@ const OF_KUBERNETES: [(&str, &str); 8] = [
 const INTRODUCTION: &str = "\
 # API reference
 
-Every field of `CachedService`, made from its definition by `make generate`. The same stands in the cluster:
-`kubectl explain cachedservice.spec.redis`. What a field is good for, with examples, is in the
-[README](../README.md); how to run the operator in the [operations guide](operations.md).
+Every field of `CachedService` and of [`CachePurge`](#cachepurge), made from their definitions by
+`make generate`. The same stands in the cluster: `kubectl explain cachedservice.spec.redis`. What a field is good for,
+with examples, is in the [README](../README.md); how to run the operator in the [operations guide](operations.md).
 
 A value outside its limits is refused by `kubectl apply`, with the words that stand here. What is a type of
 Kubernetes is named and not repeated. *required* fields have to be written, once the part that they belong to is.
@@ -74,26 +74,9 @@ fn kubernetes_types(schema: &Value, path: &str, used: &mut BTreeSet<String>) {
 }
 
 fn reference() -> String {
-    let crd = serde_json::to_value(crd()).unwrap();
-    let names = &crd["spec"]["names"];
     let mut out = INTRODUCTION.to_owned();
-    let version = &crd["spec"]["versions"][0];
     heading(&mut out, "##", "The kind");
-    out.push('\n');
-    row(&mut out, &["", ""]);
-    row(&mut out, &["---", "---"]);
-    row(
-        &mut out,
-        &["API version", &code(&format!("{}/{}", text(&crd["spec"]["group"]), text(&version["name"])))],
-    );
-    row(&mut out, &["kind", &code(text(&names["kind"]))]);
-    row(
-        &mut out,
-        &["names for kubectl", &format!("{}, {}", code(text(&names["plural"])), list(&names["shortNames"]))],
-    );
-    row(&mut out, &["subresources", &subresources(version)]);
-    row(&mut out, &["scope", text(&crd["spec"]["scope"])]);
-    rules(&mut out, &version["schema"]["openAPIV3Schema"]);
+    kind_of(&mut out, &serde_json::to_value(crd()).unwrap());
 
     heading(&mut out, "##", "What you write");
     level(&mut out, &schema_of("spec"), "spec", None);
@@ -110,6 +93,7 @@ fn reference() -> String {
     out.push('\n');
     repeated(&mut out, "events", ["event", "meaning"]);
 
+    purges(&mut out);
     heading(&mut out, "##", "Labels and annotations");
     out.push('\n');
     row(&mut out, &["name", "meaning"]);
@@ -118,6 +102,35 @@ fn reference() -> String {
         row(&mut out, &[&code(&name), &meaning]);
     }
     out
+}
+
+/// What a definition says of its kind as a whole.
+fn kind_of(out: &mut String, crd: &Value) {
+    let names = &crd["spec"]["names"];
+    let version = &crd["spec"]["versions"][0];
+    out.push('\n');
+    row(out, &["", ""]);
+    row(out, &["---", "---"]);
+    row(out, &["API version", &code(&format!("{}/{}", text(&crd["spec"]["group"]), text(&version["name"])))]);
+    row(out, &["kind", &code(text(&names["kind"]))]);
+    row(
+        out,
+        &["names for kubectl", &format!("{}, {}", code(text(&names["plural"])), list(&names["shortNames"]))],
+    );
+    row(out, &["subresources", &subresources(version)]);
+    row(out, &["scope", text(&crd["spec"]["scope"])]);
+    rules(out, &version["schema"]["openAPIV3Schema"]);
+}
+
+fn purges(out: &mut String) {
+    heading(out, "##", "CachePurge");
+    out.push_str("\nAn order to forget cached responses. The [README](../README.md#purging-the-cache) has examples, reasons and events.\n");
+    let crd = serde_json::to_value(purge_crd()).unwrap();
+    kind_of(out, &crd);
+    let fields = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    for part in ["spec", "status"] {
+        level(out, &fields[part], part, None);
+    }
 }
 
 /// One object: what it is, its fields, the rules that its fields obey together,

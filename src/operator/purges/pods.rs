@@ -1,6 +1,7 @@
 //! Which pods have to acknowledge a purge. PURE.
 
-use std::net::{IpAddr, SocketAddr};
+// The forms of addresses alone: no socket is among them.
+use core::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
