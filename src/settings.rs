@@ -5,6 +5,7 @@
 //! writes what the release of the pod's sidecar reads; a sidecar refuses a version that it does not know
 //! and keeps what it has.
 
+pub mod balancing;
 pub mod purges;
 
 use std::{fmt::Write, time::Duration};
@@ -12,6 +13,8 @@ use std::{fmt::Write, time::Duration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+pub use balancing::Balancing;
 
 /// The version of the file that this release writes and reads.
 pub const VERSION: u32 = 1;
@@ -43,6 +46,12 @@ pub struct Settings {
     /// The cache of HTTP responses; without it requests are passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpCache>,
+    /// Which replicas are asked; without it the application of the pod alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancing: Option<Balancing>,
+    /// How soon the application has to begin to answer, in milliseconds; 30 seconds if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u64>,
 }
 
 /// The Redis that the replicas share.
@@ -219,7 +228,10 @@ impl Settings {
                 http.max_object, http.memory
             )));
         }
-        Ok(())
+        if self.first_byte_ms == Some(0) {
+            return Err(SettingsError::Wrong("firstByteMs has to be 1 or more".to_owned()));
+        }
+        self.balancing.as_ref().map_or(Ok(()), Balancing::check)
     }
 
     /// The file's text.
@@ -256,6 +268,8 @@ mod tests {
             purges_file: None,
             redis: None,
             http: Some(http),
+            balancing: None,
+            first_byte_ms: None,
         }
     }
 

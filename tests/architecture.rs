@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 19] = [
+const PURE: [&str; 24] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -28,6 +28,11 @@ const PURE: [&str; 19] = [
     "sidecar/cache",
     "sidecar/readings",
     "sidecar/rules",
+    "sidecar/upstream/budget",
+    "sidecar/upstream/choice",
+    "sidecar/upstream/health",
+    "sidecar/upstream/pulse",
+    "sidecar/upstream/retries",
 ];
 /// The one file among them that writes.
 const EFFECTS: &str = "operator/status/publish.rs";

@@ -1,7 +1,7 @@
 //! The sidecar's command line: parse, wire, run.
 
 use std::{
-    fs,
+    env, fs,
     io::{ErrorKind, IsTerminal, stderr},
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
@@ -11,13 +11,14 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{Settings, digest},
+    settings::{Settings, balancing::POD_ADDRESSES, digest},
     sidecar::{
         admin::{self, Admin, Token},
         files,
         follow::{cache_of, follow_purges, follow_settings},
         health::Health,
         http::{Front, server::serve},
+        upstream::{Origin, peers::addresses},
     },
 };
 use clap::{Parser, Subcommand};
@@ -112,7 +113,8 @@ struct Sidecar {
 async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let Loaded { settings, digest } = loaded;
     let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
-    let front = Front::new(cache_of(&settings), settings.app_port);
+    let own = addresses(&env::var(POD_ADDRESSES).unwrap_or_default());
+    let front = Front::before(cache_of(&settings), Origin::of(&settings, own));
     let health = Arc::new(Health::new());
     health.settings_loaded(digest);
     if settings.purges_file.is_none() {

@@ -44,6 +44,7 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
             Ok((settings, digest)) => {
                 if settings != running {
                     front.reload(cache_of(&settings));
+                    front.origin().reload(&settings);
                     tracing::info!(digest, "other settings hold from here on");
                     running = settings;
                 }

@@ -10,6 +10,7 @@
 //! * [`memory`]: stored responses in the memory of the replica.
 //! * [`readings`]: how an application may read a path. PURE.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
+//! * [`upstream`]: to the application, of this pod or of another.
 
 pub mod admin;
 pub mod breaker;
@@ -22,6 +23,7 @@ pub mod http;
 pub mod memory;
 pub mod readings;
 pub mod rules;
+pub mod upstream;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use bytes::Bytes;
+use cachedservice::settings::Balancing;
 use http::{Method, Response};
 use serde_json::json;
 use tokio::{
@@ -13,6 +14,7 @@ use tokio::{
 use crate::{
     application::{Got, run_application},
     process::{Process, TOKEN},
+    replicas::{Service, balancing},
 };
 
 fn page(_: &Got) -> Response<Bytes> {
@@ -139,6 +141,29 @@ async fn other_rules_hold_without_a_restart_and_wrong_ones_change_nothing() {
     assert_eq!(process.get("/a").await.field("cache-status"), "CachedService; fwd=bypass");
     process.put("settings.json", &text);
     process.until_status(|status| status["settingsRefused"].is_null()).await;
+}
+
+#[tokio::test]
+async fn other_replicas_are_asked_from_when_the_settings_say_so() {
+    let process = started().await;
+    let service = Service::of(1, balancing()).await;
+    let mut settings = process.settings.clone();
+    settings.http = None;
+    settings.balancing = Some(Balancing {
+        peers_host: "localhost".to_owned(),
+        peer_port: service.apps[0].address.port(),
+        ..balancing()
+    });
+    let text = settings.to_json().unwrap();
+    process.put("settings.json", &text);
+    let digest = cachedservice::settings::digest(&text);
+    process.until_status(|status| status["settings"] == digest).await;
+    let began = std::time::Instant::now();
+    while service.apps[0].count() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the other is not asked");
+        assert_eq!(process.get("/").await.status, 200);
+    }
+    assert!(service.apps[0].got()[0].contains_key("cachedservice-hop"));
 }
 
 #[tokio::test]

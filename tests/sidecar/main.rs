@@ -3,6 +3,7 @@
 
 mod admin;
 mod application;
+mod balancing;
 mod bytes;
 mod caching;
 mod crowd;
@@ -13,5 +14,7 @@ mod malformed;
 mod passing_on;
 mod poisoning;
 mod process;
+mod replicas;
 mod rules;
+mod upstream;
 mod validating;

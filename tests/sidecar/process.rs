@@ -88,6 +88,8 @@ impl Process {
             purges_file: Some(path("purges.json")),
             redis: None,
             http: Some(HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }),
+            balancing: None,
+            first_byte_ms: None,
         };
         change(&mut settings);
         fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();

@@ -261,6 +261,8 @@ fn settings(
             key_prefix: format!("cachedservice:{}:", identity.uid),
         }),
         http: Some(http),
+        balancing: None,
+        first_byte_ms: None,
     };
     let refuse = |error: String| Invalid::new("spec.cache.http", error);
     let text = settings.to_json().map_err(|error| refuse(error.to_string()))?;

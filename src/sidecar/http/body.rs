@@ -7,14 +7,15 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+
+use crate::sidecar::upstream::body::Answer;
 
 /// A body as it goes to a client.
 pub enum Body {
     /// One piece, from the cache or made here.
     Whole(Option<Bytes>),
     /// As the application sends it.
-    Streamed(Incoming),
+    Streamed(Answer),
     /// As the application sends it, and kept.
     Kept(Kept),
 }
@@ -24,7 +25,7 @@ type Done = Box<dyn FnOnce(Bytes) + Send>;
 
 /// A body of which a copy is made while it passes. A client that goes away ends it, and nothing is kept.
 pub struct Kept {
-    inner: Incoming,
+    inner: Answer,
     copy: BytesMut,
     most: usize,
     done: Option<Done>,
@@ -32,7 +33,7 @@ pub struct Kept {
 
 impl Kept {
     /// `done` is called when `inner` has come to its end, with no more than `most` bytes and no trailers.
-    pub fn new(inner: Incoming, most: usize, done: impl FnOnce(Bytes) + Send + 'static) -> Self {
+    pub fn new(inner: Answer, most: usize, done: impl FnOnce(Bytes) + Send + 'static) -> Self {
         let mut kept = Self { inner, copy: BytesMut::new(), most, done: Some(Box::new(done)) };
         // Of an empty body no frame is ever asked for.
         kept.end_if_over();

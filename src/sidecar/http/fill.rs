@@ -8,7 +8,6 @@ use http::{
     header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
     response,
 };
-use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use super::{
@@ -20,17 +19,20 @@ use super::{
 };
 use crate::{
     settings::Rule,
-    sidecar::cache::{
-        Exchange, NotStored, ResponseDirectives, Stored,
-        cache_status::{CACHE_STATUS, Forwarded, Level, Status},
-        cookies::vary_by_cookies,
-        head::{Effect, effect},
-        hop::remove_hop_by_hop,
-        may_store,
-        purges::{Began, Force, Source, Target},
-        reuse::Reuse,
-        stored, tags,
-        validation::{is_about, make_conditional, update},
+    sidecar::{
+        cache::{
+            Exchange, NotStored, ResponseDirectives, Stored,
+            cache_status::{CACHE_STATUS, Forwarded, Level, Status},
+            cookies::vary_by_cookies,
+            head::{Effect, effect},
+            hop::remove_hop_by_hop,
+            may_store,
+            purges::{Began, Force, Source, Target},
+            reuse::Reuse,
+            stored, tags,
+            validation::{is_about, make_conditional, update},
+        },
+        upstream::body::Answer,
     },
 };
 
@@ -72,7 +74,10 @@ impl Front {
         {
             return hit(stored, asked, exchange.received);
         }
-        let Ok(response) = answered else { return unreachable_app() };
+        let response = match answered {
+            Ok(response) => response,
+            Err(fault) => return unreachable_app(&fault),
+        };
         let (parts, body) = response.into_parts();
         match stale {
             Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED => {
@@ -140,7 +145,7 @@ impl Front {
         self: &Arc<Self>,
         asked: &Asked,
         parts: response::Parts,
-        body: Incoming,
+        body: Answer,
         exchange: Exchange,
         began: Began,
         why: Forwarded,
@@ -249,7 +254,10 @@ impl Front {
         {
             return hit(stored, asked, exchange.received);
         }
-        let Ok(mut response) = answered else { return unreachable_app() };
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(fault) => return unreachable_app(&fault),
+        };
         if let Some((stored, _)) = &stale {
             self.note_head(asked, stored, &response, exchange, began);
         }
@@ -264,7 +272,7 @@ impl Front {
         &self,
         asked: &Asked,
         stored: &Stored,
-        answer: &Response<Incoming>,
+        answer: &Response<Answer>,
         exchange: Exchange,
         began: Began,
     ) {

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use super::{
     body::Body,
     flights::{Flights, Turn},
-    origin::{Origin, remove_unkeyed, scheme},
+    origin::{remove_unkeyed, scheme},
 };
 use crate::{
     settings::{HttpCache, Rule},
@@ -38,6 +38,7 @@ use crate::{
         },
         memory::{Found, Memory},
         rules::rule_of_all_readings,
+        upstream::{Fault, Origin},
     },
 };
 
@@ -81,14 +82,26 @@ impl Front {
     /// In front of the application at `app_port`.
     #[must_use]
     pub fn new(settings: HttpCache, app_port: u16) -> Arc<Self> {
+        Self::before(settings, Origin::at(app_port))
+    }
+
+    /// In front of the application, wherever that is asked.
+    #[must_use]
+    pub fn before(settings: HttpCache, origin: Origin) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory));
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             draining: AtomicBool::new(false),
             memory,
-            origin: Origin::at(app_port),
+            origin,
             flights: Flights::default(),
         })
+    }
+
+    /// The application.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
@@ -232,6 +245,7 @@ fn refusal(status: StatusCode, words: &'static str) -> Response<Body> {
     response
 }
 
-pub(super) fn unreachable_app() -> Response<Body> {
-    refusal(StatusCode::BAD_GATEWAY, "the application does not answer")
+pub(super) fn unreachable_app(fault: &Fault) -> Response<Body> {
+    tracing::debug!(%fault, "the application has not answered");
+    refusal(fault.status(), fault.words())
 }

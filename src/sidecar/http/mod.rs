@@ -1,7 +1,7 @@
 //! HTTP: from the pod's address through the cache to the application.
 //!
 //! ```text
-//!  client ─▶ server ─▶ front ──▶ fill, passing ──▶ origin ─▶ application
+//!  client ─▶ server ─▶ front ──▶ fill, passing ──▶ upstream ─▶ application
 //!                       │  ▲         │
 //!                       ▼  │         ▼
 //!                      memory ◀─── body (kept while it passes)

@@ -1,19 +1,9 @@
-//! Requests to the application of the pod.
+//! What the application is to see of a request.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
-    header::HOST,
-    uri::{Authority, PathAndQuery, Scheme},
-};
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, Error, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
 
-use super::edge::limits::BUFFER;
 use crate::sidecar::cache::{
     hop::remove_hop_by_hop,
     surrogate::{CAPABILITY, SURROGATE_CAPABILITY},
@@ -22,84 +12,6 @@ use crate::sidecar::cache::{
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// It is on the same pod.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Shorter than any server keeps a connection that is not used.
-const IDLE: Duration = Duration::from_secs(4);
-
-/// The application, with connections that are used again.
-#[derive(Clone)]
-pub struct Origin {
-    client: Client<HttpConnector, Incoming>,
-    bare: Client<HttpConnector, http_body_util::Empty<bytes::Bytes>>,
-    authority: Authority,
-}
-
-impl Origin {
-    /// The application at a port of this pod.
-    #[must_use]
-    pub fn at(port: u16) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).set_host(false);
-        // What an application sends faster than a client takes it is not kept here.
-        builder.http1_max_buf_size(BUFFER);
-        let authority = Authority::try_from(format!("127.0.0.1:{port}")).unwrap_or_else(|_| unreachable!());
-        Self { client: builder.build(connector.clone()), bare: builder.build(connector), authority }
-    }
-
-    /// Passes a request on.
-    ///
-    /// # Errors
-    /// When no answer has come.
-    pub async fn pass_on(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
-        *request.uri_mut() = self.uri(request.uri().path_and_query());
-        *request.version_mut() = Version::HTTP_11;
-        self.client.request(request).await
-    }
-
-    /// Asks by a GET of these fields.
-    ///
-    /// # Errors
-    /// When no answer has come.
-    pub async fn get(&self, target: &PathAndQuery, headers: HeaderMap) -> Result<Response<Incoming>, Error> {
-        self.ask(Method::GET, target, headers).await
-    }
-
-    /// Asks by a HEAD of these fields.
-    ///
-    /// # Errors
-    /// When no answer has come.
-    pub async fn head(&self, target: &PathAndQuery, headers: HeaderMap) -> Result<Response<Incoming>, Error> {
-        self.ask(Method::HEAD, target, headers).await
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        target: &PathAndQuery,
-        headers: HeaderMap,
-    ) -> Result<Response<Incoming>, Error> {
-        let mut request = Request::new(http_body_util::Empty::new());
-        *request.method_mut() = method;
-        *request.uri_mut() = self.uri(Some(target));
-        *request.headers_mut() = headers;
-        self.bare.request(request).await
-    }
-
-    fn uri(&self, target: Option<&PathAndQuery>) -> Uri {
-        let target = target.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(target);
-        // All three parts are there.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-}
 
 /// Makes the fields of a request what the application is to see of it.
 pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &str, peer: IpAddr) {

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_TYPE, TE, UPGRADE},
     uri::PathAndQuery,
 };
-use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
@@ -26,6 +25,7 @@ use crate::sidecar::{
         purges::{Force, Source, Target},
     },
     rules::rule,
+    upstream::{Fault, body::Answer, request::is_grpc},
 };
 
 impl Front {
@@ -44,21 +44,20 @@ impl Front {
         let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         // The edge leaves nothing of it but that trailers are taken.
         let takes_trailers = request.headers().contains_key(TE);
+        let is_grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers());
         prepare(request.headers_mut(), host, scheme, peer);
         if takes_trailers {
-            // RFC 9110 §10.1.4.
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("te"));
             request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         }
         if let Some(protocol) = upgrade {
             request.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol);
         }
-        if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
-            // Said in words, as hyper sends no body with a GET that says nothing of one.
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let Ok(mut response) = self.origin.pass_on(request).await else { return unreachable_app() };
+        let mut response = match self.origin.pass_on(request).await {
+            Ok(response) => response,
+            Err(fault) if is_grpc => return unavailable(&fault),
+            Err(fault) => return unreachable_app(&fault),
+        };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return switch(client, response);
         }
@@ -79,8 +78,18 @@ impl Front {
     }
 }
 
+/// A failure in the words of gRPC: its clients read no others. 14 is UNAVAILABLE.
+fn unavailable(fault: &Fault) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    headers.insert("grpc-message", HeaderValue::from_static(fault.words()));
+    response
+}
+
 /// Both sides speak another protocol from here; their bytes are passed on until one ends (RFC 9110 §7.8).
-fn switch(client: Option<hyper::upgrade::OnUpgrade>, mut response: Response<Incoming>) -> Response<Body> {
+fn switch(client: Option<hyper::upgrade::OnUpgrade>, mut response: Response<Answer>) -> Response<Body> {
     let app = hyper::upgrade::on(&mut response);
     if let Some(client) = client {
         tokio::spawn(async move {

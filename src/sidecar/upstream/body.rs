@@ -1,0 +1,192 @@
+//! The bodies of requests on their way to the application, and of its answers.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use parking_lot::Mutex;
+
+use super::replica::{Replica, Slot};
+
+/// The body of a request as it is sent.
+pub enum Upload {
+    /// There is none.
+    Nothing,
+    /// It comes from the client.
+    Lent(Arc<Lender>),
+}
+
+/// The body of a client's request. A try that came to nothing before it read of it leaves it to the next.
+pub struct Lender {
+    body: Mutex<Incoming>,
+    size: SizeHint,
+    is_touched: AtomicBool,
+    /// Whether it is the client that has to send more.
+    waits_for_client: AtomicBool,
+    /// How many pieces have passed.
+    passed: AtomicU64,
+}
+
+impl Lender {
+    /// Of a body.
+    #[must_use]
+    pub fn new(body: Incoming) -> Arc<Self> {
+        let size = body.size_hint();
+        Arc::new(Self {
+            body: Mutex::new(body),
+            size,
+            is_touched: AtomicBool::new(false),
+            waits_for_client: AtomicBool::new(false),
+            passed: AtomicU64::new(0),
+        })
+    }
+
+    /// How long it was at its beginning.
+    #[must_use]
+    pub fn size(&self) -> SizeHint {
+        self.size
+    }
+
+    /// Whether something of it was read.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.is_touched.load(Ordering::Acquire)
+    }
+
+    /// Whether the application can do nothing yet, as the client has not sent all.
+    #[must_use]
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Acquire)
+    }
+
+    /// How many pieces have passed.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Acquire)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self::Lent(lender) = self.get_mut() else { return Poll::Ready(None) };
+        // That it was asked for is no harm yet: only what was read is gone.
+        let frame = Pin::new(&mut *lender.body.lock()).poll_frame(context);
+        lender.waits_for_client.store(frame.is_pending(), Ordering::Release);
+        let frame = ready!(frame);
+        lender.is_touched.store(true, Ordering::Release);
+        lender.passed.fetch_add(1, Ordering::AcqRel);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Lent(lender) => lender.body.lock().is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Lent(lender) if lender.is_touched() => lender.body.lock().size_hint(),
+            Self::Lent(lender) => lender.size,
+        }
+    }
+}
+
+/// The body of an answer. The connection it comes on is used again when it has come to its end.
+pub struct Answer {
+    inner: Incoming,
+    held: Option<Held>,
+}
+
+/// What an answer holds until its end.
+pub struct Held {
+    /// A place among the requests that a replica has at once.
+    pub slot: Slot,
+    /// Whose answer it is.
+    pub replica: Arc<Replica>,
+    /// On which connection.
+    pub line: Line,
+}
+
+/// The connection of an answer.
+pub enum Line {
+    /// Of HTTP/1: it is for one request at a time.
+    Alone(SendRequest<Upload>),
+    /// Of HTTP/2: a share of it.
+    Shared(Arc<()>),
+    /// It is for another protocol from here on.
+    Switched,
+}
+
+impl Answer {
+    /// Of a body.
+    #[must_use]
+    pub fn new(inner: Incoming, held: Held) -> Self {
+        let mut answer = Self { inner, held: Some(held) };
+        answer.end_if_over();
+        answer
+    }
+
+    fn end_if_over(&mut self) {
+        if self.inner.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(Held { slot, replica, line }) = self.held.take() {
+            if let Line::Alone(connection) = line {
+                replica.connections().put_back(connection);
+            }
+            // Only now, so that who waits for the place finds the connection.
+            drop(slot);
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let answer = self.get_mut();
+        let frame = ready!(Pin::new(&mut answer.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(_)) => answer.end_if_over(),
+            Some(Err(_)) => {
+                if let Some(held) = answer.held.take() {
+                    held.replica.broke_off();
+                }
+            }
+            None => answer.end(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

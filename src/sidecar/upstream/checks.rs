@@ -1,0 +1,83 @@
+//! Asks the replicas whether they are well.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use http::{
+    Request,
+    header::{CONNECTION, HOST, USER_AGENT},
+};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::{
+    fault::Fault,
+    health::Patience,
+    origin::{Inner, jittered},
+    replica::Replica,
+};
+use crate::settings::balancing::HealthCheck;
+
+/// However many replicas there are, two checks are so far apart.
+const APART: Duration = Duration::from_millis(20);
+
+/// Checks all, one after the other, so that each has its turn once in an interval.
+pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck) {
+    let patience =
+        Patience { unhealthy_after: settings.unhealthy_after, healthy_after: settings.healthy_after };
+    let settings = Arc::new(settings);
+    let mut turn = 0_usize;
+    loop {
+        let Some(strong) = origin.upgrade() else { return };
+        let replicas = strong.replicas();
+        drop(strong);
+        let count = replicas.len().max(1);
+        if let Some(replica) = replicas.get(turn % count).cloned() {
+            let settings = settings.clone();
+            tokio::spawn(async move {
+                let outcome = check(&replica, &settings).await;
+                replica.checked(outcome.as_ref().copied(), patience);
+            });
+        }
+        turn = turn.wrapping_add(1);
+        let spread = settings.interval() / u32::try_from(count).unwrap_or(u32::MAX);
+        sleep(jittered(spread).max(APART)).await;
+    }
+}
+
+/// On a connection of its own: that one can be made is part of being well.
+async fn check(replica: &Replica, settings: &HealthCheck) -> Result<(), Fault> {
+    let address = replica.address();
+    let request = Request::get(settings.path.as_str())
+        // As the kubelet names it.
+        .header(HOST, address.to_string())
+        .header(USER_AGENT, "cachedservice-sidecar")
+        .header(CONNECTION, "close")
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|_| Fault::Unsent)?;
+    let asked = async {
+        let stream = TcpStream::connect(address).await.map_err(Fault::of_connecting)?;
+        let (mut connection, driver) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Unsent)?;
+        let answer = async {
+            let answer = connection.send_request(request).await;
+            answer.map_err(|error| Fault::of_sending(error, false))
+        };
+        tokio::pin!(answer);
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            // It ends with the connection, and is there then.
+            _ = driver => answer.await,
+        }?;
+        let status = answer.status();
+        if status.is_success() || status.is_redirection() { Ok(()) } else { Err(Fault::Unwell(status)) }
+    };
+    timeout(settings.timeout(), asked).await.unwrap_or(Err(Fault::TimedOut))
+}

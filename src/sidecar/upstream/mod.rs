@@ -1,0 +1,36 @@
+//! From this pod to the application: of this pod, or by turns to the replicas.
+//!
+//! ```text
+//!  request ─▶ tries ──▶ origin ─▶ choice ─▶ replica ─▶ connections ─▶ application
+//!              │  ▲     (who is                │
+//!              ▼  │      there)                ▼
+//!            retries      ▲  ▲           breaker, pulse, health
+//!            budget       │  │                         ▲
+//!                      peers └───────── checks ────────┘
+//! ```
+//!
+//! * [`origin`]: the replicas that there are, and a place at the one whose turn it is.
+//! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
+//! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
+//! * [`peers`], [`checks`]: who is there, and whether they are well.
+//! * [`connections`], [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
+//! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.
+
+pub mod body;
+pub mod budget;
+mod checks;
+pub mod choice;
+pub mod connections;
+pub mod fault;
+pub mod health;
+pub mod origin;
+pub mod peers;
+pub mod pulse;
+pub mod replica;
+pub mod request;
+pub mod retries;
+mod tries;
+
+pub use fault::Fault;
+pub use origin::{Origin, Timing};
+pub use peers::{Dns, Peers, Resolve};

@@ -1,0 +1,321 @@
+//! The application, wherever it is asked: the replicas that there are, and which comes next.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    budget::Budget,
+    checks::check_all,
+    choice::{Candidate, Rank, choose},
+    fault::Fault,
+    peers::{Dns, Peers, follow, merge},
+    replica::{Figures, Replica, Try},
+};
+use crate::settings::{
+    Settings,
+    balancing::{BreakerLimits, Mode, RetryBudget},
+};
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// To connect. All is in one cluster.
+    pub connect: Duration,
+    /// Until an answer begins, from the last piece of the request that was sent.
+    pub first_byte: Duration,
+    /// A request that does no harm when it is done twice is sent to another replica too after so long, and
+    /// once more after twice as long; the first answer counts.
+    pub second_try: Duration,
+    /// How often it is looked up which replicas there are.
+    pub refresh: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            first_byte: Duration::from_secs(30),
+            second_try: Duration::from_secs(2),
+            refresh: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The application, with connections that are used again.
+#[derive(Clone)]
+pub struct Origin(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) timing: Timing,
+    /// The one time that the settings have.
+    first_byte: RwLock<Duration>,
+    /// The addresses of this pod.
+    own: RwLock<Vec<IpAddr>>,
+    began: Instant,
+    state: RwLock<Arc<State>>,
+    /// Whose turn it is to get a request, and to get one that another had: these are apart, as otherwise
+    /// the one with a failure before it would get each of its requests.
+    turns: [AtomicUsize; 2],
+    freed: Arc<Notify>,
+    budget: Mutex<Budget>,
+    denied: AtomicU64,
+    tasks: Mutex<Tasks>,
+}
+
+/// What holds, and who is there.
+#[derive(Clone)]
+struct State {
+    mode: Mode,
+    most: u32,
+    limits: BreakerLimits,
+    replicas: Vec<Arc<Replica>>,
+}
+
+/// Tasks that end with what they are for.
+#[derive(Default)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Origin {
+    /// The application at a port of this pod, and no other.
+    #[must_use]
+    pub fn at(port: u16) -> Self {
+        Self::with(port, Timing::default())
+    }
+
+    /// The same, with other times.
+    #[must_use]
+    pub fn with(port: u16, timing: Timing) -> Self {
+        let (freed, limits) = (Arc::new(Notify::new()), BreakerLimits::default());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let own = Replica::new(address, true, &limits, timing.connect, freed.clone());
+        let state = State { mode: Mode::default(), most: u32::MAX, limits, replicas: vec![own] };
+        // Somewhere, so that not all sidecars begin with the same.
+        #[allow(clippy::cast_possible_truncation)]
+        let turns = [(); 2].map(|()| AtomicUsize::new(random() as usize));
+        Self(Arc::new(Inner {
+            timing,
+            first_byte: RwLock::new(timing.first_byte),
+            own: RwLock::default(),
+            began: Instant::now(),
+            state: RwLock::new(Arc::new(state)),
+            turns,
+            freed,
+            budget: Mutex::new(Budget::new(RetryBudget::default())),
+            denied: AtomicU64::new(0),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// As the settings say; `own` are the addresses of this pod. Within a runtime of tokio.
+    #[must_use]
+    pub fn of(settings: &Settings, own: Vec<IpAddr>) -> Self {
+        let origin = Self::at(settings.app_port);
+        *origin.0.own.write() = own;
+        origin.reload(settings);
+        origin
+    }
+
+    /// From now on as other settings say.
+    pub fn reload(&self, settings: &Settings) {
+        let first_byte = settings.first_byte_ms.map_or(Timing::default().first_byte, Duration::from_millis);
+        *self.0.first_byte.write() = first_byte;
+        let (own, resolver) = (self.0.own.read().clone(), Arc::new(Dns));
+        self.balance(settings.balancing.clone().map(|settings| Peers { settings, own, resolver }));
+    }
+
+    /// From now on the others are asked too, or none but the own. Within a runtime of tokio.
+    pub fn balance(&self, peers: Option<Peers>) {
+        let mut tasks = Tasks::default();
+        let settings = peers.as_ref().map(|peers| &peers.settings);
+        let limits = settings.map(|settings| settings.breaker).unwrap_or_default();
+        {
+            let mut state = self.0.state.write();
+            if state.limits != limits {
+                state.replicas.iter().for_each(|replica| replica.limit(&limits));
+            }
+            let of_before = |replica: &&Arc<Replica>| peers.is_some() || replica.is_own();
+            *state = Arc::new(State {
+                mode: settings.map(|settings| settings.mode).unwrap_or_default(),
+                most: settings.map_or(u32::MAX, |settings| settings.max_concurrent),
+                limits,
+                replicas: state.replicas.iter().filter(of_before).cloned().collect(),
+            });
+        }
+        self.0.budget.lock().limit(settings.map(|settings| settings.retries).unwrap_or_default());
+        if let Some(peers) = peers {
+            if let Some(health) = peers.settings.health.clone() {
+                tasks.0.push(tokio::spawn(check_all(Arc::downgrade(&self.0), health)));
+            }
+            tasks.0.push(tokio::spawn(follow(Arc::downgrade(&self.0), peers)));
+        }
+        *self.0.tasks.lock() = tasks;
+        self.0.freed.notify_waiters();
+    }
+
+    /// The figures of each replica, the own first.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figures> {
+        self.0.replicas().iter().map(|replica| replica.figures()).collect()
+    }
+
+    /// So many requests were not repeated, as too many had been.
+    #[must_use]
+    pub fn denied_retries(&self) -> u64 {
+        self.0.denied.load(Ordering::Relaxed)
+    }
+
+    /// Whether the application seems to listen on its own pod's localhost alone: no other can be
+    /// reached, and the own can.
+    #[must_use]
+    pub fn is_local_only(&self) -> bool {
+        let replicas = self.0.replicas();
+        let (own, others): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.is_own());
+        !others.is_empty()
+            && others.iter().all(|other| other.is_refusing())
+            && !own.iter().any(|own| own.is_refusing())
+    }
+
+    /// When an answer has to have begun that is waited for from now on.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + *self.0.first_byte.read()
+    }
+
+    /// After how long another replica is asked too.
+    pub(super) fn second_try(&self) -> Duration {
+        self.0.timing.second_try
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.state.read().replicas.len()
+    }
+
+    /// Notes that a request has come.
+    pub(super) fn asked(&self) {
+        self.0.budget.lock().asked(self.0.began.elapsed());
+    }
+
+    /// Whether a request may be repeated.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.0.budget.lock().may_repeat(self.0.began.elapsed())
+    }
+
+    /// Notes that a request was not repeated.
+    pub(super) fn denied(&self) {
+        self.0.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A place at the replica whose turn it is; waits for one until `deadline`.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub(super) async fn place(&self, wanted: &Wanted<'_>, deadline: Instant) -> Result<Try, Fault> {
+        loop {
+            if let Some(place) = self.free_place(wanted) {
+                return Ok(place);
+            }
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            // One may have come free before this was waiting.
+            freed.as_mut().enable();
+            if let Some(place) = self.free_place(wanted) {
+                return Ok(place);
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(Fault::Full);
+            }
+        }
+    }
+
+    /// The same, if there is one now.
+    pub(super) fn free_place(&self, wanted: &Wanted<'_>) -> Option<Try> {
+        let state = self.0.state.read().clone();
+        let turn = self.0.turns[usize::from(!wanted.tried.is_empty())].fetch_add(1, Ordering::Relaxed);
+        // Another may take the place or the trial that was seen; then there is one less to choose from.
+        for _ in 0..=state.replicas.len() {
+            let candidates: Vec<Candidate> = state
+                .replicas
+                .iter()
+                .filter(|replica| !wanted.own_alone || replica.is_own())
+                .map(|replica| replica.candidate(state.most, wanted.tried.contains(&replica.address())))
+                .collect();
+            let (index, rank) = choose(state.mode, &candidates, turn)?;
+            if rank > wanted.worst {
+                return None;
+            }
+            let mut replicas = state.replicas.iter().filter(|replica| !wanted.own_alone || replica.is_own());
+            let replica = replicas.nth(index)?;
+            let needs_pass = matches!(rank, Rank::Usable(_));
+            if let Some(place) = replica.begin(state.most, needs_pass) {
+                return Some(place);
+            }
+        }
+        None
+    }
+}
+
+/// Where a request may go.
+pub(super) struct Wanted<'a> {
+    /// Where it was.
+    pub(super) tried: &'a [SocketAddr],
+    /// To none that is worse.
+    pub(super) worst: Rank,
+    /// To the own application, and no other.
+    pub(super) own_alone: bool,
+}
+
+impl Inner {
+    pub(super) fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.state.read().replicas.clone()
+    }
+
+    /// These are there now. One that is gone ends when its last request has.
+    pub(super) fn found(&self, peers: &Peers, found: &[IpAddr]) {
+        let mut state = self.state.write();
+        let new = |address| {
+            let address = SocketAddr::from((address, peers.settings.peer_port));
+            Replica::new(address, false, &state.limits, self.timing.connect, self.freed.clone())
+        };
+        let replicas = merge(&state.replicas, found, peers, new);
+        let before: Vec<_> = state.replicas.iter().map(|replica| replica.address()).collect();
+        if before != replicas.iter().map(|replica| replica.address()).collect::<Vec<_>>() {
+            tracing::info!(before = before.len(), now = replicas.len(), "the replicas have changed");
+            *state = Arc::new(State { replicas, ..State::clone(&state) });
+            drop(state);
+            self.freed.notify_waiters();
+        }
+    }
+}
+
+/// A number that others do not have.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// About so long, so that not all sidecars do the same at the same time.
+pub(super) fn jittered(about: Duration) -> Duration {
+    #[allow(clippy::cast_possible_truncation)]
+    let thousandths = 900 + (random() % 201) as u32;
+    about * thousandths / 1000
+}
