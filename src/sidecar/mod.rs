@@ -9,6 +9,7 @@
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
 //! * [`readings`]: how an application may read a path. PURE.
+//! * [`redis`]: what the replicas share: the second level of the cache, and the record of purges.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 //! * [`upstream`]: to the application, of this pod or of another.
 
@@ -22,6 +23,7 @@ pub mod health;
 pub mod http;
 pub mod memory;
 pub mod readings;
+pub mod redis;
 pub mod rules;
 pub mod upstream;
 

@@ -15,6 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Bytes);
 
+/// So many fields there are at most in what was written down: far fewer than a map can hold.
+const MOST: usize = 4096;
 /// The two lengths.
 const HEAD: usize = size_of::<u16>() + size_of::<u32>();
 
@@ -39,6 +41,28 @@ impl Fields {
         Self(bytes.freeze())
     }
 
+    /// Those that were written down as [`Self::as_bytes`]; None where that would not have been written.
+    #[must_use]
+    pub fn of_bytes(bytes: Bytes) -> Option<Self> {
+        let fields = Self(bytes);
+        let mut length = 0;
+        for (number, (name, value)) in fields.iter().enumerate() {
+            HeaderName::from_lowercase(name.as_bytes()).ok()?;
+            HeaderValue::from_bytes(&value).ok()?;
+            length += HEAD + name.len() + value.len();
+            if number == MOST {
+                return None;
+            }
+        }
+        (length == fields.0.len()).then_some(fields)
+    }
+
+    /// To write them down.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Each name with its value, which is a part of this and no copy.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Bytes)> {
         let mut at = 0;
@@ -48,6 +72,7 @@ impl Fields {
             let length = usize::try_from(u32::from_le_bytes(rest.get(2..HEAD)?.try_into().ok()?)).ok()?;
             let name = std::str::from_utf8(rest.get(HEAD..HEAD + name_length)?).ok()?;
             let begin = at + HEAD + name_length;
+            rest.get(HEAD + name_length..)?.get(..length)?;
             at = begin + length;
             Some((name, self.0.slice(begin..at)))
         })
@@ -108,6 +133,29 @@ mod tests {
         assert_eq!(fields.get(&ETAG).unwrap(), "\"a\"");
         assert_eq!(fields.get(&SET_COOKIE), None);
         assert!(Fields::of(&HeaderMap::new()).is_empty());
+    }
+
+    #[test]
+    fn what_was_written_down_is_read_whole_or_not_at_all() {
+        let mut map = HeaderMap::new();
+        map.insert(ETAG, HeaderValue::from_static("\"a\""));
+        map.insert("x", HeaderValue::from_static("y"));
+        let bytes = Bytes::copy_from_slice(Fields::of(&map).as_bytes());
+        assert_eq!(Fields::of_bytes(bytes.clone()).unwrap().to_map(), map);
+        assert!(Fields::of_bytes(Bytes::new()).unwrap().is_empty());
+        let wrong = |change: fn(&mut Vec<u8>)| {
+            let mut bytes = bytes.to_vec();
+            change(&mut bytes);
+            assert_eq!(Fields::of_bytes(Bytes::from(bytes.clone())), None, "{bytes:?}");
+        };
+        wrong(|bytes| bytes.truncate(bytes.len() - 1));
+        wrong(|bytes| bytes.push(0));
+        wrong(|bytes| bytes[HEAD] = b'E');
+        wrong(|bytes| bytes[HEAD] = b' ');
+        wrong(|bytes| bytes[HEAD + 5] = b'\n');
+        wrong(|bytes| bytes[5] = 0xff);
+        let many = [1, 0, 0, 0, 0, 0, b'x'].repeat(MOST + 1);
+        assert_eq!(Fields::of_bytes(Bytes::from(many)), None);
     }
 
     #[test]

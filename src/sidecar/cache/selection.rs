@@ -41,6 +41,17 @@ impl SecondaryKey {
             })
             .sum()
     }
+
+    /// Each field's name, and its value where it has one: to write them down.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
+    /// Of what was written down.
+    #[must_use]
+    pub fn from_parts(parts: Vec<(String, Option<Vec<u8>>)>) -> Self {
+        Self(parts)
+    }
 }
 
 /// The fields that a response varies by, each once and in order, so that the same set is the same.

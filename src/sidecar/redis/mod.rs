@@ -1,0 +1,3 @@
+//! What the replicas share in Redis.
+
+pub mod codec;
