@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 24] = [
+const PURE: [&str; 28] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -26,6 +26,10 @@ const PURE: [&str; 24] = [
     "settings",
     "sidecar/breaker",
     "sidecar/cache",
+    "sidecar/purge_order",
+    "sidecar/redis/codec",
+    "sidecar/redis/names",
+    "sidecar/redis/record",
     "sidecar/readings",
     "sidecar/rules",
     "sidecar/upstream/budget",

@@ -35,6 +35,7 @@ use super::{
     cache::purges::{Force, Source, Target},
     health::Health,
     http::Front,
+    purge_order,
 };
 use crate::settings::purges::PurgeRecord;
 
@@ -173,7 +174,7 @@ async fn purge(
 ) -> Result<Response, Refusal> {
     check_is_local(peer)?;
     admin.check_token(&headers)?;
-    let (targets, force) = orders::purge(&body).map_err(Refusal::Wrong)?;
+    let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
     let memory = admin.front.memory().clone();
     let here = targets.clone();
     let purged = spawn_blocking(move || {

@@ -84,11 +84,17 @@ impl Memory {
         stored.map_or(Found::OtherVariants, |stored| Found::Stored(stored.clone()))
     }
 
-    /// Keeps a response, unless it was purged since it was asked for.
-    pub fn put(&self, key: Key, mut stored: Stored, began: Began) {
+    /// What the purges since a fill began mean for what it has brought.
+    #[must_use]
+    pub fn since(&self, began: Began, key: &Key, tags: &[String]) -> Option<Force> {
+        self.purges.lock().since(began.epoch, key.as_str(), tags)
+    }
+
+    /// Keeps a response, unless it was purged since it was asked for; tells what it keeps.
+    pub fn put(&self, key: Key, mut stored: Stored, began: Began) -> Option<Arc<Stored>> {
         let purges = self.purges.lock();
         match purges.since(began.epoch, key.as_str(), &stored.tags) {
-            Some(Force::Hard) => return,
+            Some(Force::Hard) => return None,
             Some(Force::Soft) => stored.is_purged_softly = true,
             None => {}
         }
@@ -99,9 +105,11 @@ impl Memory {
         if variants.len() == VARIANTS {
             variants.remove(0);
         }
-        variants.push(Arc::new(stored));
+        let kept = Arc::new(stored);
+        variants.push(kept.clone());
         self.entries.insert(key, variants.into());
         drop(purges);
+        Some(kept)
     }
 
     /// Purges, of what is there and of what is on its way.
@@ -120,9 +128,32 @@ impl Memory {
         purges.now().stamp.api
     }
 
+    /// Purges by the record in Redis.
+    pub fn purge_shared(&self, number: u64, targets: &[Target], force: Force) {
+        // At once: who sees the number relies on all of them.
+        let mut purges = self.purges.lock();
+        for target in targets {
+            self.take_out(target, force);
+            purges.add(target.clone(), force, Source::Shared(number));
+        }
+    }
+
+    /// Begins with another record in Redis, of which the purges up to `forgotten` are not known. What
+    /// may have been in the one before is not known either, so all goes.
+    pub fn begin_generation(&self, generation: u64, forgotten: u64) {
+        let mut purges = self.purges.lock();
+        self.entries.clear();
+        purges.begin_generation(generation, forgotten);
+        purges.add(Target::Everything, Force::Hard, Source::Replica);
+    }
+
     fn take_out(&self, target: &Target, force: Force) {
         match (target, force) {
             (Target::Everything, Force::Hard) => self.entries.clear(),
+            // One URL in full, as each request that changes something purges it: not all are looked at.
+            (Target::Key(url), Force::Hard) if !url.starts_with('/') => {
+                self.entries.remove(&Key::told(url.clone()));
+            }
             _ => self.purge_variants(target, force),
         }
     }

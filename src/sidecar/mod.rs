@@ -8,6 +8,7 @@
 //! * [`health`]: what is loaded, and what keeps it from being ready.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
+//! * [`purge_order`]: a purge as an application writes it. PURE.
 //! * [`readings`]: how an application may read a path. PURE.
 //! * [`redis`]: what the replicas share: the second level of the cache, and the record of purges.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
@@ -22,6 +23,7 @@ pub mod follow;
 pub mod health;
 pub mod http;
 pub mod memory;
+pub mod purge_order;
 pub mod readings;
 pub mod redis;
 pub mod rules;

@@ -1,4 +1,4 @@
-//! What the application and the preStop hook order, and how.
+//! What the preStop hook orders.
 
 use std::{net::Ipv4Addr, path::Path, time::Duration};
 
@@ -9,42 +9,13 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use super::Token;
-use crate::settings::{
-    Settings,
-    purges::{Force, Target, Written},
-};
+use crate::settings::Settings;
 
-/// So many targets has a purge at most, as a `CachePurge`.
-const TARGETS: usize = 100;
 /// How long the running sidecar may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A purge as the application writes it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Purge {
-    keys: Vec<String>,
-    prefixes: Vec<String>,
-    tags: Vec<String>,
-    everything: bool,
-    soft: bool,
-}
-
-/// What a body asks to purge; or what is wrong with it.
-pub(super) fn purge(body: &[u8]) -> Result<(Vec<Target>, Force), String> {
-    let Purge { keys, prefixes, tags, everything, soft } =
-        serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let written = Written { keys: &keys, prefixes: &prefixes, tags: &tags, everything };
-    let targets = written.targets().map_err(|error| error.to_string())?;
-    if targets.len() > TARGETS {
-        return Err(format!("it names {} targets, and may name {TARGETS}", targets.len()));
-    }
-    Ok((targets, if soft { Force::Soft } else { Force::Hard }))
-}
 
 /// Has the sidecar that runs by these settings drain, and waits as long as they say.
 ///
@@ -69,28 +40,4 @@ pub async fn drain(settings: &Settings) -> Result<(), String> {
     }
     sleep(Duration::from_secs(settings.drain_seconds)).await;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_purge_of_the_application_is_read_strictly() {
-        let (targets, force) = purge(br#"{"keys":["/a"],"tags":["t"],"soft":true}"#).unwrap();
-        assert_eq!(targets, [Target::Key("/a".to_owned()), Target::Tag("t".to_owned())]);
-        assert_eq!(force, Force::Soft);
-        assert_eq!(purge(br#"{"everything":true}"#).unwrap(), (vec![Target::Everything], Force::Hard));
-        let many: Vec<String> = (0..=TARGETS).map(|number| format!("/{number}")).collect();
-        let many = serde_json::json!({ "keys": many }).to_string();
-        for (body, why) in [
-            ("{}", "names nothing"),
-            (r#"{"keys":["a"]}"#, "is no URL"),
-            (r#"{"tag":["a"]}"#, "unknown field `tag`"),
-            ("x", "expected value"),
-            (many.as_str(), "101 targets"),
-        ] {
-            assert!(purge(body.as_bytes()).unwrap_err().contains(why), "{body}");
-        }
-    }
 }

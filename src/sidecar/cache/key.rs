@@ -27,6 +27,12 @@ impl Key {
         Self(key)
     }
 
+    /// That which is told so.
+    #[must_use]
+    pub fn told(text: String) -> Self {
+        Self(text)
+    }
+
     /// As it is told to people and in purges.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -60,7 +60,10 @@ pub struct Purges {
     forgotten: Epoch,
     /// The last of each kind that was forgotten, here or where it was recorded.
     forgotten_stamp: Stamp,
-    kept: VecDeque<Kept>,
+    /// Of this replica alone. There may be many, one for each request that changes something.
+    unrecorded: VecDeque<Kept>,
+    /// Those that all replicas know. What is shared is judged by them: the others must not push them out.
+    recorded: VecDeque<Kept>,
     most: usize,
 }
 
@@ -73,14 +76,15 @@ struct Kept {
 }
 
 impl Purges {
-    /// None yet; so many are kept.
+    /// None yet; so many are kept of those that all replicas know, and of the others.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self {
             now: Began::default(),
             forgotten: Epoch(0),
             forgotten_stamp: Stamp::default(),
-            kept: VecDeque::new(),
+            unrecorded: VecDeque::new(),
+            recorded: VecDeque::new(),
             most,
         }
     }
@@ -100,11 +104,12 @@ impl Purges {
             Source::Api(number) => stamp.api = stamp.api.max(number),
             Source::Shared(number) => stamp.sequence = stamp.sequence.max(number),
         }
-        self.kept.push_back(Kept { epoch: self.now.epoch, target, force, source });
-        while self.kept.len() > self.most
-            && let Some(oldest) = self.kept.pop_front()
+        let kept = if source == Source::Replica { &mut self.unrecorded } else { &mut self.recorded };
+        kept.push_back(Kept { epoch: self.now.epoch, target, force, source });
+        if kept.len() > self.most
+            && let Some(oldest) = kept.pop_front()
         {
-            self.forgotten = oldest.epoch;
+            self.forgotten = self.forgotten.max(oldest.epoch);
             match oldest.source {
                 Source::Replica => {}
                 Source::Api(number) => self.forget_api(number),
@@ -139,15 +144,14 @@ impl Purges {
         self.now.stamp = Stamp { generation, sequence: forgotten, ..self.now.stamp };
         self.forgotten_stamp = Stamp { generation, sequence: forgotten, ..self.forgotten_stamp };
         // Their numbers are of another record.
-        for kept in &mut self.kept {
+        for kept in &mut self.recorded {
             if matches!(kept.source, Source::Shared(_)) {
                 kept.source = Source::Replica;
             }
         }
     }
 
-    /// Up to a number, the record in Redis holds no purges any more.
-    pub fn forget_shared(&mut self, number: u64) {
+    fn forget_shared(&mut self, number: u64) {
         self.forgotten_stamp.sequence = self.forgotten_stamp.sequence.max(number);
     }
 
@@ -162,7 +166,8 @@ impl Purges {
         if began < self.forgotten {
             return Some(Force::Hard);
         }
-        self.strongest(|kept| kept.epoch > began, key, tags)
+        let later = self.recorded.iter().chain(&self.unrecorded).filter(|kept| kept.epoch > began);
+        strongest(later, key, tags)
     }
 
     /// The same of a response that was stored with a stamp, by whatever replica.
@@ -181,13 +186,12 @@ impl Purges {
             Source::Api(number) => number > stamp.api,
             Source::Shared(number) => number > stamp.sequence,
         };
-        self.strongest(is_later, key, tags)
+        strongest(self.recorded.iter().filter(|kept| is_later(kept)), key, tags)
     }
+}
 
-    fn strongest(&self, counts: impl Fn(&Kept) -> bool, key: &str, tags: &[String]) -> Option<Force> {
-        let later = self.kept.iter().filter(|kept| counts(kept));
-        later.filter(|kept| kept.target.matches(key, tags)).map(|kept| kept.force).max()
-    }
+fn strongest<'a>(later: impl Iterator<Item = &'a Kept>, key: &str, tags: &[String]) -> Option<Force> {
+    later.filter(|kept| kept.target.matches(key, tags)).map(|kept| kept.force).max()
 }
 
 #[cfg(test)]
@@ -315,5 +319,19 @@ mod tests {
         assert_eq!(purges.since_stamp(stamp, "k", &[]), None);
         purges.add(tag("a"), Force::Hard, Source::Shared(2));
         assert_eq!(purges.since_stamp(stamp, "k", &[]), Some(Force::Hard));
+    }
+
+    #[test]
+    fn however_much_is_changed_here_what_is_shared_is_still_judged() {
+        let mut purges = Purges::new(2);
+        purges.begin_generation(1, 0);
+        let before = purges.now();
+        purges.add(tag("a"), Force::Hard, Source::Shared(1));
+        for _ in 0..5 {
+            purges.add(key("other"), Force::Hard, Source::Replica);
+        }
+        assert_eq!(purges.since_stamp(before.stamp, "k", &tags("a")), Some(Force::Hard));
+        assert_eq!(purges.since_stamp(before.stamp, "k", &[]), None);
+        assert_eq!(purges.since(before.epoch, "k", &[]), Some(Force::Hard), "too long ago to know");
     }
 }
