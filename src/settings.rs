@@ -62,6 +62,9 @@ pub struct Redis {
     pub url_file: String,
     /// What every key of this service begins with: in one Redis there may be several services.
     pub key_prefix: String,
+    /// The channel on which the application publishes purges. It knows it by the name of the service, and
+    /// does not know the prefix.
+    pub channel: String,
 }
 
 /// The cache of HTTP responses.

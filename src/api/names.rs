@@ -105,6 +105,12 @@ pub fn redis_name(name: &str) -> String {
     format!("{name}-redis")
 }
 
+/// The channel in Redis on which the application of the CachedService `name` publishes purges.
+#[must_use]
+pub fn purge_channel(namespace: &str, name: &str) -> String {
+    format!("cachedservice:{namespace}/{name}:purge")
+}
+
 /// Name of the ConfigMap and the Secret of the sidecars of the CachedService `name`.
 #[must_use]
 pub fn sidecar_name(name: &str) -> String {

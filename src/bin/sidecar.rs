@@ -13,11 +13,12 @@ use std::{
 use cachedservice::{
     settings::{Settings, balancing::POD_ADDRESSES, digest},
     sidecar::{
-        admin::{self, Admin, Token},
+        admin::{self, Admin, PurgeOthers, Token},
         files,
         follow::{cache_of, follow_purges, follow_settings},
         health::Health,
         http::{Front, server::serve},
+        redis::LOOKUP,
         upstream::{Origin, peers::addresses},
     },
 };
@@ -114,17 +115,31 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let Loaded { settings, digest } = loaded;
     let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
     let own = addresses(&env::var(POD_ADDRESSES).unwrap_or_default());
-    let front = Front::before(cache_of(&settings), Origin::of(&settings, own));
+    let origin = Origin::of(&settings, own);
+    let front = match &settings.redis {
+        Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
+        None => Front::before(cache_of(&settings), origin),
+    };
     let health = Arc::new(Health::new());
     health.settings_loaded(digest);
     if settings.purges_file.is_none() {
         health.purges_read();
     }
     let token = Token::of(settings.token_file.as_deref().map(Path::new));
-    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, others: None });
+    let admin =
+        Arc::new(Admin { front: front.clone(), health: health.clone(), token, others: others(&front) });
     let requests = bind(settings.http_port).await?;
     let orders = bind(settings.admin_port).await?;
     Ok(Sidecar { file, settings, front, health, admin, requests, orders, ended })
+}
+
+/// The way by which a purge of the application reaches the other replicas.
+fn others(front: &Front) -> Option<PurgeOthers> {
+    let shared = front.shared()?.clone();
+    Some(Arc::new(move |targets, force| {
+        let shared = shared.clone();
+        Box::pin(async move { shared.purge(targets, force).await })
+    }))
 }
 
 async fn run(sidecar: Sidecar) -> Result<(), String> {

@@ -8,8 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use cachedservice::{
-    settings::HttpCache,
-    sidecar::http::{Front, server::serve},
+    settings::{self, HttpCache},
+    sidecar::{
+        http::{Front, server::serve},
+        upstream::Origin,
+    },
 };
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -76,7 +79,20 @@ impl Pod {
         answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         let (port, got) = run_application(answer).await;
-        let front = Front::new(settings, port);
+        Self::before(Front::new(settings, port), got).await
+    }
+
+    /// The same, of a service whose replicas share a Redis.
+    pub async fn sharing(
+        redis: &settings::Redis,
+        lookup: Duration,
+        answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let (port, got) = run_application(answer).await;
+        Self::before(Front::sharing(self::settings(), Origin::at(port), redis, lookup), got).await
+    }
+
+    async fn before(front: Arc<Front>, got: Arc<Mutex<Vec<Got>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -14,6 +14,9 @@ mod malformed;
 mod passing_on;
 mod poisoning;
 mod process;
+mod redis;
+#[path = "../support/redis.rs"]
+mod redis_server;
 mod replicas;
 mod rules;
 mod upstream;

@@ -8,6 +8,7 @@ use std::{
 /// A running Redis; killed when dropped.
 pub struct Redis {
     server: Child,
+    #[allow(dead_code)]
     pub port: u16,
 }
 
@@ -21,6 +22,13 @@ impl Redis {
             .spawn()
             .expect("run redis-server through setpriv");
         Self { server, port }
+    }
+
+    /// Stops it where it is, as a machine that hangs does, or lets it go on.
+    pub fn freeze(&self, is_frozen: bool) {
+        let pid = i32::try_from(self.server.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let signal = if is_frozen { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        rustix::process::kill_process(pid.expect("a process"), signal).expect("a signal");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         CachedServiceSpec, HttpCache, HttpPreset, HttpRule, RequestMethod, Resources, SecretKeyRef,
         names::{
             APP_CONTAINER, APP_OWN_PORT_NAME, SECRET_URL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER,
-            SIDECAR_HTTP_PORT,
+            SIDECAR_HTTP_PORT, purge_channel,
         },
         parse_duration,
     },
@@ -259,6 +259,7 @@ fn settings(
             url_file: format!("{REDIS_DIR}/{REDIS_FILE}"),
             // In one Redis there may be several services, and of one name one after the other.
             key_prefix: format!("cachedservice:{}:", identity.uid),
+            channel: purge_channel(&identity.namespace, &identity.name),
         }),
         http: Some(http),
         balancing: None,

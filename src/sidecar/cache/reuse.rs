@@ -26,6 +26,13 @@ impl ByRule {
         })
     }
 
+    /// For how long a response is of use at most after it was fresh, to those whom this rule is for.
+    #[must_use]
+    pub fn longest_stale(self, directives: &ResponseDirectives) -> Duration {
+        let while_revalidated = self.or(self.while_revalidated, directives.stale_while_revalidate);
+        while_revalidated.max(self.or(self.if_error, directives.stale_if_error)).unwrap_or_default()
+    }
+
     fn or(self, by_rule: Option<Duration>, by_response: Option<Duration>) -> Option<Duration> {
         if self.overrides { by_rule.or(by_response) } else { by_response.or(by_rule) }
     }

@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use super::{
     Front,
     body::{Body, Kept},
-    flights::{Flight, Turn},
+    flights::Turn,
     front::{Asked, hit, unreachable_app},
     origin::prepare,
+    share::{Leave, Share, Way},
 };
 use crate::{
     settings::Rule,
@@ -27,7 +28,7 @@ use crate::{
             head::{Effect, effect},
             hop::remove_hop_by_hop,
             may_store,
-            purges::{Began, Force, Source, Target},
+            purges::Began,
             reuse::Reuse,
             stored, tags,
             validation::{is_about, make_conditional, update},
@@ -53,9 +54,9 @@ impl Front {
         asked: &Asked,
         why: Forwarded,
         stale: Option<(Arc<Stored>, Reuse)>,
-        flight: Option<Flight>,
+        leave: Leave,
     ) -> Response<Body> {
-        let began = self.memory.begin();
+        let began = self.levels.memory.begin();
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         if let Some((stored, _)) = &stale {
@@ -72,7 +73,7 @@ impl Front {
         if let Some((stored, reuse)) = &stale
             && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
         {
-            return hit(stored, asked, exchange.received);
+            return hit(stored, asked, Level::Memory, exchange.received);
         }
         let response = match answered {
             Ok(response) => response,
@@ -82,12 +83,12 @@ impl Front {
         match stale {
             Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED => {
                 if is_about(&parts.headers, &stored.headers()) {
-                    return self.validated(asked, &stored, &parts, exchange, began);
+                    return self.validated(asked, &stored, &parts, exchange, began, leave);
                 }
                 // It is about something that is not here (RFC 9111 §4.3.4), and the client did not ask for it.
-                Box::pin(self.ask(asked, why, None, flight)).await
+                Box::pin(self.ask(asked, why, None, leave)).await
             }
-            _ => self.keep(asked, parts, body, exchange, began, why, flight),
+            _ => self.keep(asked, parts, body, exchange, began, why, leave),
         }
     }
 
@@ -99,6 +100,7 @@ impl Front {
         parts: &response::Parts,
         exchange: Exchange,
         began: Began,
+        leave: Leave,
     ) -> Response<Body> {
         let mut headers = stored.headers();
         update(&mut headers, &parts.headers);
@@ -116,11 +118,14 @@ impl Front {
         }
         // Where it is not renewed, what it tells this user is not for others: they ask for themselves.
         if is_renewed {
-            self.memory.put(asked.key.clone(), renewed, began);
-        } else if now.private || now.no_store {
-            // It was for all, and is not any more.
-            let key = asked.key.as_str().to_owned();
-            self.memory.purge(Target::Key(key), Force::Hard, Source::Replica);
+            let leave = leave.for_others(&renewed, asked.by_rule(), exchange.received);
+            self.levels.keep(asked.key.clone(), asked.by_rule(), renewed, began, leave);
+        } else {
+            leave.give_up(stored.status, asked.is_of_a_user());
+            if now.private || now.no_store {
+                // It was for all, and is not any more. Nobody waits for the others to know.
+                drop(self.levels.forget(vec![asked.key.clone()]));
+            }
         }
         let status = Status::Forwarded {
             why: Forwarded::Stale,
@@ -149,32 +154,28 @@ impl Front {
         exchange: Exchange,
         began: Began,
         why: Forwarded,
-        flight: Option<Flight>,
+        leave: Leave,
     ) -> Response<Body> {
         let tags = self.storable(asked, &parts);
         let is_kept = tags.is_ok();
-        let flight = match flight {
-            Some(flight) if !is_kept => {
-                flight.release();
-                None
-            }
-            flight => flight,
-        };
         let mut response = Response::from_parts(parts, ());
-        let kept = tags.ok().map(|tags| {
+        let mut leave = Some(leave);
+        let kept = tags.ok().zip(leave.take_if(|_| is_kept)).map(|(tags, leave)| {
             asked.mark(response.headers_mut());
             let mut headers = response.headers().clone();
             // Where a rule lets it be kept, the cookie is still for the one who asked.
             headers.remove(SET_COOKIE);
             let status = response.status();
             let origin = Self::origin_of(asked, exchange, tags);
-            let (memory, key) = (self.memory.clone(), asked.key.clone());
+            let (levels, key, rule) = (self.levels.clone(), asked.key.clone(), asked.by_rule());
             let stored = Stored::new(status, headers, Bytes::new(), origin);
-            move |body: Bytes| {
-                memory.put(key, Stored { body, ..stored }, began);
-                drop(flight);
-            }
+            let leave = leave.for_others(&stored, rule, exchange.received);
+            move |body: Bytes| levels.keep(key, rule, Stored { body, ..stored }, began, leave)
         });
+        // It is for this client alone.
+        if let Some(leave) = leave {
+            leave.give_up(response.status(), asked.is_of_a_user());
+        }
         remove_hop_by_hop(response.headers_mut());
         let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
         status.add_to(response.headers_mut());
@@ -226,7 +227,11 @@ impl Front {
         tokio::spawn(async move {
             let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
             let stale = Some((stored, Reuse::Validate));
-            let answer = front.ask(&asked, Forwarded::Stale, stale, Some(flight)).await;
+            // Another replica may have renewed it, or be about to.
+            let share = front.share(&asked, stale, Way::Hurry).await;
+            let Share::Ask { stale, lease, is_asked_elsewhere: false } = share else { return };
+            let leave = Leave { flight: Some(flight), lease };
+            let answer = front.ask(&asked, Forwarded::Stale, stale, leave).await;
             // To its end, or it would not be kept.
             let _ = tokio::time::timeout(
                 Duration::from_mins(1),
@@ -243,7 +248,7 @@ impl Front {
         why: Forwarded,
         stale: Option<(Arc<Stored>, Reuse)>,
     ) -> Response<Body> {
-        let began = self.memory.begin();
+        let began = self.levels.memory.begin();
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         let requested = Timestamp::now();
@@ -252,7 +257,7 @@ impl Front {
         if let Some((stored, reuse)) = &stale
             && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
         {
-            return hit(stored, asked, exchange.received);
+            return hit(stored, asked, Level::Memory, exchange.received);
         }
         let mut response = match answered {
             Ok(response) => response,
@@ -293,7 +298,7 @@ impl Front {
             Effect::Outdated => Stored { is_purged_softly: true, ..stored.clone() },
             Effect::None => return,
         };
-        self.memory.put(asked.key.clone(), told, began);
+        self.levels.memory.put(asked.key.clone(), told, began);
     }
 }
 

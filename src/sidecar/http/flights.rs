@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::sidecar::cache::key::Key;
 
 /// No request waits longer for the answer to another.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The keys that are being asked for.
 #[derive(Clone, Default)]

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,9 +25,10 @@ use super::{
     body::Body,
     flights::{Flights, Turn},
     origin::{remove_unkeyed, scheme},
+    share::{Leave, Levels, Share, Way},
 };
 use crate::{
-    settings::{HttpCache, Rule},
+    settings::{HttpCache, Redis, Rule},
     sidecar::{
         cache::{
             RequestDirectives, Stored,
@@ -37,6 +39,7 @@ use crate::{
             reuse::{ByRule, Reuse},
         },
         memory::{Found, Memory},
+        redis::Shared,
         rules::rule_of_all_readings,
         upstream::{Fault, Origin},
     },
@@ -46,7 +49,7 @@ use crate::{
 pub struct Front {
     settings: RwLock<Arc<HttpCache>>,
     draining: AtomicBool,
-    pub(super) memory: Arc<Memory>,
+    pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
 }
@@ -65,8 +68,21 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// What the rule for it says of what is stale.
+    pub(super) fn by_rule(&self) -> ByRule {
+        ByRule::of(self.rule.as_ref())
+    }
+
+    /// What a stored response is good for, for this.
+    pub(super) fn reuse(&self, stored: &Stored, now: Timestamp) -> Reuse {
+        if self.is_of_a_user() && !self.is_for_users(stored) {
+            return Reuse::Validate;
+        }
+        stored.reuse(&self.directives, self.by_rule(), now)
+    }
+
     /// Whether it says who asks.
-    fn is_of_a_user(&self) -> bool {
+    pub(super) fn is_of_a_user(&self) -> bool {
         self.parts.headers.contains_key(COOKIE) || self.parts.headers.contains_key(AUTHORIZATION)
     }
 
@@ -89,10 +105,22 @@ impl Front {
     #[must_use]
     pub fn before(settings: HttpCache, origin: Origin) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory));
+        Self::with(settings, origin, Levels { memory, shared: None })
+    }
+
+    /// The same, and what is stored is shared in a Redis. It is waited for `lookup` long by a request.
+    #[must_use]
+    pub fn sharing(settings: HttpCache, origin: Origin, redis: &Redis, lookup: Duration) -> Arc<Self> {
+        let memory = Arc::new(Memory::new(settings.memory));
+        let shared = Some(Shared::start(redis, memory.clone(), lookup));
+        Self::with(settings, origin, Levels { memory, shared })
+    }
+
+    fn with(settings: HttpCache, origin: Origin, levels: Levels) -> Arc<Self> {
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             draining: AtomicBool::new(false),
-            memory,
+            levels,
             origin,
             flights: Flights::default(),
         })
@@ -106,7 +134,7 @@ impl Front {
 
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
     pub fn reload(&self, settings: HttpCache) {
-        self.memory.resize(settings.memory);
+        self.levels.memory.resize(settings.memory);
         *self.settings.write() = Arc::new(settings);
     }
 
@@ -128,7 +156,13 @@ impl Front {
     /// What is stored.
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {
-        &self.memory
+        &self.levels.memory
+    }
+
+    /// What the replicas share, if they do.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.levels.shared.as_ref()
     }
 
     /// Answers a request of `peer`.
@@ -174,49 +208,90 @@ impl Front {
     async fn cached(self: &Arc<Self>, asked: Asked) -> Response<Body> {
         loop {
             let now = Timestamp::now();
-            let (why, stale) = match self.memory.get(&asked.key, &asked.parts.headers) {
-                Found::Stored(stored) if asked.is_of_a_user() && !asked.is_for_users(&stored) => {
-                    (Forwarded::Request, Some((stored, Reuse::Validate)))
-                }
-                Found::Stored(stored) => {
-                    match stored.reuse(&asked.directives, ByRule::of(asked.rule.as_ref()), now) {
-                        Reuse::Fresh => return hit(&stored, &asked, now),
-                        Reuse::WhileRevalidated => {
-                            self.revalidate(&asked, stored.clone());
-                            return hit(&stored, &asked, now);
-                        }
-                        Reuse::Validate if stored.age(now) < stored.lifetime => {
-                            (Forwarded::Request, Some((stored, Reuse::Validate)))
-                        }
-                        reuse => (Forwarded::Stale, Some((stored, reuse))),
+            let (why, stale) = match self.levels.memory.get(&asked.key, &asked.parts.headers) {
+                Found::Stored(stored) => match asked.reuse(&stored, now) {
+                    reuse @ (Reuse::Fresh | Reuse::WhileRevalidated) => {
+                        return self.hit(stored, reuse, &asked, Level::Memory, now);
                     }
-                }
+                    reuse => (why_not(&stored, reuse, now), Some((stored, reuse))),
+                },
                 Found::OtherVariants => (Forwarded::VaryMiss, None),
                 Found::Nothing => (Forwarded::UriMiss, None),
             };
-            if asked.directives.only_if_cached {
+            let (flight, way) = if Self::is_for_others(&asked, stale.as_ref()) {
+                match self.flights.turn(&asked.key).await {
+                    Turn::LookAgain => continue,
+                    Turn::Ask(flight) if why == Forwarded::Request => (Some(flight), Some(Way::Hurry)),
+                    Turn::Ask(flight) => (Some(flight), Some(Way::Lead)),
+                    // Nothing comes of it for others, or Redis has been asked already.
+                    Turn::Alone => (None, None),
+                }
+            } else {
+                (None, Some(Way::Look))
+            };
+            let share = match way {
+                Some(way) => self.share(&asked, stale, way).await,
+                None => Share::Ask { stale, lease: None, is_asked_elsewhere: false },
+            };
+            let (stale, lease) = match share {
+                Share::Answer(stored, reuse) => {
+                    drop(flight);
+                    return self.hit(stored, reuse, &asked, Level::Redis, Timestamp::now());
+                }
+                Share::Ask { stale, lease, .. } => (stale, lease),
+            };
+            let why = match &stale {
+                Some((stored, reuse)) => why_not(stored, *reuse, Timestamp::now()),
+                None => why,
+            };
+            return if asked.directives.only_if_cached {
                 // RFC 9111 §5.2.1.7.
-                return refusal(StatusCode::GATEWAY_TIMEOUT, "it is not in the cache");
-            }
-            if asked.parts.method == Method::HEAD {
-                return self.head(&asked, why, stale).await;
-            }
-            // Nobody waits for the part that another has asked for.
-            let is_part = |(stored, _): &(Arc<Stored>, _)| stored.status == StatusCode::PARTIAL_CONTENT;
-            if asked.parts.headers.contains_key(RANGE) && stale.as_ref().is_none_or(is_part) {
-                return self.ask(&asked, why, stale, None).await;
-            }
-            return match self.flights.turn(&asked.key).await {
-                Turn::LookAgain => continue,
-                Turn::Ask(flight) => self.ask(&asked, why, stale, Some(flight)).await,
-                Turn::Alone => self.ask(&asked, why, stale, None).await,
+                refusal(StatusCode::GATEWAY_TIMEOUT, "it is not in the cache")
+            } else if asked.parts.method == Method::HEAD {
+                self.head(&asked, why, stale).await
+            } else {
+                self.ask(&asked, why, stale, Leave { flight, lease }).await
             };
         }
     }
+
+    /// Whether others can be answered with what the application answers to this.
+    fn is_for_others(asked: &Asked, stale: Option<&(Arc<Stored>, Reuse)>) -> bool {
+        // Nobody waits for the part that another has asked for.
+        let is_part = |(stored, _): &(Arc<Stored>, _)| stored.status == StatusCode::PARTIAL_CONTENT;
+        let asks_for_part = asked.parts.headers.contains_key(RANGE) && stale.is_none_or(is_part);
+        // Nor for what is not to be kept, so that nobody can hold up others by asking so.
+        let is_kept = !asked.directives.only_if_cached && !asked.directives.no_store;
+        is_kept && asked.parts.method != Method::HEAD && !asks_for_part
+    }
+
+    fn hit(
+        self: &Arc<Self>,
+        stored: Arc<Stored>,
+        reuse: Reuse,
+        asked: &Asked,
+        level: Level,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let answer = hit(&stored, asked, level, now);
+        if reuse == Reuse::WhileRevalidated {
+            self.revalidate(asked, stored);
+        }
+        answer
+    }
 }
 
-pub(super) fn hit(stored: &Stored, asked: &Asked, now: Timestamp) -> Response<Body> {
-    stored.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, now).map(Body::from)
+/// Why what is stored is not enough for a request.
+fn why_not(stored: &Stored, reuse: Reuse, now: Timestamp) -> Forwarded {
+    if reuse == Reuse::Validate && stored.age(now) < stored.lifetime {
+        Forwarded::Request
+    } else {
+        Forwarded::Stale
+    }
+}
+
+pub(super) fn hit(stored: &Stored, asked: &Asked, level: Level, now: Timestamp) -> Response<Body> {
+    stored.answer(&asked.parts.method, &asked.parts.headers, level, now).map(Body::from)
 }
 
 /// The one host of a request (RFC 9110 §7.2).

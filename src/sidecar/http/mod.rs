@@ -5,6 +5,9 @@
 //!                       │  ▲         │
 //!                       ▼  │         ▼
 //!                      memory ◀─── body (kept while it passes)
+//!                       │  ▲         │
+//!                       ▼  │         ▼
+//!                      share ◀─▶ Redis, of all replicas
 //! ```
 
 pub mod body;
@@ -15,5 +18,6 @@ pub mod front;
 pub mod origin;
 mod passing;
 pub mod server;
+mod share;
 
 pub use front::Front;

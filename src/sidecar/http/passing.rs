@@ -22,7 +22,6 @@ use crate::sidecar::{
         hop::remove_hop_by_hop,
         invalidation::invalidated,
         key::Key,
-        purges::{Force, Source, Target},
     },
     rules::rule,
     upstream::{Fault, body::Answer, request::is_grpc},
@@ -63,15 +62,17 @@ impl Front {
         }
         remove_hop_by_hop(response.headers_mut());
         let settings = self.settings();
+        let mut changed = Vec::new();
         for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
             let rule = rule(&settings.rules, &Method::GET, path.path(), &asked);
             let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
             // Whichever way it was come by.
             for scheme in ["http", "https"] {
                 let key = Key::of(scheme, host, &path, ignored);
-                self.memory.purge(Target::Key(key.as_str().to_owned()), Force::Hard, Source::Replica);
+                changed.push(key);
             }
         }
+        self.levels.forget(changed).await;
         let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
         status.add_to(response.headers_mut());
         response.map(Body::Streamed)

@@ -1,3 +1,211 @@
-//! What the replicas share in Redis.
+//! What the replicas share in Redis: stored responses (the second level, L2), who asks the application for
+//! what, and the record of the purges that applications ask for.
+//!
+//! ```text
+//!  front ──▶ entries, lease ──▶ link ──▶ Redis ──▶ subscription ──▶ memory (purges)
+//!                  ▲              ▲                     │ ▲
+//!        codec ────┘   outbox ────┘                     ▼ └── record
+//!                       (what happened here)          reload
+//! ```
+//!
+//! Nothing here is relied on: Redis may be slow, frozen or gone, come back empty, or have lost any of its
+//! keys. Then requests are answered from memory and by the application, after a few milliseconds at
+//! most, and what may be out of date is not given:
+//!
+//! * each response has the stamp of the purges that were known when it was asked for, and whoever
+//!   reads it knows the later ones: a lookup finds nothing while this replica and the record in Redis
+//!   differ;
+//! * a record that is lost, or older than what was known, is replaced by another generation, with which
+//!   all that was stored before it is not given any more;
+//! * a request that changes something breaks the lock of its key, and without the lock nothing is stored.
 
 pub mod codec;
+mod entries;
+mod figures;
+mod lease;
+mod link;
+mod names;
+mod outbox;
+mod record;
+mod scripts;
+mod subscription;
+mod telling;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use self::{entries::Whose, link::Link, names::Names, outbox::Outbox};
+pub use self::{
+    entries::{Lock, Looked, Take, Wanted},
+    figures::Figures,
+    lease::Lease,
+};
+use super::{
+    breaker::State,
+    cache::{
+        Stored,
+        key::Key,
+        purges::{Began, Force, Source, Target},
+        reuse::ByRule,
+    },
+    memory::Memory,
+};
+use crate::settings::Redis;
+
+/// How long a request waits for Redis.
+pub const LOOKUP: Duration = Duration::from_millis(10);
+/// So many kilobytes of responses are on their way into Redis at once.
+const ON_ITS_WAY: usize = 16 << 10;
+/// Of so many keys it is remembered what their responses vary by, and that nothing comes of them.
+const REMEMBERED: usize = 4096;
+
+/// What the replicas share, as one of them sees it.
+pub struct Shared {
+    inner: Arc<Inner>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Inner {
+    names: Names,
+    link: Link,
+    memory: Arc<Memory>,
+    figures: Arc<Figures>,
+    outbox: Outbox,
+    lookup: Duration,
+    /// Which replica this is, to tell its own news.
+    replica: u64,
+    tokens: AtomicU64,
+    /// The connection for commands on which the record was read, while its news come; 0 while they do not.
+    followed: AtomicU64,
+    /// The record is to be read again.
+    reload: Notify,
+    /// What responses of a key vary by, as it was the last time.
+    sets: Cache<Key, Arc<str>>,
+    /// Since when nothing comes of a key.
+    unshared: Cache<(Key, Whose), Instant>,
+    on_its_way: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Begins to share. It waits for nothing: until Redis answers, nothing is shared.
+    #[must_use]
+    pub fn start(redis: &Redis, memory: Arc<Memory>, lookup: Duration) -> Arc<Self> {
+        let figures = Arc::new(Figures::default());
+        let inner = Arc::new(Inner {
+            names: Names::of(redis),
+            link: Link::to(Path::new(&redis.url_file), lookup, figures.clone()),
+            memory,
+            figures,
+            outbox: Outbox::new(),
+            lookup,
+            replica: rand::random(),
+            tokens: AtomicU64::new(0),
+            followed: AtomicU64::new(0),
+            reload: Notify::new(),
+            sets: Cache::new(REMEMBERED),
+            unshared: Cache::new(REMEMBERED),
+            on_its_way: Arc::new(Semaphore::new(ON_ITS_WAY)),
+        });
+        let [one, two, three] = [(); 3].map(|()| inner.clone());
+        let tasks = vec![
+            tokio::spawn(async move { one.link.keep().await }),
+            tokio::spawn(async move { two.follow().await }),
+            tokio::spawn(async move { three.tell().await }),
+        ];
+        Arc::new(Self { inner, tasks })
+    }
+
+    /// Looks for a response to a request; it is in memory, too, from then on.
+    pub async fn look(&self, wanted: &Wanted<'_>, take: Take) -> Looked {
+        self.inner.look(wanted, take).await
+    }
+
+    /// Stores what the holder of the lock has brought, for as long as it is of use by the rule for it; nobody
+    /// waits for that.
+    pub fn put(&self, lease: Lease, key: Key, stored: Arc<Stored>, began: Began, rule: ByRule) {
+        self.inner.put(lease, key, stored, began, rule);
+    }
+
+    /// Requests have changed what these keys are about: no replica gives it any more. What is returned waits for
+    /// that as long as a lookup may take; where it takes longer, it is done later.
+    pub fn changed(&self, keys: Vec<Key>) -> impl Future<Output = ()> {
+        // From here on, and not only when somebody waits.
+        let number = (!keys.is_empty()).then(|| self.inner.outbox.changed(keys));
+        async move {
+            if let Some(number) = number.filter(|_| self.inner.link.connection().is_some()) {
+                let _ = timeout(self.inner.lookup, self.inner.outbox.until_told(number)).await;
+            }
+        }
+    }
+
+    /// Records a purge and tells the other replicas, after it was carried out here.
+    ///
+    /// # Errors
+    /// Why it is recorded nowhere.
+    pub async fn purge(&self, targets: Vec<Target>, force: Force) -> Result<(), String> {
+        self.inner.record(targets, force).await
+    }
+
+    /// Another has asked for what is wanted here.
+    pub fn waits(&self) {
+        Figures::add(&self.inner.figures.waits);
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.inner.figures
+    }
+
+    /// The state of the breaker in front of Redis.
+    #[must_use]
+    pub fn breaker(&self) -> State {
+        self.inner.link.state()
+    }
+
+    /// Whether responses are shared at present: Redis answers, and the record of purges is known and followed.
+    #[must_use]
+    pub fn is_coherent(&self) -> bool {
+        let connection = self.inner.link.connection();
+        connection.is_some_and(|connection| self.inner.is_followed_on(connection.number))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Inner {
+    /// What nobody else names a lock by.
+    fn token(&self) -> String {
+        format!("{:016x}{:x}", self.replica, self.tokens.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn is_followed_on(&self, connection: u64) -> bool {
+        self.followed.load(Ordering::Acquire) == connection
+    }
+
+    /// Carries out purges of this replica alone.
+    fn purge_here(&self, targets: &[Target], force: Force) {
+        for target in targets {
+            self.memory.purge(target.clone(), force, Source::Replica);
+        }
+    }
+}

@@ -39,6 +39,9 @@ fn it_is_told_where_everything_is() {
     assert_eq!(redis.url_file, "/etc/cachedservice/redis/url");
     let uid = sample::service(json!({})).metadata.uid.unwrap();
     assert_eq!(redis.key_prefix, format!("cachedservice:{uid}:"));
+    let service = sample::service(json!({})).metadata;
+    let (namespace, name) = (service.namespace.unwrap(), service.name.unwrap());
+    assert_eq!(redis.channel, format!("cachedservice:{namespace}/{name}:purge"));
     let default = HttpCache { memory: 64 << 20, max_object: 1 << 20, rules: Vec::new() };
     assert_eq!(told.http, Some(default));
 }

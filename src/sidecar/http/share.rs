@@ -1,0 +1,173 @@
+//! The second level on the way of a request, between memory and the application.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::{
+    Front,
+    flights::{Flight, PATIENCE},
+    front::Asked,
+};
+use crate::sidecar::{
+    cache::{
+        RequestDirectives, Stored,
+        key::Key,
+        purges::{Began, Force, Source, Target},
+        reuse::{ByRule, Reuse},
+    },
+    memory::Memory,
+    redis::{Lease, Lock, Shared, Take, Wanted},
+};
+
+/// The pause between two looks at what another replica asks for, at first and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
+
+/// The right to ask the application for many. Whoever waits goes on when this is dropped.
+#[derive(Default)]
+pub(super) struct Leave {
+    /// For this replica.
+    pub(super) flight: Option<Flight>,
+    /// For all of them; without it nothing is stored in Redis.
+    pub(super) lease: Option<Lease>,
+}
+
+/// How a request comes to the second level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Only to look: it does not ask for what others could use.
+    Look,
+    /// To ask if there is nothing, and to wait for another replica that asks.
+    Lead,
+    /// The same, and to wait for nobody: it wants more than what is stored.
+    Hurry,
+}
+
+/// What the second level has for a request.
+pub(super) enum Share {
+    /// A response that may be used, and how.
+    Answer(Arc<Stored>, Reuse),
+    /// The application has to be asked.
+    Ask {
+        /// What is stale, here or there.
+        stale: Option<(Arc<Stored>, Reuse)>,
+        /// The right to store what it answers.
+        lease: Option<Lease>,
+        /// Another replica is asking.
+        is_asked_elsewhere: bool,
+    },
+}
+
+impl Leave {
+    /// The answer is not for others: they ask for themselves, all at once.
+    pub(super) fn give_up(self, status: StatusCode, is_of_a_user: bool) {
+        let Self { flight, lease } = self;
+        if let Some(flight) = flight {
+            flight.release();
+        }
+        // An error says nothing of what comes next.
+        if let Some(lease) = lease.filter(|_| !status.is_server_error()) {
+            // What one user gets says nothing of what those get who do not say who they are.
+            if is_of_a_user { lease.give_up_for_users() } else { lease.give_up() }
+        }
+    }
+
+    /// Holds nobody up for what is stale as it comes: it has to be asked for each time.
+    pub(super) fn for_others(self, stored: &Stored, rule: ByRule, now: Timestamp) -> Self {
+        let is_of_use = stored.reuse(&RequestDirectives::default(), rule, now);
+        if matches!(is_of_use, Reuse::Fresh | Reuse::WhileRevalidated) {
+            return self;
+        }
+        self.give_up(stored.status, false);
+        Self::default()
+    }
+}
+
+/// Both levels, for what an answer brings.
+#[derive(Clone)]
+pub(super) struct Levels {
+    pub(super) memory: Arc<Memory>,
+    pub(super) shared: Option<Arc<Shared>>,
+}
+
+impl Levels {
+    /// Keeps what a fill has brought, unless it was purged meanwhile.
+    pub(super) fn keep(&self, key: Key, rule: ByRule, stored: Stored, began: Began, leave: Leave) {
+        let kept = self.memory.put(key.clone(), stored, began);
+        let Leave { flight, lease } = leave;
+        // Who waits here finds it in memory.
+        drop(flight);
+        if let (Some(kept), Some(shared), Some(lease)) = (kept, &self.shared, lease) {
+            shared.put(lease, key, kept, began, rule);
+        }
+    }
+
+    /// Gives these no more, here and at the other replicas; what is returned waits for those.
+    pub(super) fn forget(&self, keys: Vec<Key>) -> impl Future<Output = ()> + use<'_> {
+        let targets = keys.iter().map(|key| Target::Key(key.as_str().to_owned()));
+        let targets: Vec<Target> = targets.collect();
+        let telling = self.shared.as_ref().map(|shared| shared.changed(keys));
+        for target in targets {
+            self.memory.purge(target, Force::Hard, Source::Replica);
+        }
+        async move {
+            if let Some(telling) = telling {
+                telling.await;
+            }
+        }
+    }
+}
+
+impl Front {
+    /// What the second level has, newer than what is stale here.
+    pub(super) async fn share(&self, asked: &Asked, stale: Option<(Arc<Stored>, Reuse)>, way: Way) -> Share {
+        // Without a cache nothing is there.
+        let Some(shared) = self.levels.shared.as_ref().filter(|_| self.settings().max_object > 0) else {
+            return Share::Ask { stale, lease: None, is_asked_elsewhere: false };
+        };
+        let began = Instant::now();
+        let mut pause = PAUSES[0];
+        let mut stale = stale;
+        let mut has_waited = false;
+        loop {
+            let take = match (way, &stale) {
+                (Way::Look, _) => Take::Nothing,
+                (_, None) => Take::IfMissing,
+                // What is to be renewed is no reason not to ask.
+                (_, Some(_)) => Take::Always,
+            };
+            let known = stale.as_ref().map(|(stored, _)| stored.received);
+            let wanted = Wanted {
+                key: &asked.key,
+                request: &asked.parts.headers,
+                is_of_a_user: asked.is_of_a_user(),
+                newer_than: known,
+            };
+            let looked = shared.look(&wanted, take).await;
+            if let Some(stored) = looked.stored {
+                match asked.reuse(&stored, Timestamp::now()) {
+                    reuse @ (Reuse::Fresh | Reuse::WhileRevalidated) => return Share::Answer(stored, reuse),
+                    reuse => stale = Some((stored, reuse)),
+                }
+                if take == Take::IfMissing {
+                    continue;
+                }
+            }
+            let is_busy = matches!(looked.lock, Lock::Busy);
+            if !is_busy || way != Way::Lead || began.elapsed() >= PATIENCE {
+                let lease = if let Lock::Held(lease) = looked.lock { Some(lease) } else { None };
+                return Share::Ask { stale, lease, is_asked_elsewhere: is_busy };
+            }
+            if !std::mem::replace(&mut has_waited, true) {
+                shared.waits();
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSES[1]);
+        }
+    }
+}

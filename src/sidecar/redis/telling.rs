@@ -1,0 +1,115 @@
+//! Telling the others what has happened here: what requests have changed, and purges of the application.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Inner,
+    lease::millis,
+    link::Trouble,
+    outbox::{Next, Pending},
+    record::{self, Purge},
+    scripts,
+};
+use crate::sidecar::cache::{
+    key::Key,
+    purges::{Force, Stamp, Target},
+};
+
+/// How long Redis may take to record something.
+const RECORDING: Duration = Duration::from_secs(1);
+/// How long the news of what was recorded may take to come back.
+const NEWS: Duration = Duration::from_secs(1);
+/// After something could not be told.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The record is kept for so long after it was last read: longer than any response.
+pub(super) const KEPT: Duration = Duration::from_hours(8 * 24);
+
+impl Inner {
+    /// Tells what there is, in order, and until it is told; for ever.
+    pub(super) async fn tell(&self) {
+        loop {
+            let told = match self.outbox.next().await {
+                Next::Changes(last, keys) => self.tell_changes(last, &keys).await,
+                Next::Purge(Pending { purge, known, .. }) => self.tell_purge(&purge, known).await,
+            };
+            if let Err(trouble) = told {
+                tracing::debug!(%trouble, "the other replicas cannot be told; trying again");
+                sleep(PAUSE).await;
+                let mut number = self.link.number();
+                let _ = number.wait_for(|number| *number != 0).await;
+            }
+        }
+    }
+
+    async fn tell_changes(&self, last: u64, keys: &[Key]) -> Result<(), Trouble> {
+        let mut change = scripts::CHANGE.key(&self.names.purges);
+        for key in keys {
+            change.key(self.names.responses(key)).key(self.names.lock(key));
+        }
+        let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        // Texts can be written as JSON.
+        change.arg(self.replica).arg(serde_json::to_string(&texts).unwrap_or_default());
+        self.link
+            .ask(RECORDING, |mut commands| async move { change.invoke_async::<()>(&mut commands).await })
+            .await?;
+        // Once more: a lookup that began before Redis knew of it may have found what was there.
+        for key in keys {
+            self.purge_here(&[Target::Key(key.as_str().to_owned())], Force::Hard);
+        }
+        self.outbox.changes_told(last);
+        Ok(())
+    }
+
+    async fn tell_purge(&self, purge: &Purge, known: Option<Stamp>) -> Result<(), Trouble> {
+        let (generation, number) = self.add(purge, known).await?;
+        self.outbox.purge_recorded(purge, generation, number);
+        self.outbox.settle(self.memory.begin().stamp);
+        Ok(())
+    }
+
+    /// Records a purge: in which generation, and as which number. Where it was about an earlier generation, or
+    /// another replica has recorded it since, that is as good.
+    async fn add(&self, purge: &Purge, known: Option<Stamp>) -> Result<(u64, u64), Trouble> {
+        let mut add = scripts::ADD.key(&self.names.purges);
+        // What is made of texts can be written as JSON.
+        add.arg(fresh()).arg(millis(KEPT)).arg(serde_json::to_string(purge).unwrap_or_default());
+        add.arg(record::MOST);
+        match known {
+            Some(stamp) => add.arg(stamp.generation).arg(stamp.sequence),
+            None => add.arg("").arg(""),
+        };
+        self.link
+            .ask(
+                RECORDING,
+                |mut commands| async move { add.invoke_async::<(String, u64)>(&mut commands).await },
+            )
+            .await
+            .map(|(generation, number)| (generation.parse().unwrap_or_default(), number))
+    }
+
+    /// Records a purge that was carried out here, and waits until this replica has seen it come back.
+    pub(super) async fn record(&self, targets: Vec<Target>, force: Force) -> Result<(), String> {
+        let recorded = self.add(&Purge { force, targets }, None).await;
+        let (generation, number) =
+            recorded.map_err(|trouble| format!("it is recorded nowhere: {trouble}"))?;
+        let is_seen = async {
+            loop {
+                let known = self.memory.begin().stamp;
+                if known.generation == generation && known.sequence >= number {
+                    return;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Until then nothing is taken from Redis: this replica knows less than the record.
+        let _ = timeout(NEWS, is_seen).await;
+        Ok(())
+    }
+}
+
+/// The generation of another record: what no other has.
+pub(super) fn fresh() -> u64 {
+    rand::random::<u64>().max(1)
+}

@@ -1,0 +1,194 @@
+//! What is purged on one replica is gone on all, in both levels.
+
+use std::sync::{Arc, Condvar, Mutex, atomic::Ordering};
+
+use cachedservice::{
+    settings::purges::{Force, Target},
+    sidecar::redis::Figures,
+};
+use http::Method;
+use redis::aio::MultiplexedConnection;
+
+use super::{Stage, counting, cut_off_news, figures, page, run, shares, source, stored, until};
+use crate::application::{Got, Pod};
+
+const HOST: [(&str, &str); 1] = [("host", "shop")];
+
+fn tag(tag: &str) -> Vec<Target> {
+    vec![Target::Tag(tag.to_owned())]
+}
+
+async fn body(pod: &Pod) -> String {
+    pod.get("/", &HOST).await.body
+}
+
+/// Waits until a replica has taken so many purges from the record.
+async fn purged(pod: &Pod, number: u64) {
+    until("the purge has come", async || (pod.front.memory().begin().stamp.sequence >= number).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_on_one_replica_reaches_the_other_and_redis() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer.clone()).await];
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, "0");
+    one.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
+    purged(&other, 1).await;
+    let answer = other.get("/", &HOST).await;
+    assert_eq!((answer.body.as_str(), source(&answer).as_str()), ("1", "uri-miss"));
+    stored(&other, 1).await;
+    assert_eq!(body(&one).await, "1", "what came after it is given");
+    let third = stage.pod(|_: &Got| page("t", "none")).await;
+    assert_eq!(body(&third).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soft_purge_has_all_ask_the_application_again() {
+    let stage = Stage::begin();
+    let (count, answer) = counting();
+    let one = stage.pod(answer.clone()).await;
+    body(&one).await;
+    stored(&one, 1).await;
+    one.front.shared().unwrap().purge(tag("t"), Force::Soft).await.unwrap();
+    let other = stage.pod(answer).await;
+    let answer = other.get("/", &HOST).await;
+    assert_eq!((answer.body.as_str(), source(&answer).as_str()), ("1", "stale"));
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_during_a_purge_is_stored_nowhere() {
+    let stage = Stage::begin();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let waiting = gate.clone();
+    let answer = move |_: &Got| {
+        let (open, changed) = &*waiting;
+        let is_open = open.lock().unwrap();
+        drop(changed.wait_while(is_open, |open| !*open).unwrap());
+        page("t", "old")
+    };
+    let slow = Arc::new(stage.pod(answer).await);
+    let other = stage.pod(|_: &Got| page("t", "new")).await;
+    let asking = tokio::spawn({
+        let slow = slow.clone();
+        async move { body(&slow).await }
+    });
+    until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
+    other.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
+    purged(&slow, 1).await;
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    assert_eq!(asking.await.unwrap(), "old", "it was asked for before");
+    assert_eq!(body(&other).await, "new");
+    stored(&other, 1).await;
+    assert_eq!(body(&slow).await, "new", "from Redis");
+    assert_eq!(Figures::of(&figures(&slow).stored), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_publishes_reaches_all_and_is_recorded_once() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let mut pods = Vec::new();
+    for _ in 0..4 {
+        pods.push(stage.pod(answer.clone()).await);
+    }
+    body(&pods[0]).await;
+    stored(&pods[0], 1).await;
+    for pod in &pods {
+        assert_eq!(body(pod).await, "0");
+    }
+    let client = stage.client().await;
+    for wrong in ["", "{}", r#"{"tag":"t"}"#, r#"{"keys":["x"]}"#] {
+        publish(&client, &stage, wrong).await;
+    }
+    let heard = publish(&client, &stage, r#"{"tags":["t"]}"#).await;
+    assert_eq!(heard, 4);
+    for pod in &pods {
+        purged(pod, 1).await;
+        assert_eq!(Figures::of(&figures(pod).misunderstood), 4);
+    }
+    assert_eq!(body(&pods[3]).await, "1");
+    // The next comes after whatever the others have had to say of the first.
+    publish(&client, &stage, r#"{"tags":["other"]}"#).await;
+    for pod in &pods {
+        purged(pod, 2).await;
+    }
+    let recorded: u64 = run(&client, &["HGET", "u-1:purges", "sequence"]).await;
+    assert_eq!(recorded, 2);
+}
+
+async fn publish(client: &MultiplexedConnection, stage: &Stage, message: &str) -> u64 {
+    run(client, &["PUBLISH", &stage.settings.channel, message]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_changes_something_takes_it_from_all() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer).await];
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, "0");
+    let changed = one.ask(Method::POST, "/", &HOST, "change").await;
+    assert_eq!((changed.status, changed.body.as_str()), (200, "1"));
+    assert_eq!(body(&one).await, "2", "whoever has changed it sees that, here");
+    until("the other knows", async || (body(&other).await == "2").then_some(())).await;
+    let stamp = one.front.memory().begin().stamp;
+    assert_eq!(stamp.sequence, 0, "it is no purge of the record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_during_a_change_is_not_stored() {
+    let stage = Stage::begin();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let waiting = gate.clone();
+    let answer = move |_: &Got| {
+        let (open, changed) = &*waiting;
+        let is_open = open.lock().unwrap();
+        drop(changed.wait_while(is_open, |open| !*open).unwrap());
+        page("t", "old")
+    };
+    let slow = Arc::new(stage.pod(answer).await);
+    let other = stage.pod(|_: &Got| page("t", "new")).await;
+    let asking = tokio::spawn({
+        let slow = slow.clone();
+        async move { body(&slow).await }
+    });
+    until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
+    // The slow replica hears of it late, or not at all: its lock is broken.
+    let client = stage.client().await;
+    cut_off_news(&client).await;
+    other.ask(Method::POST, "/", &HOST, "change").await;
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    asking.await.unwrap();
+    shares(&other).await;
+    let third = stage.pod(|_: &Got| page("t", "third")).await;
+    assert_eq!(body(&third).await, "third", "nothing old is in Redis");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_missed_news_catches_up() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer).await];
+    body(&one).await;
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, "0");
+    // The news end for all; a purge and a change come in between.
+    let client = stage.client().await;
+    cut_off_news(&client).await;
+    one.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
+    purged(&other, 1).await;
+    shares(&other).await;
+    assert_eq!(body(&other).await, "1");
+    body(&one).await;
+    cut_off_news(&client).await;
+    one.ask(Method::POST, "/", &HOST, "change").await;
+    until("the other knows", async || (body(&other).await != "1").then_some(())).await;
+}

@@ -1,0 +1,175 @@
+//! Redis is slow, frozen or gone, or comes back as another: requests are answered, and with nothing old.
+
+use std::time::{Duration, Instant};
+
+use cachedservice::{
+    settings::purges::{Force, Target},
+    sidecar::{breaker::State, redis::LOOKUP},
+};
+use http::Method;
+
+use super::{PASSWORD, Stage, counting, page, run, shares, source, stored, until};
+use crate::{
+    application::{Got, Pod},
+    redis_server::Redis,
+};
+
+const HOST: [(&str, &str); 1] = [("host", "shop")];
+/// What an answer may take at most, on a machine that does much else: far less than any time-out of a connection.
+const BOUND: Duration = Duration::from_millis(500);
+
+async fn body(pod: &Pod) -> String {
+    pod.get("/", &HOST).await.body
+}
+
+/// Asks for so many keys that nobody has asked for; returns how long the slowest answer took.
+async fn slowest(pod: &Pod, prefix: &str, number: u32) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for key in 0..number {
+        let began = Instant::now();
+        let answer = pod.get(&format!("/{prefix}/{key}"), &HOST).await;
+        assert_eq!(answer.status, 200);
+        slowest = slowest.max(began.elapsed());
+    }
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_redis_holds_nobody_up_and_is_used_again_when_it_goes_on() {
+    let stage = Stage::begin();
+    let pod = Pod::sharing(&stage.settings, LOOKUP, |_: &Got| page("t", "page")).await;
+    shares(&pod).await;
+    stage.server().freeze(true);
+    let began = Instant::now();
+    let slowest_ever = slowest(&pod, "a", 100).await;
+    assert!(slowest_ever < BOUND, "{slowest_ever:?}");
+    // Five wait for it, and the others do not even try.
+    assert!(began.elapsed() < 4 * BOUND, "{:?}", began.elapsed());
+    assert_ne!(pod.front.shared().unwrap().breaker(), State::Closed);
+    assert_eq!(pod.ask(Method::POST, "/a/0", &HOST, "").await.status, 200);
+    stage.server().freeze(false);
+    let began = Instant::now();
+    shares(&pod).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // The locks that were asked for while it was frozen are not in anybody's way.
+    let other = stage.pod(|_: &Got| page("t", "other")).await;
+    let slowest_ever = slowest(&other, "a", 10).await;
+    assert!(slowest_ever < 2 * BOUND, "{slowest_ever:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_comes_back_empty_brings_nothing_old_back() {
+    let mut stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer.clone()).await];
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, "0");
+    let before = one.front.memory().begin().stamp.generation;
+    stage.server = None;
+    assert!(slowest(&one, "b", 20).await < BOUND);
+    assert_eq!(body(&one).await, "0", "its memory goes on");
+    let refused = one.front.shared().unwrap().purge(vec![Target::Everything], Force::Hard).await.unwrap_err();
+    assert!(refused.starts_with("it is recorded nowhere: Redis"), "{refused}");
+    stage.server = Some(Redis::start(stage.port, PASSWORD));
+    for pod in [&one, &other] {
+        shares(pod).await;
+        assert_ne!(pod.front.memory().begin().stamp.generation, before);
+        assert_ne!(body(pod).await, "0", "who knows what was purged meanwhile");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_was_evicted_brings_nothing_old_back() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let one = stage.pod(answer.clone()).await;
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    one.front.shared().unwrap().purge(vec![Target::Tag("t".to_owned())], Force::Hard).await.unwrap();
+    let client = stage.client().await;
+    let () = run(&client, &["DEL", "u-1:purges"]).await;
+    // What it stored before the purge is in Redis still.
+    let responses: Vec<String> = run(&client, &["KEYS", "u-1:http:*"]).await;
+    assert_eq!(responses.len(), 1);
+    let third = stage.pod(answer).await;
+    assert_eq!(body(&third).await, "1");
+    until("the first follows the same record", async || {
+        let generations = [&one, &third].map(|pod| pod.front.memory().begin().stamp.generation);
+        (generations[0] == generations[1]).then_some(())
+    })
+    .await;
+    stored(&third, 1).await;
+    assert_eq!(body(&one).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_before_some_purges_is_replaced() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let one = stage.pod(answer.clone()).await;
+    let client = stage.client().await;
+    let old: Vec<String> = run(&client, &["HGETALL", "u-1:purges"]).await;
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    one.front.shared().unwrap().purge(vec![Target::Tag("t".to_owned())], Force::Hard).await.unwrap();
+    // As a replica of Redis has it that was behind, and takes over.
+    let () = run(&client, &["DEL", "u-1:purges"]).await;
+    let old: Vec<&str> = ["HSET", "u-1:purges"].into_iter().chain(old.iter().map(String::as_str)).collect();
+    let () = run(&client, &old).await;
+    let before = one.front.memory().begin().stamp.generation;
+    until("another generation", async || {
+        body(&one).await;
+        pod_generation(&one, before)
+    })
+    .await;
+    let third = stage.pod(answer).await;
+    assert_ne!(body(&third).await, "0");
+}
+
+fn pod_generation(pod: &Pod, before: u64) -> Option<()> {
+    (pod.front.memory().begin().stamp.generation != before).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_redis_all_goes_on() {
+    let mut stage = Stage::begin();
+    stage.server = None;
+    let pod = Pod::sharing(&stage.settings, LOOKUP, |_: &Got| page("t", "page")).await;
+    assert!(slowest(&pod, "a", 50).await < BOUND);
+    assert_eq!(source(&pod.get("/a/0", &HOST).await), "L1");
+    assert_eq!(pod.ask(Method::POST, "/a/0", &HOST, "").await.status, 200);
+    assert_eq!(source(&pod.get("/a/0", &HOST).await), "uri-miss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_could_not_be_told_is_told_when_redis_is_back() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer).await];
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, "0");
+    stage.server().freeze(true);
+    // The lookups of a patient replica would wait for seconds.
+    assert_eq!(one.ask(Method::POST, "/", &HOST, "").await.body, "1");
+    stage.server().freeze(false);
+    assert_ne!(body(&one).await, "0", "it hides what it could not take out of Redis");
+    until("the other knows", async || (body(&other).await != "0").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_password_is_read_from_the_file() {
+    let stage = Stage::begin();
+    let pod = stage.pod(|_: &Got| page("t", "page")).await;
+    let client = stage.client().await;
+    let () = run(&client, &["CONFIG", "SET", "requirepass", "other"]).await;
+    stage.tell("other");
+    for kind in ["pubsub", "normal"] {
+        let _: u64 = run(&client, &["CLIENT", "KILL", "TYPE", kind]).await;
+    }
+    pod.get("/", &HOST).await;
+    shares(&pod).await;
+    pod.get("/other", &HOST).await;
+    stored(&pod, 1).await;
+}
