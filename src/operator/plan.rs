@@ -22,8 +22,8 @@ pub use placement::Placement;
 pub(in crate::operator) use quantity::written;
 pub use references::{Content, Reference, ReferenceKind, Referred, references};
 pub use sidecar::{
-    PURGES_DIR, PURGES_FILE, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan, TOKEN_DIR,
-    TOKEN_FILE,
+    PURGES_DIR, PURGES_FILE, REDIS_DIR, REDIS_FILE, RunningSidecar, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan,
+    TOKEN_DIR, TOKEN_FILE,
 };
 pub use token::SidecarToken;
 
@@ -240,7 +240,7 @@ pub fn plan(service: &CachedService, seen: &Seen, defaults: &Defaults) -> Result
     parse_duration(duration).map_err(|error| Invalid::new("spec.monitoring.interval", error.to_string()))?;
     let (template, redis) = (template(spec)?, redis(spec, seen, defaults)?);
     Ok(Plan {
-        sidecar: sidecar::sidecar(spec, &template, &identity, &redis, shutdown, &seen.token, defaults)?,
+        sidecar: sidecar::sidecar(spec, &template, &identity, &redis, shutdown, seen, defaults)?,
         template,
         placement: Placement::of_application(spec)?,
         spread: placement::spread(spec.topology_spread_constraints.as_deref())?,

@@ -22,7 +22,9 @@ use super::{
     custom_kinds::{HTTPRoute, PodMonitor},
     ownership::owns_template_revision,
 };
-use crate::api::names::{REFERENCES_ANNOTATION, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION};
+use crate::api::names::{
+    REFERENCES_ANNOTATION, SIDECAR_CONTAINER, TEMPLATE_ANNOTATION, TEMPLATE_REVISION_ANNOTATION,
+};
 
 /// A Deployment: its metadata, its number of replicas and its status.
 #[derive(Resource, Serialize, Deserialize, Clone, Debug)]
@@ -43,6 +45,12 @@ impl SeenDeployment {
     #[must_use]
     pub fn template(&self) -> Option<&str> {
         self.annotation(TEMPLATE_ANNOTATION)
+    }
+
+    /// The image of the sidecar in its pod template.
+    #[must_use]
+    pub fn sidecar_image(&self) -> Option<&str> {
+        self.spec.template.spec.init_containers.first()?.image.as_deref()
     }
 
     /// An annotation of its pod template.
@@ -74,6 +82,33 @@ pub struct SeenTemplate {
     /// Its annotations.
     #[serde(default)]
     pub metadata: SeenAnnotations,
+    /// Its containers.
+    #[serde(default)]
+    pub spec: SeenContainers,
+}
+
+/// A pod's spec, of which the sidecar alone counts.
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenContainers {
+    /// The sidecar, where there is one.
+    #[serde(default, deserialize_with = "sidecar_alone", skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<SeenContainer>,
+}
+
+/// A container, as far as the operator reads it again.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+pub struct SeenContainer {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: Option<String>,
+}
+
+fn sidecar_alone<'de, D: Deserializer<'de>>(all: D) -> Result<Vec<SeenContainer>, D::Error> {
+    let mut containers = Option::<Vec<SeenContainer>>::deserialize(all)?.unwrap_or_default();
+    containers.retain(|container| container.name == SIDECAR_CONTAINER);
+    Ok(containers)
 }
 
 impl SeenTemplate {

@@ -36,6 +36,21 @@ use crate::{
 const CPU_REQUEST: &str = "100m";
 
 pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
+    let template = merged(plan);
+    let running = plan.sidecar.as_ref().and_then(|sidecar| sidecar.running.as_ref());
+    let kept = running.and_then(|running| {
+        let mut kept = template.clone();
+        kept.spec.iter_mut().for_each(|spec| sidecar_container::set_image(spec, &running.image));
+        let kept = marked(plan, kept);
+        let annotations = kept.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+        let is_same = annotations.is_some_and(|all| all.get(TEMPLATE_ANNOTATION) == Some(&running.template));
+        is_same.then_some(kept)
+    });
+    kept.unwrap_or_else(|| marked(plan, template))
+}
+
+/// The three layers in one.
+fn merged(plan: &Plan) -> PodTemplateSpec {
     let mut user = plan.template.clone();
     if plan.template_revision >= TemplateRevision::Second {
         give_account_both_names(&mut user);
@@ -50,15 +65,18 @@ pub(super) fn pod_template(plan: &Plan) -> PodTemplateSpec {
             some_unless_empty(constraints.iter().map(|constraint| counted(plan, constraint)).collect());
     }
     template.spec.iter_mut().for_each(sidecar_container::put_last);
-    marked(template)
+    template
 }
 
 /// The template with a digest of itself.
-fn marked(mut template: PodTemplateSpec) -> PodTemplateSpec {
+fn marked(plan: &Plan, mut template: PodTemplateSpec) -> PodTemplateSpec {
     // What cannot be written as JSON is refused when it is applied.
     let text = serde_json::to_value(&template).unwrap_or_default().to_string();
+    // An image that the user chose is not kept once it is not written any more.
+    let is_chosen = plan.spec.sidecar.image.is_some();
+    let image = plan.sidecar.as_ref().filter(|_| !is_chosen).map(|_| "the sidecar of the installation");
     let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
-    annotations.insert(TEMPLATE_ANNOTATION.to_owned(), digest([text.as_str()]));
+    annotations.insert(TEMPLATE_ANNOTATION.to_owned(), digest([text.as_str()].into_iter().chain(image)));
     template
 }
 

@@ -94,6 +94,15 @@ pub(super) fn put_last(spec: &mut PodSpec) {
     }
 }
 
+/// Gives it another image.
+pub(super) fn set_image(spec: &mut PodSpec, image: &str) {
+    for container in spec.init_containers.iter_mut().flatten() {
+        if container.name == SIDECAR_CONTAINER {
+            container.image = Some(image.to_owned());
+        }
+    }
+}
+
 fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> [Mount; 4] {
     let name = plan.identity.sidecar_name();
     let config_map = |name: String, optional: Option<bool>| ConfigMapVolumeSource {

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{Defaults, Identity, Invalid, RedisPlan, ShutdownPlan, SidecarToken, quantity};
+use super::{Defaults, Identity, Invalid, RedisPlan, Seen, ShutdownPlan, SidecarToken, quantity};
 use crate::{
     api::{
         CachedServiceSpec, HttpCache, HttpPreset, HttpRule, RequestMethod, Resources, SecretKeyRef,
@@ -49,6 +49,8 @@ const LEAST_MEMORY_BESIDE: u64 = 16 << 20;
 pub struct SidecarPlan {
     /// Its image.
     pub image: String,
+    /// That of the pods that run, which stays while their template would otherwise not change.
+    pub running: Option<RunningSidecar>,
     /// When the kubelet pulls it, if not by Kubernetes' own default.
     pub image_pull_policy: Option<String>,
     /// CPU and memory.
@@ -63,6 +65,23 @@ pub struct SidecarPlan {
     pub open_redis_url: Option<String>,
 }
 
+/// The sidecar of the pods that run, of another image than that of this installation.
+#[derive(Clone, Debug)]
+pub struct RunningSidecar {
+    /// Its image.
+    pub image: String,
+    /// The digest of the template of these pods.
+    pub template: String,
+}
+
+/// The image of the installation changes with each version of the operator, and an upgrade of that is
+/// to restart no pod.
+fn running(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Option<RunningSidecar> {
+    let deployment = seen.deployment.ours().filter(|_| spec.sidecar.image.is_none())?;
+    let image = deployment.sidecar_image().filter(|image| *image != defaults.sidecar_image)?;
+    Some(RunningSidecar { image: image.to_owned(), template: deployment.template()?.to_owned() })
+}
+
 /// The sidecar, if the spec wants one.
 pub(super) fn sidecar(
     spec: &CachedServiceSpec,
@@ -70,7 +89,7 @@ pub(super) fn sidecar(
     identity: &Identity,
     redis: &RedisPlan,
     shutdown: ShutdownPlan,
-    token: &SidecarToken,
+    seen: &Seen,
     defaults: &Defaults,
 ) -> Result<Option<SidecarPlan>, Invalid> {
     let Some(http) = spec.http_cache() else { return Ok(None) };
@@ -92,10 +111,11 @@ pub(super) fn sidecar(
     };
     Ok(Some(SidecarPlan {
         image: spec.sidecar.image.clone().unwrap_or_else(|| defaults.sidecar_image.clone()),
+        running: running(spec, seen, defaults),
         image_pull_policy: spec.sidecar.image_pull_policy.clone(),
         resources,
         settings,
-        token: token.clone(),
+        token: seen.token.clone(),
         redis_url,
         open_redis_url,
     }))

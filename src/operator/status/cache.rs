@@ -3,7 +3,7 @@
 use super::{NotInForce, Patience, conditions::Verdict};
 use crate::{
     api::{CachedServiceStatus, condition_type},
-    operator::{apply::Applied, plan::Plan},
+    operator::{apply::Applied, plan::Plan, seen::SeenDeployment},
 };
 
 /// None while no tier is on.
@@ -13,6 +13,7 @@ pub(super) fn verdict(
     applied: Option<&Applied>,
     patience: Patience,
     application: &Verdict,
+    deployment: Option<&SeenDeployment>,
 ) -> Option<Verdict> {
     let is_on = match plan {
         Ok(plan) => plan.sidecar.is_some(),
@@ -29,8 +30,24 @@ pub(super) fn verdict(
         }
     }
     // The pods of the present template have it, and are not there without it.
-    if plan.is_ok() && application.is_true && application.reason == "Available" {
-        return Some(Verdict::yes("CacheServing", format!("{}, each with a sidecar", application.message)));
+    if let Ok(plan) = plan
+        && application.is_true
+        && application.reason == "Available"
+    {
+        let message = format!("{}, each with a sidecar{}", application.message, later(plan, deployment));
+        return Some(Verdict::yes("CacheServing", message));
     }
     Some(application.clone())
+}
+
+/// What the next rollout brings, where an upgrade of the operator has brought another image.
+fn later(plan: &Plan, deployment: Option<&SeenDeployment>) -> String {
+    let image = plan.sidecar.as_ref().map(|sidecar| sidecar.image.as_str());
+    let runs = deployment.and_then(SeenDeployment::sidecar_image);
+    match (image, runs) {
+        (Some(image), Some(runs)) if image != runs => {
+            format!(" of the image {runs}; whatever rolls the pods next brings {image}")
+        }
+        _ => String::new(),
+    }
 }

@@ -1,7 +1,10 @@
 //! What the sidecar is told, and what it needs.
 
 use super::*;
-use crate::settings::{HeaderMatch, HttpCache, Rule, RuleMethod, Settings};
+use crate::{
+    operator::{children::children, seen::SeenDeployment},
+    settings::{HeaderMatch, HttpCache, Rule, RuleMethod, Settings},
+};
 
 fn sidecar(spec: Value) -> Result<Option<SidecarPlan>, Invalid> {
     planned(spec, &nothing()).map(|plan| plan.sidecar)
@@ -143,4 +146,28 @@ fn ports_and_names_of_the_sidecar_are_free_while_there_is_none() {
     let spec = |http: Value| json!({ "port": 9800, "template": template, "cache": { "http": http } });
     assert!(sidecar(spec(json!({ "enabled": false }))).unwrap().is_none());
     assert_eq!(sidecar(spec(json!({}))).unwrap_err().field, "spec.port");
+}
+
+/// The image of the sidecar for a CachedService of this spec that was made with the image `old`, and
+/// whether its pods are rolled.
+fn after_an_upgrade(before: &Value, spec: Value) -> (String, bool) {
+    let old = Defaults { sidecar_image: "old".to_owned(), ..Defaults::default() };
+    let made = plan(&sample::service(before.clone()), &nothing(), &old).unwrap();
+    let live: SeenDeployment = serde_json::from_value(json!(children(&made).deployment)).unwrap();
+    let seen = Seen { deployment: ours(live.clone()), ..nothing() };
+    let new = Defaults { sidecar_image: "new".to_owned(), ..Defaults::default() };
+    let upgraded = children(&plan(&sample::service(spec), &seen, &new).unwrap()).deployment;
+    let upgraded: SeenDeployment = serde_json::from_value(json!(upgraded)).unwrap();
+    (upgraded.sidecar_image().unwrap().to_owned(), upgraded.template() != live.template())
+}
+
+#[test]
+fn an_upgrade_of_the_operator_brings_its_image_with_the_next_rollout_and_causes_none() {
+    let spec = |image: &str| json!({ "image": image, "cache": { "http": {} } });
+    assert_eq!(after_an_upgrade(&spec("a"), spec("a")), ("old".to_owned(), false));
+    assert_eq!(after_an_upgrade(&spec("a"), spec("b")), ("new".to_owned(), true));
+    let mut named = spec("a");
+    named["sidecar"] = json!({ "image": "mine" });
+    assert_eq!(after_an_upgrade(&spec("a"), named.clone()), ("mine".to_owned(), true));
+    assert_eq!(after_an_upgrade(&named, spec("a")), ("new".to_owned(), true));
 }

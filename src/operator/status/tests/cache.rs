@@ -35,6 +35,24 @@ fn it_is_true_once_enough_pods_have_the_sidecar() {
 }
 
 #[test]
+fn it_tells_of_an_image_that_waits_for_the_next_rollout() {
+    let with = |image: &str| {
+        let mut situation = cached();
+        let mut live = deployment(2, &pods(2));
+        let sidecar = json!([{ "name": "sidecar", "image": image }]);
+        live.spec.template.spec.init_containers = serde_json::from_value(sidecar).unwrap();
+        situation.seen.deployment = ours(live);
+        situation.shows(CACHE, "True CacheServing")
+    };
+    assert!(
+        with("old:1").contains("of the image old:1; whatever rolls the pods next brings"),
+        "{}",
+        with("old:1")
+    );
+    assert!(!with("cachedservice-sidecar:v1").contains("image"));
+}
+
+#[test]
 fn a_failure_of_what_the_sidecar_reads_is_told() {
     let fail: [fn(&mut Applied); 2] = [
         |applied| applied.sidecar_secret = foreign("Secret"),
