@@ -104,6 +104,42 @@ async fn the_token_stays_until_somebody_deletes_it_and_then_the_pods_get_the_new
 }
 
 #[tokio::test]
+async fn an_operator_with_another_image_of_it_rolls_nothing_until_something_else_does() {
+    let sandbox = sandbox().await;
+    let mut shop = sandbox.serve_spec("shop", with(&json!({}))).await;
+    let before = deployment(&sandbox).await;
+    let image = sidecar_image(&before);
+
+    assert!(shop.operator.terminate().await.success(), "{}", shop.operator.log());
+    let _operator = shop.installation.start_with("upgraded", &["--sidecar-image", "example.com/sidecar:2"]);
+    // With other rules it has to look at everything.
+    sandbox.apply("shop", with(&json!({ "rules": [{ "paths": ["/a"], "ttl": "1m" }] }))).await;
+    until(LIMIT, async || {
+        let message = condition(&sandbox.service("shop").await, "CacheReady").unwrap().message;
+        if message.contains("brings example.com/sidecar:2") { Ok(()) } else { Err(message) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
+    assert_eq!(deployment(&sandbox).await.metadata.generation, before.metadata.generation);
+
+    let mut changed = with(&json!({}));
+    changed["image"] = json!("example.com/shop:2");
+    sandbox.apply("shop", changed).await;
+    until(LIMIT, async || {
+        let now = sidecar_image(&deployment(&sandbox).await);
+        if now == "example.com/sidecar:2" && now != image { Ok(()) } else { Err(now) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
+}
+
+fn sidecar_image(deployment: &Deployment) -> String {
+    let containers =
+        deployment.spec.template.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    containers.last().and_then(|sidecar| sidecar.image.clone()).unwrap()
+}
+
+#[tokio::test]
 async fn what_stands_in_its_place_is_left_alone_and_holds_up_the_pods() {
     let sandbox = sandbox().await;
     let shop = sandbox.serve("shop").await;
