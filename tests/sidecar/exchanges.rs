@@ -1,6 +1,9 @@
 //! What is more than a request and its answer: expectations, trailers, interim answers, other protocols, old
 //! clients, and applications that say too much.
 
+use std::time::Duration;
+
+use cachedservice::sidecar::http::edge::limits::PARK_TIME;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -256,4 +259,28 @@ async fn the_answer_to_a_head_has_the_length_of_the_body_that_it_has_not() {
     let answer = pod.exchange(format!("{head}{}", head.replace("Host", "Connection: close\r\nHost"))).await;
     assert_eq!(answer.matches("content-length: 1234\r\n").count(), 2, "{answer:?}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer:?}");
+}
+
+// Connections that are parked.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_answered_also_at_the_moment_when_its_connection_is_parked() {
+    let pod = std::sync::Arc::new(Wired::answering().await);
+    let mut asking = Vec::new();
+    for number in 0..500 {
+        let pod = pod.clone();
+        asking.push(tokio::spawn(async move {
+            let mut stream = pod.connect().await;
+            // It is looked at twice in so long: the requests come just before, just then, and just after.
+            let pause = PARK_TIME * 2 + Duration::from_micros(200 * number) - Duration::from_millis(50);
+            for pause in [Duration::ZERO, pause] {
+                tokio::time::sleep(pause).await;
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+                assert!(until(&mut stream, "ok").await.starts_with("HTTP/1.1 200 OK"));
+            }
+        }));
+    }
+    for asking in asking {
+        asking.await.unwrap();
+    }
 }

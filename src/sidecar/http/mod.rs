@@ -11,6 +11,7 @@
 //! ```
 
 pub mod body;
+mod connection;
 pub mod edge;
 mod fill;
 pub mod flights;

@@ -24,6 +24,8 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Between two requests of a connection. Longer than ingresses keep one that they do not use (nginx: 60 s):
 /// else they would send into one that ends.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
+/// After so long between two requests a connection is parked: see [`super::parking`].
+pub const PARK_TIME: Duration = Duration::from_secs(5);
 /// A body that does not come on, or a client that does not take what is sent to it, for so long.
 pub const STALL_TIME: Duration = Duration::from_mins(1);
 /// After the last answer what still comes is read and dropped for so long, and so many bytes of it; to

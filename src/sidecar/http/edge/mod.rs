@@ -8,6 +8,7 @@
 pub mod framing;
 pub mod head;
 pub mod limits;
+pub mod parking;
 pub mod refusal;
 pub mod request;
 pub mod scan;
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 
 use self::{
     refusal::Refusal,
-    streams::Taken,
+    streams::{Of, Taken},
     wire::{REFUSED, Shared},
 };
 use super::{Front, body::Body};
@@ -43,7 +44,11 @@ pub struct Client {
 impl Client {
     /// Answers a request of it.
     pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Taken> {
-        let stream = (request.version() == Version::HTTP_2).then(|| self.shared.streams().begin());
+        let (shared, version) = (self.shared.clone(), request.version());
+        let stream = match version {
+            Version::HTTP_2 => Of::Http2(shared.streams().begin()),
+            _ => Of::Http1(shared),
+        };
         self.checked(front, request).await.map(|body| Taken::new(body, stream))
     }
 

@@ -62,6 +62,12 @@ impl Scan {
         &self.state
     }
 
+    /// Whether nothing has come since the end of the last request.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Head) && !self.has_empty_line
+    }
+
     /// How many heads have passed.
     #[must_use]
     pub fn heads(&self) -> usize {

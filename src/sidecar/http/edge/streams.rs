@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{super::body::Body, limits::STALL_TIME};
+use super::{super::body::Body, limits::STALL_TIME, wire::Shared};
 
 /// A connection without a request for so long is for others. Clients of gRPC keep one for longer than browsers.
 const IDLE: Duration = Duration::from_mins(5);
@@ -79,16 +79,33 @@ impl Streams {
     }
 }
 
-/// An answer on its way. With a stream it notes when a piece is handed over, and when the next is asked for.
+/// Of what an answer is.
+pub enum Of {
+    /// A connection that has one at a time, which is told when it is over.
+    Http1(Arc<Shared>),
+    /// A stream, in which it notes when a piece is handed over, and when the next is asked for.
+    Http2(Arc<Stream>),
+}
+
+impl Drop for Of {
+    fn drop(&mut self) {
+        if let Self::Http1(shared) = self {
+            shared.end();
+        }
+    }
+}
+
+/// An answer on its way.
 pub struct Taken {
     inner: Body,
-    stream: Option<Arc<Stream>>,
+    of: Of,
 }
 
 impl Taken {
-    /// The answer of a stream, or of a connection that has one at a time.
-    pub fn new(inner: Body, stream: Option<Arc<Stream>>) -> Self {
-        Self { inner, stream }
+    /// An answer.
+    #[must_use]
+    pub fn new(inner: Body, of: Of) -> Self {
+        Self { inner, of }
     }
 }
 
@@ -102,7 +119,7 @@ impl HttpBody for Taken {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let taken = self.get_mut();
         let frame = Pin::new(&mut taken.inner).poll_frame(context);
-        if let Some(stream) = &taken.stream {
+        if let Of::Http2(stream) = &taken.of {
             *stream.0.lock() = frame.is_ready().then(Instant::now);
         }
         frame
@@ -130,7 +147,7 @@ mod tests {
         // The application may take its time.
         tokio::time::advance(STALL_TIME * 2).await;
         assert_eq!(streams.verdict(), Verdict::GoOn);
-        let mut body = Taken::new(Body::from(Bytes::from_static(b"x")), Some(stream));
+        let mut body = Taken::new(Body::from(Bytes::from_static(b"x")), Of::Http2(stream));
         body.frame().await;
         tokio::time::advance(STALL_TIME - Duration::from_secs(1)).await;
         assert_eq!(streams.verdict(), Verdict::GoOn);

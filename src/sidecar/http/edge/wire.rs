@@ -3,10 +3,11 @@
 
 use std::{
     io,
+    mem::take,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -21,7 +22,8 @@ use tokio::{
 };
 
 use super::{
-    limits::{HEAD_TIME, LINGER_BYTES, LINGER_TIME, STALL_TIME},
+    limits::{HEAD_TIME, IDLE_TIME, LINGER_BYTES, LINGER_TIME, STALL_TIME},
+    parking::{Parked, Parking},
     refusal::Refusal,
     scan::{Scan, State},
     streams::{Streams, Verdict},
@@ -33,8 +35,12 @@ pub const REFUSED: &str = "!";
 
 /// A client's connection.
 pub struct Wire<S> {
-    inner: S,
+    /// None when it has been parked.
+    inner: Option<S>,
     scan: Scan,
+    /// How many heads had passed when this began.
+    before: usize,
+    parking: Parking<S>,
     /// What came and may not go on yet.
     held: Vec<u8>,
     /// So much of it may.
@@ -54,6 +60,10 @@ pub struct Shared {
     told: Mutex<Told>,
     streams: Streams,
     is_http2: AtomicBool,
+    /// How many heads have passed, if nothing came since the end of the last request; else none.
+    heads_between: AtomicUsize,
+    /// Something waits for the client to take it.
+    is_writing: AtomicBool,
     /// Of the connections that there may be. A connection that has changed its protocol still has it.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -62,6 +72,9 @@ pub struct Shared {
 struct Told {
     /// How many requests have reached the service.
     begun: usize,
+    /// Of how many the answer is over, and when that of the last was.
+    over: usize,
+    last: Option<Instant>,
     /// Whether the last that asked for another protocol got it.
     is_granted: Option<bool>,
     /// Of the connection, which waits for one of these.
@@ -80,6 +93,8 @@ impl Shared {
             told: Mutex::default(),
             streams: Streams::default(),
             is_http2: AtomicBool::new(false),
+            heads_between: AtomicUsize::new(0),
+            is_writing: AtomicBool::new(false),
             _place: place,
         }
     }
@@ -99,6 +114,25 @@ impl Shared {
     /// The service has a request.
     pub fn begin(&self) {
         self.tell(|told| told.begun += 1);
+    }
+
+    /// An answer is over.
+    pub fn end(&self) {
+        let mut told = self.told.lock();
+        told.over += 1;
+        told.last = Some(Instant::now());
+    }
+
+    /// Whether all requests of HTTP/1 that came are answered for so long, and nothing has come since.
+    #[must_use]
+    pub fn is_quiet(&self, time: Duration) -> bool {
+        let heads = self.heads_between.load(Ordering::Relaxed);
+        let told = self.told.lock();
+        heads > 0
+            && told.begun == heads
+            && told.over == heads
+            && told.last.is_some_and(|last| last.elapsed() >= time)
+            && !self.is_writing.load(Ordering::Relaxed)
     }
 
     /// A request that asked for another protocol has been answered.
@@ -155,11 +189,15 @@ impl Deadline {
 }
 
 impl<S> Wire<S> {
-    /// Around a connection.
-    pub fn new(inner: S, shared: Arc<Shared>) -> Self {
+    /// Around a connection, as it is new or was parked.
+    pub fn new(parked: Parked<S>, shared: Arc<Shared>, parking: Parking<S>) -> Self {
+        // What holds of the one before does not of this: hyper has seen nothing of it yet.
+        shared.heads_between.store(0, Ordering::Relaxed);
         Self {
-            inner,
-            scan: Scan::default(),
+            before: parked.scan.heads(),
+            inner: Some(parked.stream),
+            scan: parked.scan,
+            parking,
             held: Vec::new(),
             cleared: 0,
             shared,
@@ -174,14 +212,24 @@ impl<S> Wire<S> {
     /// Looks at what is held, and clears what may go on.
     fn clear(&mut self) {
         self.cleared = self.scan.pass(&self.held);
-        self.note_version();
+        self.note();
     }
 
-    /// What begins with the other protocol is HTTP/2.
-    fn note_version(&self) {
-        if self.scan.heads() == 0 && matches!(self.scan.state(), State::Opaque) {
+    /// Tells what has been read of the connection.
+    fn note(&self) {
+        let heads = self.scan.heads();
+        // What begins with the other protocol is HTTP/2.
+        let is_http2 = heads == 0 && matches!(self.scan.state(), State::Opaque);
+        if is_http2 {
             self.shared.is_http2.store(true, Ordering::Relaxed);
         }
+        let is_between = heads > self.before && self.held.is_empty() && self.scan.is_between();
+        self.shared.heads_between.store(if is_between { heads } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// The stream; none once it is parked.
+    fn stream(&mut self) -> io::Result<&mut S> {
+        self.inner.as_mut().ok_or(io::ErrorKind::NotConnected.into())
     }
 
     /// Gives of what is cleared as much as there is room for.
@@ -193,6 +241,7 @@ impl<S> Wire<S> {
         if self.held.is_empty() {
             // An idle connection holds nothing.
             self.held = Vec::new();
+            self.note();
         }
     }
 }
@@ -202,6 +251,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     fn patience(&self) -> Option<Duration> {
         match self.scan.state() {
             State::Head if self.scan.heads() == 0 || !self.held.is_empty() => Some(HEAD_TIME),
+            // hyper counts from when it has seen the first byte.
+            State::Head if self.scan.heads() == self.before => Some(IDLE_TIME),
             State::Body { .. } => Some(STALL_TIME),
             _ => None,
         }
@@ -255,13 +306,13 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        ready!(Pin::new(self.stream()?).poll_read(context, buffer))?;
         let come = buffer.filled().get(before..).unwrap_or_default();
         let passed = self.scan.pass(come);
-        self.note_version();
         let is_end = come.is_empty();
         self.held.extend_from_slice(come.get(passed..).unwrap_or_default());
         buffer.set_filled(before + passed);
+        self.note();
         Poll::Ready(Ok(is_end || passed > 0))
     }
 
@@ -269,7 +320,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut bytes = [0; 4096];
         let mut buffer = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.inner).poll_read(context, &mut buffer))?;
+        ready!(Pin::new(self.stream()?).poll_read(context, &mut buffer))?;
         self.held.extend_from_slice(buffer.filled());
         self.clear();
         Poll::Ready(Ok(buffer.filled().is_empty()))
@@ -284,7 +335,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         loop {
             let mut bytes = [0; 4096];
             let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
+            let Ok(stream) = self.stream() else { return Poll::Ready(()) };
+            match Pin::new(stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.lingered += buffer.filled().len();
                     if self.lingered > LINGER_BYTES {
@@ -350,6 +402,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.shared.is_writing.store(written.is_pending(), Ordering::Relaxed);
         if written.is_pending() {
             ready!(self.writing.poll(context, STALL_TIME));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -362,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        let written = Pin::new(this.stream()?).poll_write(context, bytes);
         this.poll_taken(context, written)
     }
 
@@ -372,24 +425,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
+        let written = Pin::new(this.stream()?).poll_write_vectored(context, slices);
         this.poll_taken(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(context);
+        let flushed = Pin::new(this.stream()?).poll_flush(context);
         this.poll_taken(context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.parking.is_wanted() && this.shared.is_quiet(Duration::ZERO) {
+            let parked = this.inner.take().map(|stream| Parked { stream, scan: take(&mut this.scan) });
+            this.parking.put(parked);
+            return Poll::Ready(Ok(()));
+        }
         if !this.has_ended {
-            let ended = Pin::new(&mut this.inner).poll_shutdown(context);
+            let ended = Pin::new(this.stream()?).poll_shutdown(context);
             ready!(this.poll_taken(context, ended))?;
             this.has_ended = true;
             this.reading.clear();

@@ -1,6 +1,6 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::*;
+use super::{super::limits::PARK_TIME, *};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -8,7 +8,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 fn wire(room: usize) -> (DuplexStream, Wire<DuplexStream>, Arc<Shared>) {
     let (client, server) = duplex(room);
     let shared = Arc::new(Shared::holding(None));
-    (client, Wire::new(server, shared.clone()), shared)
+    (client, Wire::new(Parked::new(server), shared.clone(), Parking::default()), shared)
 }
 
 /// What hyper gets by one read.
@@ -164,5 +164,46 @@ async fn after_the_last_answer_what_still_comes_is_dropped_for_a_while() {
         assert_eq!(start.elapsed().as_secs(), time.as_secs(), "{is_ending} {is_sending}");
         drop(wire);
         client.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_is_parked_in_place_of_ended_and_goes_on_from_there() {
+    let (mut client, mut wire, shared) = wire(1024);
+    client.write_all(GET.as_bytes()).await.unwrap();
+    read(&mut wire).await.unwrap();
+    assert!(!shared.is_quiet(Duration::ZERO), "the service has not got it yet");
+    shared.begin();
+    assert!(!shared.is_quiet(Duration::ZERO), "it is not answered yet");
+    shared.end();
+    assert!(!shared.is_quiet(PARK_TIME), "not for long");
+    tokio::time::advance(PARK_TIME).await;
+    assert!(shared.is_quiet(PARK_TIME));
+    wire.parking.want();
+    let parking = wire.parking.clone();
+    wire.shutdown().await.unwrap();
+    let mut again = Wire::new(parking.take().expect("it is parked"), shared.clone(), Parking::default());
+    assert!(!shared.is_quiet(Duration::ZERO), "it is not parked before something has come");
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(read(&mut again).await.unwrap(), GET);
+    // And no HTTP/2 in the middle of a connection.
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert!(read(&mut again).await.unwrap().starts_with(REFUSED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_something_has_come_is_not_parked() {
+    for more in
+        ["G", "\r\n", "GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na"]
+    {
+        let (mut client, mut wire, shared) = wire(1024);
+        client.write_all(format!("{GET}{more}").as_bytes()).await.unwrap();
+        read(&mut wire).await.unwrap();
+        for _ in 0..wire.scan.heads() {
+            shared.begin();
+            shared.end();
+        }
+        tokio::time::advance(PARK_TIME).await;
+        assert!(!shared.is_quiet(PARK_TIME), "{more:?}");
     }
 }

@@ -1,0 +1,138 @@
+//! One connection of a client, from its first byte to its last.
+
+use std::{pin::pin, sync::Arc};
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+    time::{interval, timeout},
+};
+
+use super::{
+    Front,
+    edge::{
+        Client,
+        limits::{
+            BUFFER, CONNECTION_WINDOW, FIELDS, HEAD, IDLE_TIME, PARK_TIME, PING_TIME, STREAM_BUFFER,
+            STREAM_WINDOW, STREAMS,
+        },
+        parking::{Parked, Parking},
+        streams::{Taken, Verdict},
+        wire::Wire,
+    },
+};
+
+/// Serves both versions of HTTP.
+pub(super) type Builder = auto::Builder<TokioExecutor>;
+
+/// The two versions of HTTP, with what a client may take of them.
+pub(super) fn builder() -> Builder {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The wire sees to the time of a head, and hyper to the time between two. Without `pipeline_flush`: with it,
+    // the last answer of a connection is lost where more has come than is answered.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIME)
+        .max_headers(FIELDS)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(PING_TIME)
+        .keep_alive_timeout(PING_TIME);
+    builder
+}
+
+/// Serves a connection until its end, or until `ending` and its last answer.
+pub(super) async fn serve(
+    builder: Arc<Builder>,
+    stream: TcpStream,
+    front: Arc<Front>,
+    client: Client,
+    mut ending: watch::Receiver<bool>,
+) {
+    let mut next = Some(Parked::new(stream));
+    while let Some(parked) = next {
+        // Apart, so that what is parked does not keep the room for it.
+        next = Box::pin(active(&builder, parked, &front, &client, &mut ending)).await;
+        if let Some(parked) = &next {
+            let readable = timeout(IDLE_TIME, parked.stream.readable());
+            tokio::select! {
+                readable = readable => if !matches!(readable, Ok(Ok(()))) { return },
+                _ = ending.wait_for(|ending| *ending) => return,
+            }
+        }
+    }
+}
+
+/// Serves a connection until its end, or until nothing happens on it any more.
+async fn active(
+    builder: &Builder,
+    parked: Parked<TcpStream>,
+    front: &Arc<Front>,
+    client: &Client,
+    ending: &mut watch::Receiver<bool>,
+) -> Option<Parked<TcpStream>> {
+    let last = Arc::new(Notify::new());
+    let (parking, shared) = (Parking::default(), &client.shared);
+    let wire = Wire::new(parked, shared.clone(), parking.clone());
+    let service = {
+        let last = last.clone();
+        service_fn(move |request| answer(client.clone(), front.clone(), request, last.clone()))
+    };
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
+    let mut is_last = false;
+    let mut look = interval(PARK_TIME);
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            _ = ending.wait_for(|ending| *ending), if !is_last => {}
+            () = last.notified(), if !is_last => {}
+            _ = look.tick() => match shared.verdict() {
+                Verdict::GoOn if !is_last && shared.is_quiet(PARK_TIME) => parking.want(),
+                Verdict::GoOn => continue,
+                Verdict::Idle => {}
+                // Ended without a word, which it would not take either.
+                Verdict::Stalled => return None,
+            },
+        }
+        is_last = true;
+        connection.as_mut().graceful_shutdown();
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %client.peer, %error, "a connection has ended");
+    }
+    parking.take()
+}
+
+async fn answer(
+    client: Client,
+    front: Arc<Front>,
+    request: Request<Incoming>,
+    last: Arc<Notify>,
+) -> Result<Response<Taken>, std::convert::Infallible> {
+    let version = request.version();
+    let mut response = client.answer(front.clone(), request).await;
+    if front.is_draining() {
+        if version == Version::HTTP_2 {
+            // GOAWAY: what was begun ends, and nothing begins (RFC 9113 §6.8).
+            last.notify_one();
+        } else if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // RFC 9112 §9.6.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    Ok(response)
+}
