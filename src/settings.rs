@@ -40,6 +40,10 @@ pub struct Settings {
     /// The file with the record of purges, see [`purges`]; it need not be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purges_file: Option<String>,
+    /// The file in which the sidecar keeps the record that it was handed, and which outlives a restart of
+    /// its container: the kubelet brings `purges_file` up to a minute or two later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purges_copy: Option<String>,
     /// The Redis that the replicas share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
@@ -205,6 +209,7 @@ impl Settings {
             ("appPort", self.app_port == settings.app_port),
             ("tokenFile", self.token_file == settings.token_file),
             ("purgesFile", self.purges_file == settings.purges_file),
+            ("purgesCopy", self.purges_copy == settings.purges_copy),
             ("redis", self.redis == settings.redis),
         ];
         match fixed.into_iter().find(|(_, is_same)| !is_same) {
@@ -269,6 +274,7 @@ mod tests {
             drain_seconds: 5,
             token_file: None,
             purges_file: None,
+            purges_copy: None,
             redis: None,
             http: Some(http),
             balancing: None,

@@ -126,8 +126,9 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
         health.purges_read();
     }
     let token = Token::of(settings.token_file.as_deref().map(Path::new));
-    let admin =
-        Arc::new(Admin { front: front.clone(), health: health.clone(), token, others: others(&front) });
+    let copy = settings.purges_copy.as_deref().map(|copy| admin::Copy::at(Path::new(copy)));
+    let others = others(&front);
+    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, copy, others });
     let requests = bind(settings.http_port).await?;
     let orders = bind(settings.admin_port).await?;
     Ok(Sidecar { file, settings, front, health, admin, requests, orders, ended })
@@ -147,7 +148,11 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
     let Sidecar { file, settings, front, health, admin, requests, orders, mut ended } = sidecar;
     if let Some(purges) = settings.purges_file.clone() {
         let (memory, health) = (front.memory().clone(), health.clone());
-        tokio::spawn(async move { follow_purges(Path::new(&purges), memory, health).await });
+        let copy = settings.purges_copy.clone();
+        tokio::spawn(async move {
+            let copy = copy.as_deref().map(Path::new);
+            follow_purges(Path::new(&purges), copy, memory, health).await;
+        });
     }
     let ordered = tokio::spawn(admin::serve(orders, admin));
     tracing::info!(port = settings.http_port, app = settings.app_port, "serving");

@@ -22,8 +22,8 @@ pub use placement::Placement;
 pub(in crate::operator) use quantity::written;
 pub use references::{Content, Reference, ReferenceKind, Referred, references};
 pub use sidecar::{
-    PURGES_DIR, PURGES_FILE, REDIS_DIR, REDIS_FILE, RunningSidecar, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan,
-    TOKEN_DIR, TOKEN_FILE,
+    PURGES_DIR, PURGES_FILE, REDIS_DIR, REDIS_FILE, RunningSidecar, SETTINGS_DIR, SETTINGS_FILE, STATE_DIR,
+    SidecarPlan, TOKEN_DIR, TOKEN_FILE,
 };
 pub use token::SidecarToken;
 

@@ -9,6 +9,7 @@
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
 
+mod copy;
 mod orders;
 mod token;
 
@@ -30,6 +31,8 @@ use tokio::{net::TcpListener, task::spawn_blocking};
 
 pub use orders::drain;
 pub use token::Token;
+
+pub use copy::Copy;
 
 use super::{
     cache::purges::{Force, Source, Target},
@@ -54,6 +57,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// Who may order something.
     pub token: Token,
+    /// Where the operator's record is kept for after a restart.
+    pub copy: Option<Copy>,
     /// The way to the other replicas, where they share something.
     pub others: Option<PurgeOthers>,
 }
@@ -156,10 +161,18 @@ async fn purges(
     admin.check_token(&headers)?;
     let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
     let record = PurgeRecord::parse(text).map_err(|error| Refusal::Wrong(error.to_string()))?;
-    let memory = admin.front.memory().clone();
+    let (purging, text) = (admin.clone(), text.to_owned());
     // It looks at all that is stored, which may be much.
-    let epoch = spawn_blocking(move || memory.purge_by_record(&record)).await;
-    let epoch = epoch.map_err(|error| Refusal::Failed(error.to_string()))?;
+    let purged = spawn_blocking(move || {
+        let epoch = purging.front.memory().purge_by_record(&record);
+        // One from before the last is known, and was kept with it.
+        let copy = purging.copy.as_ref().filter(|_| record.last() >= epoch);
+        let kept = copy.map_or(Ok(()), |copy| copy.keep(&text, epoch));
+        kept.map(|()| epoch)
+    });
+    let purged = purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
+    // After a restart it would not be known.
+    let epoch = purged.map_err(|error| Refusal::Failed(format!("the record cannot be kept: {error}")))?;
     admin.health.purges_read();
     tracing::debug!(epoch, "purged by the operator");
     Ok(json_of(StatusCode::OK, &json!({ "epoch": epoch })))

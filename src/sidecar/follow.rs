@@ -61,8 +61,16 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
     }
 }
 
-/// Purges by what the file says, for ever. No file is a record without purges.
-pub async fn follow_purges(file: &Path, memory: Arc<Memory>, health: Arc<Health>) {
+/// Purges by what the file says, for ever. No file is a record without purges. Before it, by what was
+/// handed to this sidecar before its container was started again.
+pub async fn follow_purges(file: &Path, copy: Option<&Path>, memory: Arc<Memory>, health: Arc<Health>) {
+    let copied = copy.map(|copy| record(Watched::new(copy).look())).transpose();
+    match copied {
+        // Nothing is stored yet.
+        Ok(copied) => drop(copied.flatten().map(|record| memory.purge_by_record(&record))),
+        // What the file has is the best that is known then.
+        Err(error) => tracing::error!("the record that was kept cannot be read: {error}"),
+    }
     let mut watched = Watched::new(file);
     let mut looks = looks();
     loop {

@@ -90,6 +90,33 @@ async fn a_record_that_changes_in_its_file_is_purged_by() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_is_known_after_a_restart_before_the_file_has_it() {
+    let mut process = started().await;
+    process.put("purges.json", &record(3, &json!(["everything"])));
+    process.until_status(|status| status["epoch"] == 3).await;
+    assert_eq!(process.order("/purges", &record(7, &json!(["everything"]))).await.status, 200);
+    // A record that comes late does not take its place.
+    assert_eq!(process.order("/purges", &record(5, &json!(["everything"]))).await.body, r#"{"epoch":7}"#);
+    for _ in 0..2 {
+        process.restart().await;
+        assert_eq!(process.status().await["epoch"], 7);
+        process.order("/purges", &record(5, &json!(["everything"]))).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_for_a_restart_is_not_acknowledged() {
+    let (port, _) = run_application(page).await;
+    let process = Process::start(port, |settings| {
+        settings.purges_copy = Some("/proc/no-such-folder/copy.json".to_owned());
+    });
+    process.until_readyz(200).await;
+    let answer = process.order("/purges", &record(7, &json!(["everything"]))).await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.body.starts_with("the record cannot be kept: "), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn without_a_readable_record_no_replica_becomes_ready() {
     let (port, _) = run_application(page).await;
     let process = Process::start(port, |settings| {

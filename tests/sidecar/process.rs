@@ -86,6 +86,7 @@ impl Process {
             drain_seconds: 0,
             token_file: Some(path("token")),
             purges_file: Some(path("purges.json")),
+            purges_copy: Some(path("copy.json")),
             redis: None,
             http: Some(HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }),
             balancing: None,
@@ -104,6 +105,14 @@ impl Process {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Ends it with SIGKILL and starts it again, as the kubelet does with a container that has failed.
+    pub async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = command(&self.folder).stderr(Stdio::null()).spawn().expect("start the sidecar");
+        self.until_readyz(200).await;
     }
 
     /// Puts a file in place as the kubelet does: a link that leads elsewhere from one moment to the next.

@@ -3,9 +3,9 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        ConfigMapVolumeSource, Container, ContainerPort, ExecAction, HTTPGetAction, KeyToPath, Lifecycle,
-        LifecycleHandler, PodSpec, Probe, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume,
-        VolumeMount,
+        ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, ExecAction, HTTPGetAction,
+        KeyToPath, Lifecycle, LifecycleHandler, PodSpec, Probe, ResourceRequirements, SecretVolumeSource,
+        SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -17,8 +17,8 @@ use crate::{
         names::{SECRET_TOKEN, SIDECAR_ADMIN_PORT, SIDECAR_ADMIN_PORT_NAME, SIDECAR_CONTAINER, purges_name},
     },
     operator::plan::{
-        PURGES_DIR, Plan, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, SidecarPlan, TOKEN_DIR,
-        TOKEN_FILE,
+        PURGES_DIR, Plan, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, STATE_DIR, SidecarPlan,
+        TOKEN_DIR, TOKEN_FILE,
     },
 };
 
@@ -27,21 +27,25 @@ const READABLE: i32 = 0o444;
 /// Who it runs as where the user's template has the pod run as root, which it refuses to.
 const NOBODY: i64 = 65532;
 
+/// Room for the record of purges, twice while it is written.
+const STATE_BYTES: u64 = 2 << 20;
+
 /// A file or folder of the container, and where it comes from.
 struct Mount {
     volume: Volume,
     folder: &'static str,
+    read_only: bool,
 }
 
 /// What a user's template may change.
 pub(super) fn defaults(plan: &Plan, sidecar: &SidecarPlan) -> PodSpec {
     let (volumes, mounts): (Vec<_>, Vec<_>) = mounts(plan, sidecar)
         .into_iter()
-        .map(|Mount { volume, folder }| {
+        .map(|Mount { volume, folder, read_only }| {
             let mount = VolumeMount {
                 name: volume.name.clone(),
                 mount_path: folder.to_owned(),
-                read_only: Some(true),
+                read_only: read_only.then_some(true),
                 ..VolumeMount::default()
             };
             (volume, mount)
@@ -103,7 +107,7 @@ pub(super) fn set_image(spec: &mut PodSpec, image: &str) {
     }
 }
 
-fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> [Mount; 4] {
+fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
     let name = plan.identity.sidecar_name();
     let config_map = |name: String, optional: Option<bool>| ConfigMapVolumeSource {
         name,
@@ -120,20 +124,37 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> [Mount; 4] {
     let of_config_map = |volume: &str, source, folder| Mount {
         volume: Volume { name: volume.to_owned(), config_map: Some(source), ..Volume::default() },
         folder,
+        read_only: true,
     };
     let of_secret = |volume: &str, source, folder| Mount {
         volume: Volume { name: volume.to_owned(), secret: Some(source), ..Volume::default() },
         folder,
+        read_only: true,
     };
     let purges = purges_name(&plan.identity.name);
     let url = &sidecar.redis_url;
-    [
+    vec![
         of_config_map("sidecar-settings", config_map(name.clone(), None), SETTINGS_DIR),
         // Before the first purge there is none.
         of_config_map("sidecar-purges", config_map(purges, Some(true)), PURGES_DIR),
         of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR),
+        state(),
         of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR),
     ]
+}
+
+/// In memory: on a node's disk it would keep cluster autoscalers from taking the node away.
+fn state() -> Mount {
+    let source = EmptyDirVolumeSource {
+        medium: Some("Memory".to_owned()),
+        size_limit: Some(pod::bytes(STATE_BYTES)),
+        ..EmptyDirVolumeSource::default()
+    };
+    Mount {
+        volume: Volume { name: "sidecar-state".to_owned(), empty_dir: Some(source), ..Volume::default() },
+        folder: STATE_DIR,
+        read_only: false,
+    }
 }
 
 fn security_context(plan: &Plan) -> SecurityContext {

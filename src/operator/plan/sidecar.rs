@@ -28,6 +28,8 @@ pub const SETTINGS_FILE: &str = "settings.json";
 pub const PURGES_DIR: &str = "/etc/cachedservice/purges";
 /// The file in it, and the key of its ConfigMap.
 pub const PURGES_FILE: &str = "purges.json";
+/// Folder in which the sidecar keeps the record that it was handed.
+pub const STATE_DIR: &str = "/var/run/cachedservice";
 /// Folder of the token.
 pub const TOKEN_DIR: &str = "/etc/cachedservice/token";
 /// The file in it.
@@ -275,6 +277,7 @@ fn settings(
         drain_seconds: u64::try_from(shutdown.drain_seconds).unwrap_or_default(),
         token_file: Some(format!("{TOKEN_DIR}/{TOKEN_FILE}")),
         purges_file: Some(format!("{PURGES_DIR}/{PURGES_FILE}")),
+        purges_copy: Some(format!("{STATE_DIR}/{PURGES_FILE}")),
         redis: Some(settings::Redis {
             url_file: format!("{REDIS_DIR}/{REDIS_FILE}"),
             // In one Redis there may be several services, and of one name one after the other.

@@ -37,6 +37,7 @@ fn it_is_told_where_everything_is() {
     assert_eq!((told.http_port, told.admin_port, told.app_port), (9800, 9801, 3000));
     assert_eq!(told.token_file.as_deref(), Some("/etc/cachedservice/token/token"));
     assert_eq!(told.purges_file.as_deref(), Some("/etc/cachedservice/purges/purges.json"));
+    assert_eq!(told.purges_copy.as_deref(), Some("/var/run/cachedservice/purges.json"));
     assert_eq!(told.drain_seconds, 5);
     let redis = told.redis.unwrap();
     assert_eq!(redis.url_file, "/etc/cachedservice/redis/url");
