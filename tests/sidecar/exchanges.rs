@@ -284,3 +284,67 @@ async fn a_request_is_answered_also_at_the_moment_when_its_connection_is_parked(
         asking.await.unwrap();
     }
 }
+
+// Bodies that an application may not want.
+
+const EXPECTING: &str =
+    "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 3\r\n\r\n";
+
+/// An application that gets a head, says this, and takes the body if there is something to say after it.
+async fn saying_before_the_body(before: &'static str, after: &'static str) -> Wired {
+    Wired::start(move |mut stream: TcpStream, record: Record| async move {
+        record.until(&mut stream, "\r\n\r\n").await;
+        stream.write_all(before.as_bytes()).await.unwrap();
+        if !after.is_empty() && record.until(&mut stream, "abc").await.is_some() {
+            stream.write_all(after.as_bytes()).await.unwrap();
+        }
+    })
+    .await
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn a_body_is_sent_when_the_application_wants_it() {
+    let pod = saying_before_the_body("HTTP/1.1 100 Continue\r\n\r\n", OK).await;
+    let mut stream = pod.connect().await;
+    let start = std::time::Instant::now();
+    stream.write_all(EXPECTING.as_bytes()).await.unwrap();
+    assert_eq!(until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(start.elapsed() < Duration::from_millis(900), "it need not be waited for");
+    stream.write_all(b"abc").await.unwrap();
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_application_comes_before_the_body_is_sent() {
+    let pod = saying_before_the_body("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno", "").await;
+    let mut stream = pod.connect().await;
+    stream.write_all(EXPECTING.as_bytes()).await.unwrap();
+    let answer = until(&mut stream, "no").await;
+    assert!(answer.starts_with("HTTP/1.1 401 Unauthorized"), "no word to send it: {answer:?}");
+    assert!(pod.record.text().contains("expect: 100-continue\r\n"));
+    // Whatever is sent now is the body of what is over, or nothing.
+    let _ = stream.write_all(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(!rest(&mut stream).await.contains("HTTP/1.1"));
+    assert!(!pod.record.text().contains("smuggled"));
+}
+
+#[tokio::test]
+async fn an_application_that_knows_nothing_of_expectations_gets_the_body_after_a_while() {
+    let pod = saying_before_the_body("", OK).await;
+    let mut stream = pod.connect().await;
+    stream.write_all(EXPECTING.as_bytes()).await.unwrap();
+    assert_eq!(until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"abc").await.unwrap();
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_wait_for_the_word_is_answered_too() {
+    for before in ["", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let pod = saying_before_the_body(before, OK).await;
+        let answer = pod.exchange(format!("{EXPECTING}abc")).await;
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer:?}");
+    }
+}

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use parking_lot::Mutex;
 
+use super::expectation::Gate;
 use super::replica::{Replica, Slot};
 
 /// The body of a request as it is sent.
@@ -27,6 +28,7 @@ pub enum Upload {
 /// The body of a client's request. A try that came to nothing before it read of it leaves it to the next.
 pub struct Lender {
     body: Mutex<Incoming>,
+    gate: Option<Arc<Gate>>,
     size: SizeHint,
     is_touched: AtomicBool,
     /// Whether it is the client that has to send more.
@@ -36,17 +38,24 @@ pub struct Lender {
 }
 
 impl Lender {
-    /// Of a body.
+    /// Of a body, which is held back by a gate or not.
     #[must_use]
-    pub fn new(body: Incoming) -> Arc<Self> {
+    pub fn new(body: Incoming, gate: Option<Arc<Gate>>) -> Arc<Self> {
         let size = body.size_hint();
         Arc::new(Self {
             body: Mutex::new(body),
+            gate,
             size,
             is_touched: AtomicBool::new(false),
             waits_for_client: AtomicBool::new(false),
             passed: AtomicU64::new(0),
         })
+    }
+
+    /// What holds it back.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
     }
 
     /// How long it was at its beginning.
@@ -83,6 +92,9 @@ impl Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Self::Lent(lender) = self.get_mut() else { return Poll::Ready(None) };
+        if let Some(gate) = &lender.gate {
+            ready!(gate.poll(context));
+        }
         // That it was asked for is no harm yet: only what was read is gone.
         let frame = Pin::new(&mut *lender.body.lock()).poll_frame(context);
         lender.waits_for_client.store(frame.is_pending(), Ordering::Release);

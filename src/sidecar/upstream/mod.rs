@@ -14,6 +14,7 @@
 //! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
 //! * [`peers`], [`checks`]: who is there, and whether they are well.
 //! * [`connections`], [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
+//! * [`expectation`]: a body that the application may not want.
 //! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.
 
 pub mod body;
@@ -21,6 +22,7 @@ pub mod budget;
 mod checks;
 pub mod choice;
 pub mod connections;
+pub mod expectation;
 pub mod fault;
 pub mod health;
 pub mod origin;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_TYPE, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body as _;
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::{
     body::{Lender, Upload},
+    expectation::Gate,
     retries::is_idempotent,
 };
 
@@ -48,7 +49,9 @@ impl Asked {
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         let is_grpc = parts.version == Version::HTTP_2 && is_grpc(&parts.headers);
         let is_upgrade = parts.headers.contains_key(UPGRADE) || parts.method == Method::CONNECT;
-        let body = (!body.is_end_stream()).then(|| Lender::new(body));
+        // HTTP/2 has interim answers too, but they are not told here.
+        let gate = (!is_grpc && parts.headers.contains_key(EXPECT)).then(Gate::closed);
+        let body = (!body.is_end_stream()).then(|| Lender::new(body, gate));
         Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers) }
     }
 
@@ -90,6 +93,13 @@ impl Asked {
             }
         }
         *request.headers_mut() = headers;
+        if let Some(gate) = self.body().and_then(Lender::gate).cloned() {
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    gate.open();
+                }
+            });
+        }
         request
     }
 }
