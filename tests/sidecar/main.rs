@@ -10,6 +10,7 @@ mod crowd;
 mod exchanges;
 mod frames;
 mod fuzz;
+mod limits;
 mod malformed;
 mod passing_on;
 mod poisoning;

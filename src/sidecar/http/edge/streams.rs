@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{super::body::Body, limits::STALL_TIME, wire::Shared};
 
 /// A connection without a request for so long is for others. Clients of gRPC keep one for longer than browsers.
-const IDLE: Duration = Duration::from_mins(5);
+pub const IDLE: Duration = Duration::from_mins(5);
 
 /// Those of a connection.
 pub struct Streams(Mutex<Inner>);
