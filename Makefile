@@ -42,6 +42,10 @@ images: ## Build the container images into target/images; with REGISTRY=HOST/PAT
 	@images/build
 	@$(if $(REGISTRY),images/push $(if $(TAG),--tag '$(TAG)') $(if $(PLAIN_HTTP),--plain-http) '$(REGISTRY)')
 
+.PHONY: plugin
+plugin: ## Build the plugin for kubectl: target/release/kubectl-cachedservice
+	@cargo build --release --locked --no-default-features --features kubectl --bin kubectl-cachedservice
+
 .PHONY: up
 up: ## Start the local cluster
 	@$(CLUSTER) up

@@ -10,13 +10,16 @@
 //! ```
 //!
 //! * [`api`]: the resource, what users write and read.
+//! * [`kubectl`]: the plugin for kubectl, on the user's machine.
 //! * [`operator`]: keeps the cluster in the state that the resource describes.
 //! * [`settings`]: what the operator tells the sidecars.
 //! * [`sidecar`]: in front of the application, with the caching tiers.
 //! * [`telemetry`]: logs, metrics and the admin endpoints.
 
-#[cfg(feature = "operator")]
+#[cfg(any(feature = "operator", feature = "kubectl"))]
 pub mod api;
+#[cfg(feature = "kubectl")]
+pub mod kubectl;
 #[cfg(feature = "operator")]
 pub mod operator;
 #[cfg(any(feature = "operator", feature = "sidecar"))]

@@ -32,7 +32,7 @@ pub struct Sidecar {
     /// CPU and memory of the sidecar. Default: a request of 50m CPU, which is also
     /// there where neither a request nor a limit of CPU is written, as the
     /// autoscaler measures against it. Where no memory is written, request and
-    /// limit are `cache.http.memory` and 32Mi more.
+    /// limit are `cache.http.memory` and 64Mi more.
     #[serde(default = "default_resources")]
     pub resources: Resources,
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod chart;
 mod examples;
+mod http_cache;
 mod network_policies;
 mod pods;
 mod redis;

@@ -157,6 +157,11 @@ impl Cluster {
     }
 
     /// The address and certificate authority of this cluster with other credentials.
+    /// The file by which programs reach it.
+    pub fn kubeconfig_path(&self) -> String {
+        tool(&["kubeconfig", "--name", self.name]).trim().to_owned()
+    }
+
     pub(super) fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Value {
         let mut kubeconfig = serde_json::to_value(&self.kubeconfig).expect("a kubeconfig is JSON");
         kubeconfig["users"][0]["user"] = json!({ "token": token });

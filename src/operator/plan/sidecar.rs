@@ -42,7 +42,7 @@ pub const REDIS_FILE: &str = "url";
 /// CPU requested where the user names neither a request nor a limit.
 const CPU_REQUEST: &str = "50m";
 /// Memory of the sidecar beside what it stores: its program, connections and what passes through.
-const MEMORY_BESIDE: u64 = 32 << 20;
+const MEMORY_BESIDE: u64 = 64 << 20;
 /// A limit with less beside what it stores would end it again and again.
 const LEAST_MEMORY_BESIDE: u64 = 16 << 20;
 
