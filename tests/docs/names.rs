@@ -51,11 +51,13 @@ fn every_field_that_the_documents_name_is_in_the_definition() {
 }
 
 #[test]
-fn every_flag_that_the_documents_name_is_one_of_the_operator() {
+fn every_flag_that_the_documents_name_is_one_of_the_operator_or_the_plugin() {
     let help = Command::new(env!("CARGO_BIN_EXE_cachedservice-operator")).args(["run", "--help"]).output();
     let help = String::from_utf8(help.unwrap().stdout).unwrap();
     let flags: BTreeSet<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
     assert!(flags.len() > 10, "{flags:?}");
+    let of_plugin = flags_of_the_plugin();
+    assert!(of_plugin.len() > 5, "{of_plugin:?}");
     // Those for developers speak of the local cluster's program.
     let is_for_users =
         |document: &PathBuf| !document.starts_with("tests") && !document.ends_with("CONTRIBUTING.md");
@@ -65,8 +67,21 @@ fn every_flag_that_the_documents_name_is_one_of_the_operator() {
             .split(|c: char| c == '=' || c.is_whitespace())
             .next()
             .filter(|flag| flag.starts_with("--"))?;
-        (!flags.contains(flag) && !FLAGS_OF_OTHERS.contains(&flag)).then(|| flag.to_owned())
+        let is_known = flags.contains(flag) || of_plugin.contains(flag) || FLAGS_OF_OTHERS.contains(&flag);
+        (!is_known).then(|| flag.to_owned())
     });
+}
+
+/// From its source: it is built with another feature.
+fn flags_of_the_plugin() -> BTreeSet<String> {
+    let source = read(Path::new("src/bin/kubectl.rs"));
+    let mut lines = source.lines().map(str::trim);
+    let mut flags = BTreeSet::new();
+    while lines.by_ref().any(|line| line.starts_with("#[arg(long")) {
+        let name = lines.next().and_then(|field| field.split(':').next()).unwrap_or_default();
+        flags.insert(format!("--{}", name.replace('_', "-")));
+    }
+    flags
 }
 
 #[test]

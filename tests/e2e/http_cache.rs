@@ -156,7 +156,10 @@ async fn the_plugin_purges_and_shows_what_there_is() {
 fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let operator = std::path::Path::new(env!("CARGO_BIN_EXE_cachedservice-operator"));
     let program = operator.with_file_name("kubectl-cachedservice");
-    assert!(program.exists(), "build it: cargo build --no-default-features --features kubectl --bin kubectl-cachedservice");
+    assert!(
+        program.exists(),
+        "build it: cargo build --no-default-features --features kubectl --bin kubectl-cachedservice"
+    );
     let mut command = std::process::Command::new(program);
     command.args(arguments).args(["--namespace", &sandbox.namespace]);
     let output = command.env("KUBECONFIG", sandbox.cluster.kubeconfig_path()).output().unwrap();
