@@ -5,6 +5,7 @@ mod sharing;
 mod trouble;
 
 use std::{
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -32,6 +33,7 @@ const PASSWORD: &str = "p@ss";
 pub struct Stage {
     pub server: Option<Redis>,
     pub port: u16,
+    folder: PathBuf,
     pub settings: settings::Redis,
 }
 
@@ -40,14 +42,16 @@ impl Stage {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let port = free_port();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("redis-url-{}-{number}", std::process::id());
-        let url_file = std::env::temp_dir().join(name).to_string_lossy().into_owned();
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let url_file = folder.join("url").to_string_lossy().into_owned();
         let settings = settings::Redis {
             url_file,
             key_prefix: "u-1:".to_owned(),
             channel: "cachedservice:default/shop:purge".to_owned(),
         };
-        let stage = Self { server: Some(Redis::start(port, PASSWORD)), port, settings };
+        let stage = Self { server: Some(Redis::start(port, PASSWORD)), port, folder, settings };
         stage.tell(PASSWORD);
         stage
     }
@@ -57,6 +61,14 @@ impl Stage {
         let password = password.replace('@', "%40");
         let url = format!("redis://:{password}@127.0.0.1:{}/0\n", self.port);
         std::fs::write(&self.settings.url_file, url).unwrap();
+    }
+
+    /// The settings of a replica that reaches it by another port.
+    pub fn through(&self, port: u16) -> settings::Redis {
+        let url_file = format!("{}-{port}", self.settings.url_file);
+        let text = std::fs::read_to_string(&self.settings.url_file).unwrap();
+        std::fs::write(&url_file, text.replace(&format!(":{}/", self.port), &format!(":{port}/"))).unwrap();
+        settings::Redis { url_file, ..self.settings.clone() }
     }
 
     pub fn server(&self) -> &Redis {
@@ -94,7 +106,7 @@ pub async fn cut_off_news(client: &MultiplexedConnection) {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.settings.url_file);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -122,6 +134,11 @@ pub async fn stored(pod: &Pod, number: u64) {
 
 pub fn figures(pod: &Pod) -> &Figures {
     pod.front.shared().unwrap().figures()
+}
+
+/// What an application does that holds up its thread, and none that others need.
+pub fn holding_up<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
 }
 
 /// A page that is fresh for a minute, of these tags.

@@ -9,8 +9,11 @@ use cachedservice::{
 use http::Method;
 use redis::aio::MultiplexedConnection;
 
-use super::{Stage, counting, cut_off_news, figures, page, run, shares, source, stored, until};
-use crate::application::{Got, Pod};
+use super::{Stage, counting, cut_off_news, figures, holding_up, page, run, shares, source, stored, until};
+use crate::{
+    application::{Got, Pod, run_application},
+    process::Process,
+};
 
 const HOST: [(&str, &str); 1] = [("host", "shop")];
 
@@ -20,6 +23,27 @@ fn tag(tag: &str) -> Vec<Target> {
 
 async fn body(pod: &Pod) -> String {
     pod.get("/", &HOST).await.body
+}
+
+/// Holds an application up until it is opened.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        holding_up(|| {
+            let is_open = self.is_open.lock().unwrap();
+            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+        });
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
 }
 
 /// Waits until a replica has taken so many purges from the record.
@@ -63,12 +87,10 @@ async fn a_soft_purge_has_all_ask_the_application_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_during_a_purge_is_stored_nowhere() {
     let stage = Stage::begin();
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let gate = Arc::new(Gate::default());
     let waiting = gate.clone();
     let answer = move |_: &Got| {
-        let (open, changed) = &*waiting;
-        let is_open = open.lock().unwrap();
-        drop(changed.wait_while(is_open, |open| !*open).unwrap());
+        waiting.pass();
         page("t", "old")
     };
     let slow = Arc::new(stage.pod(answer).await);
@@ -80,8 +102,7 @@ async fn what_was_on_its_way_during_a_purge_is_stored_nowhere() {
     until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
     other.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
     purged(&slow, 1).await;
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    gate.open();
     assert_eq!(asking.await.unwrap(), "old", "it was asked for before");
     assert_eq!(body(&other).await, "new");
     stored(&other, 1).await;
@@ -145,12 +166,10 @@ async fn a_request_that_changes_something_takes_it_from_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_during_a_change_is_not_stored() {
     let stage = Stage::begin();
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let gate = Arc::new(Gate::default());
     let waiting = gate.clone();
     let answer = move |_: &Got| {
-        let (open, changed) = &*waiting;
-        let is_open = open.lock().unwrap();
-        drop(changed.wait_while(is_open, |open| !*open).unwrap());
+        waiting.pass();
         page("t", "old")
     };
     let slow = Arc::new(stage.pod(answer).await);
@@ -164,8 +183,7 @@ async fn what_was_on_its_way_during_a_change_is_not_stored() {
     let client = stage.client().await;
     cut_off_news(&client).await;
     other.ask(Method::POST, "/", &HOST, "change").await;
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    gate.open();
     asking.await.unwrap();
     shares(&other).await;
     let third = stage.pod(|_: &Got| page("t", "third")).await;
@@ -191,4 +209,28 @@ async fn whoever_missed_news_catches_up() {
     cut_off_news(&client).await;
     one.ask(Method::POST, "/", &HOST, "change").await;
     until("the other knows", async || (body(&other).await != "1").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_the_application_orders_from_its_own_pod_reaches_all() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let (app, _) = run_application(answer).await;
+    let processes = [(); 2].map(|()| {
+        let redis = stage.settings.clone();
+        Process::start(app, move |settings| settings.redis = Some(redis))
+    });
+    for process in &processes {
+        process.until_readyz(200).await;
+        process.get("/").await;
+    }
+    let ordered = until("it is recorded", async || {
+        let answer = processes[0].order("/purge", r#"{"tags":["t"]}"#).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(ordered.body, r#"{"replicas":"all"}"#);
+    for process in &processes {
+        until("it is gone", async || (source(&process.get("/").await) == "uri-miss").then_some(())).await;
+    }
 }

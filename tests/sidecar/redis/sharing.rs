@@ -1,7 +1,7 @@
 //! What one replica has asked for answers at the others.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Condvar, Mutex, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cachedservice::sidecar::redis::Figures;
 use http::{Method, Response};
 
-use super::{Stage, counting, figures, page, run, shares, source, stored, until};
+use super::{Stage, counting, figures, holding_up, page, run, shares, source, stored, until};
 use crate::application::{Got, Pod};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn two_hundred_at_once_on_two_replicas_reach_the_application_once() {
     let stage = Stage::begin();
     let (count, counted) = counting();
     let answer = move |got: &Got| {
-        std::thread::sleep(Duration::from_millis(200));
+        holding_up(|| std::thread::sleep(Duration::from_millis(200)));
         counted(got)
     };
     let pods = [Arc::new(stage.pod(answer.clone()).await), Arc::new(stage.pod(answer).await)];
@@ -82,12 +82,11 @@ async fn two_hundred_at_once_on_two_replicas_reach_the_application_once() {
     assert_eq!(waits, 1, "one at the replica that does not ask, for all of its requests");
 }
 
-// The application holds up a thread for each request.
-#[tokio::test(flavor = "multi_thread", worker_threads = 16)]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_for_others_releases_all_who_wait() {
     let stage = Stage::begin();
     let answer = |_: &Got| {
-        std::thread::sleep(Duration::from_millis(200));
+        holding_up(|| std::thread::sleep(Duration::from_millis(200)));
         Response::builder().header("cache-control", "private").body(Bytes::from_static(b"mine")).unwrap()
     };
     let pods = [Arc::new(stage.pod(answer).await), Arc::new(stage.pod(answer).await)];
@@ -106,6 +105,45 @@ async fn an_answer_that_is_not_for_others_releases_all_who_wait() {
     let before = Figures::of(&figures(&pods[0]).misses);
     pods[0].get("/", &[("host", "shop")]).await;
     assert_eq!(Figures::of(&figures(&pods[0]).misses), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_at_other_replicas_is_released_at_once_and_not_one_after_the_other() {
+    let stage = Stage::begin();
+    let (came, all_came) = (Mutex::new(0), Condvar::new());
+    let meeting = Arc::new((came, all_came));
+    let answer = move |_: &Got| {
+        let (came, all_came) = &*meeting;
+        let number = {
+            let mut came = came.lock().unwrap();
+            *came += 1;
+            all_came.notify_all();
+            *came
+        };
+        let has_met = holding_up(|| {
+            if number == 1 {
+                std::thread::sleep(Duration::from_millis(200));
+                return true;
+            }
+            // The other three meet here.
+            let waiting = came.lock().unwrap();
+            let met = all_came.wait_timeout_while(waiting, Duration::from_secs(3), |came| *came < 4).unwrap();
+            !met.1.timed_out()
+        });
+        let body = if has_met { "together" } else { "alone" };
+        Response::builder()
+            .header("cache-control", "private")
+            .body(Bytes::from_static(body.as_bytes()))
+            .unwrap()
+    };
+    let mut asking = Vec::new();
+    for _ in 0..4 {
+        let pod = stage.pod(answer.clone()).await;
+        asking.push(tokio::spawn(async move { pod.get("/", &[("host", "shop")]).await.body }));
+    }
+    for body in asking {
+        assert_eq!(body.await.unwrap(), "together");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,4 +224,20 @@ async fn what_somebody_else_has_written_is_a_miss() {
     let pod = stage.pod(|_: &Got| page("t", "other")).await;
     assert_eq!(source(&pod.get("/", &[("host", "shop")]).await), "L2");
     shares(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_gets_does_not_keep_others_from_sharing() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer).await];
+    // Nothing says that it is for all, so what was asked for with credentials is not kept.
+    let authorization = [("host", "shop"), ("authorization", "Basic eA==")];
+    for pod in [&one, &other] {
+        assert_eq!(source(&pod.get("/", &authorization).await), "uri-miss");
+    }
+    assert_eq!(one.get("/", &[("host", "shop")]).await.body, "2");
+    stored(&one, 1).await;
+    let shared = other.get("/", &[("host", "shop")]).await;
+    assert_eq!((shared.body.as_str(), source(&shared).as_str()), ("2", "L2"));
 }

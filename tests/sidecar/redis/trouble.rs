@@ -1,14 +1,27 @@
 //! Redis is slow, frozen or gone, or comes back as another: requests are answered, and with nothing old.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use cachedservice::{
-    settings::purges::{Force, Target},
-    sidecar::{breaker::State, redis::LOOKUP},
+    settings::purges::{Force, PurgeRecord, Target},
+    sidecar::{
+        breaker::State,
+        redis::{Figures, LOOKUP},
+    },
 };
 use http::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
-use super::{PASSWORD, Stage, counting, page, run, shares, source, stored, until};
+use super::{PASSWORD, Stage, counting, figures, page, run, shares, source, stored, until};
 use crate::{
     application::{Got, Pod},
     redis_server::Redis,
@@ -159,6 +172,39 @@ async fn a_change_that_could_not_be_told_is_told_when_redis_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_and_could_not_be_told_is_not_taken_from_redis() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let pod = Pod::sharing(&stage.settings, LOOKUP, answer).await;
+    shares(&pod).await;
+    assert_eq!(body(&pod).await, "0");
+    stored(&pod, 1).await;
+    let client = stage.client().await;
+    let _: u64 = run(&client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+    // The connection is found to be gone, and the change is told again after a pause; Redis is asked before.
+    assert_eq!(pod.ask(Method::POST, "/", &HOST, "").await.body, "1");
+    shares(&pod).await;
+    assert_eq!(body(&pod).await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_another_server_is_replaced() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let one = stage.pod(answer.clone()).await;
+    assert_eq!(body(&one).await, "0");
+    stored(&one, 1).await;
+    let before = one.front.memory().begin().stamp.generation;
+    // As it is found where Redis was started again with what it had saved: who knows what it had not.
+    let client = stage.client().await;
+    let () = run(&client, &["HSET", "u-1:purges", "server", "another"]).await;
+    let third = stage.pod(answer).await;
+    assert_ne!(third.front.memory().begin().stamp.generation, before);
+    assert_eq!(body(&third).await, "1");
+    until("the first follows", async || pod_generation(&one, before)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_password_is_read_from_the_file() {
     let stage = Stage::begin();
     let pod = stage.pod(|_: &Got| page("t", "page")).await;
@@ -172,4 +218,100 @@ async fn another_password_is_read_from_the_file() {
     shares(&pod).await;
     pod.get("/other", &HOST).await;
     stored(&pod, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_slow_costs_little_and_then_nothing() {
+    let stage = Stage::begin();
+    let slow = Slow::before(stage.port).await;
+    let pod = Pod::sharing(&stage.through(slow.port), LOOKUP, |_: &Got| page("t", "page")).await;
+    shares(&pod).await;
+    pod.get("/", &HOST).await;
+    stored(&pod, 1).await;
+    slow.each_takes(Duration::from_millis(100));
+    let began = Instant::now();
+    assert!(slowest(&pod, "a", 200).await < BOUND);
+    assert!(began.elapsed() < 6 * BOUND, "{:?}", began.elapsed());
+    assert!(Figures::of(&figures(&pod).timeouts) > 0);
+    slow.each_takes(Duration::ZERO);
+    shares(&pod).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_purged_while_redis_was_frozen_is_not_given() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let pods = [stage.pod(answer.clone()).await, stage.pod(answer.clone()).await];
+    assert_eq!(body(&pods[0]).await, "0");
+    stored(&pods[0], 1).await;
+    stage.server().freeze(true);
+    let record = PurgeRecord::parse(
+        r#"{"version":1,"forgotten":0,"purges":[{"epoch":1,"id":"u","force":"hard","targets":[{"tag":"t"}]}]}"#,
+    )
+    .unwrap();
+    for pod in &pods {
+        assert_eq!(pod.front.memory().purge_by_record(&record), 1);
+    }
+    stage.server().freeze(false);
+    for pod in &pods {
+        shares(pod).await;
+        assert_ne!(body(pod).await, "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_url_of_this_redis_is_read_again_until_it_is_one() {
+    let stage = Stage::begin();
+    let pod = Pod::sharing(&stage.settings, LOOKUP, |_: &Got| page("t", "page")).await;
+    shares(&pod).await;
+    let client = stage.client().await;
+    // Nothing, something else, and a Redis that is to speak TLS and does not.
+    for wrong in [String::new(), "http://x".to_owned(), format!("rediss://127.0.0.1:{}/0", stage.port)] {
+        std::fs::write(&stage.settings.url_file, &wrong).unwrap();
+        let _: u64 = run(&client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+        until("it has tried in vain", async || {
+            assert_eq!(pod.ask(Method::POST, "/", &HOST, "").await.status, 200);
+            (pod.front.shared().unwrap().breaker() != State::Closed).then_some(())
+        })
+        .await;
+        stage.tell(PASSWORD);
+        shares(&pod).await;
+    }
+}
+
+/// What stands before a Redis and takes its time with what that says.
+struct Slow {
+    port: u16,
+    delay: Arc<AtomicU64>,
+}
+
+impl Slow {
+    async fn before(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let slow = Self { port: listener.local_addr().unwrap().port(), delay: Arc::default() };
+        let delay = slow.delay.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                    (client.into_split(), server.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let delay = delay.clone();
+                tokio::spawn(async move {
+                    let mut bytes = [0; 4096];
+                    while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
+                        tokio::time::sleep(Duration::from_millis(delay.load(Ordering::SeqCst))).await;
+                        if to_client.write_all(&bytes[..length]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        slow
+    }
+
+    fn each_takes(&self, delay: Duration) {
+        self.delay.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
 }
