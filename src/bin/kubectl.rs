@@ -62,7 +62,7 @@ struct Status {
 struct Purge {
     /// The name of the CachedService.
     name: String,
-    /// A URL, such as https://shop.example.com/a?b=c, or from its / on, of any host. May be given several times.
+    /// A URL, such as `https://shop.example.com/a?b=c`, or from its / on, of any host. May be given several times.
     #[arg(long)]
     key: Vec<String>,
     /// What URLs begin with, in the same forms. May be given several times.

@@ -3,7 +3,7 @@
 //! * [`admin`]: probes, purges and the order to drain.
 //! * [`breaker`]: whether something that fails is asked at all. PURE.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
-//! * [`file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
+//! * [`mod@file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
 //! * [`files`]: how many connections the process may have.
 //! * [`health`]: what is loaded, and what keeps it from being ready.
 //! * [`http`]: from the pod's address through the cache to the application.

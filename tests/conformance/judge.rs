@@ -6,7 +6,9 @@ use std::io::{self, BufRead, Write};
 
 use bytes::Bytes;
 use cachedservice::sidecar::cache::{
-    Exchange, RequestDirectives, ResponseDirectives, Stored, may_store, reuse::Reuse, stored::Origin,
+    Exchange, RequestDirectives, ResponseDirectives, Stored, may_store,
+    reuse::{ByRule, Reuse},
+    stored::Origin,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
@@ -68,7 +70,7 @@ fn answer(case: &Case) -> Answer {
         lifetime: kept.lifetime.as_secs_f64(),
         age: kept.age(now).as_secs_f64(),
         is_for: kept.is_for(&next),
-        reuse: match kept.reuse(&RequestDirectives::of(&next), now) {
+        reuse: match kept.reuse(&RequestDirectives::of(&next), ByRule::default(), now) {
             Reuse::Fresh => "fresh",
             Reuse::WhileRevalidated => "while revalidated",
             Reuse::IfError | Reuse::IfUnreachable | Reuse::Validate => "asked",

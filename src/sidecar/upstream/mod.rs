@@ -12,7 +12,7 @@
 //! * [`origin`]: the replicas that there are, and a place at the one whose turn it is.
 //! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
 //! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
-//! * [`peers`], [`checks`]: who is there, and whether they are well.
+//! * [`peers`], `checks`: who is there, and whether they are well.
 //! * [`connections`], [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
 //! * [`expectation`]: a body that the application may not want.
 //! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.

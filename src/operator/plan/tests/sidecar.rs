@@ -112,7 +112,7 @@ fn its_memory_is_that_of_the_responses_and_a_little() {
         super::planned(spec, &nothing()).map(|plan| json!(plan.sidecar.unwrap().resources))
     };
     let expected =
-        json!({ "requests": { "cpu": "50m", "memory": "160Mi" }, "limits": { "memory": "160Mi" } });
+        json!({ "requests": { "cpu": "50m", "memory": "192Mi" }, "limits": { "memory": "192Mi" } });
     assert_eq!(resources(json!({}), "128Mi"), Ok(expected.clone()));
     assert_eq!(resources(json!({ "requests": {} }), "128Mi"), Ok(expected));
     let own = json!({ "requests": { "memory": "100Mi" }, "limits": { "cpu": "1" } });
