@@ -26,5 +26,5 @@ pub mod operator;
 pub mod settings;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
-#[cfg(feature = "operator")]
+#[cfg(any(feature = "operator", feature = "sidecar"))]
 pub mod telemetry;

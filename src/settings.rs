@@ -56,6 +56,9 @@ pub struct Settings {
     /// How soon the application has to begin to answer, in milliseconds; 30 seconds if it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u64>,
+    /// Whether each request is written down on stdout.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub access_log: bool,
 }
 
 /// The Redis that the replicas share.
@@ -279,6 +282,7 @@ mod tests {
             http: Some(http),
             balancing: None,
             first_byte_ms: None,
+            access_log: false,
         }
     }
 

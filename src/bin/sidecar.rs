@@ -34,6 +34,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Requests that came before the end are answered for so long.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long whoever reads the access log has for the last of it.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The proxy with the caching tiers, in a pod beside the application.
 #[derive(Parser)]
@@ -120,6 +122,7 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
         Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
         None => Front::before(cache_of(&settings), origin),
     };
+    front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
     health.settings_loaded(digest);
     if settings.purges_file.is_none() {
@@ -167,7 +170,8 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
         draining.drain();
         tracing::info!("ending: no new connections, and the requests that came are answered");
     };
-    serve(requests, front, stop, GRACE).await;
+    serve(requests, front.clone(), stop, GRACE).await;
+    front.access_log().flush(LAST_LINES);
     followed.abort();
     ordered.abort();
     Ok(())

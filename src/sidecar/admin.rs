@@ -4,6 +4,7 @@
 //! | request | from | answer |
 //! | --- | --- | --- |
 //! | `GET /livez`, `/readyz` | anybody | 200, or 503 and why |
+//! | `GET /metrics` | anybody | what Prometheus reads |
 //! | `GET /status` | with the token | what is loaded, as JSON |
 //! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
@@ -35,12 +36,14 @@ pub use token::Token;
 pub use copy::Copy;
 
 use super::{
+    breaker,
     cache::purges::{Force, Source, Target},
     health::Health,
     http::Front,
-    purge_order,
+    metrics, purge_order,
+    upstream::Origin,
 };
-use crate::settings::purges::PurgeRecord;
+use crate::{settings::purges::PurgeRecord, telemetry::OPEN_METRICS};
 
 /// Larger than any record that the operator keeps.
 const LARGEST_BODY: usize = 1 << 20;
@@ -71,6 +74,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> std::io::Result<
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_of))
         .route("/status", get(status))
         .route("/purges", post(purges))
         .route("/purge", post(purge))
@@ -135,10 +139,29 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
+/// It names no client and no page, so it has no token, which Prometheus would have to be given.
+async fn metrics_of(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+    let told = metrics::encode(&admin.front).map_err(|error| Refusal::Failed(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], told).into_response())
+}
+
+/// What is known of the application's replicas.
+fn upstream(origin: &Origin) -> Value {
+    let replicas = origin.figures();
+    let open = replicas.iter().filter(|replica| replica.breaker != breaker::State::Closed);
+    json!({
+        "replicas": replicas.len(),
+        "healthy": replicas.iter().filter(|replica| replica.is_healthy).count(),
+        "open": open.map(|replica| replica.address.to_string()).collect::<Vec<_>>(),
+        "localOnly": origin.is_local_only(),
+    })
+}
+
 async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Refusal> {
     admin.check_token(&headers)?;
     let loaded = admin.health.loaded();
-    let memory = admin.front.memory();
+    let (memory, origin) = (admin.front.memory(), admin.front.origin());
+    let sums = admin.front.figures().sums();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "ready": loaded.unready().is_none() && !admin.front.is_draining(),
@@ -148,6 +171,11 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "epoch": memory.purged(),
         "purgesRefused": loaded.purges_refused,
         "memory": { "bytes": memory.bytes(), "limit": memory.limit() },
+        "hits": sums.hits,
+        "misses": sums.misses,
+        "hitRatio": sums.hit_ratio(),
+        "savedRequests": sums.saved(origin.requests()),
+        "upstream": upstream(origin),
     });
     Ok(json_of(StatusCode::OK, &status))
 }

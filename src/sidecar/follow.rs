@@ -45,6 +45,7 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
                 if settings != running {
                     front.reload(cache_of(&settings));
                     front.origin().reload(&settings);
+                    front.access_log().switch(settings.access_log);
                     tracing::info!(digest, "other settings hold from here on");
                     running = settings;
                 }

@@ -1,10 +1,13 @@
 //! The memory of a replica (L1): stored responses, bounded in bytes.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, sync::Cache};
 
 use crate::settings::purges::PurgeRecord;
 
@@ -18,6 +21,8 @@ use super::cache::{
 const VARIANTS: usize = 16;
 /// So many purges are remembered for fills that are under way.
 const PURGES: usize = 1024;
+/// Of what purges are counted.
+const PURGED: [&str; 4] = ["everything", "prefix", "tag", "key"];
 /// Of a key, beside its text and what is stored.
 const OVERHEAD: u64 = 64;
 /// What a typical entry takes, for the size of the tables.
@@ -27,7 +32,9 @@ type Variants = Arc<[Arc<Stored>]>;
 
 /// Stored responses by key.
 pub struct Memory {
-    entries: Cache<Key, Variants, Weight>,
+    entries: Cache<Key, Variants, Weight, DefaultHashBuilder, Evictions>,
+    evictions: Evictions,
+    purged: [AtomicU64; PURGED.len()],
     /// Taken for every change, so that a purge and a fill come one after the other.
     purges: Mutex<Purges>,
 }
@@ -53,13 +60,32 @@ impl Weighter<Key, Variants> for Weight {
     }
 }
 
+/// Counts what goes for lack of room.
+#[derive(Clone, Debug, Default)]
+struct Evictions(Arc<AtomicU64>);
+
+impl Lifecycle<Key, Variants> for Evictions {
+    /// What has gone, freed when the cache is not locked any more.
+    type RequestState = [Option<(Key, Variants)>; 2];
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: Key, variants: Variants) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = state.iter_mut().find(|place| place.is_none()) {
+            *place = Some((key, variants));
+        }
+    }
+}
+
 impl Memory {
     /// Room for so many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let typical = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).max(1);
+        let (evictions, hashes) = (Evictions::default(), DefaultHashBuilder::default());
         Self {
-            entries: Cache::with_weighter(typical, bytes, Weight),
+            entries: Cache::with(typical, bytes, Weight, hashes, evictions.clone()),
+            evictions,
+            purged: Default::default(),
             purges: Mutex::new(Purges::new(PURGES)),
         }
     }
@@ -148,6 +174,13 @@ impl Memory {
     }
 
     fn take_out(&self, target: &Target, force: Force) {
+        let place = match target {
+            Target::Everything => 0,
+            Target::Prefix(_) => 1,
+            Target::Tag(_) => 2,
+            Target::Key(_) => 3,
+        };
+        self.purged[place].fetch_add(1, Ordering::Relaxed);
         match (target, force) {
             (Target::Everything, Force::Hard) => self.entries.clear(),
             // One URL in full, as each request that changes something purges it: not all are looked at.
@@ -192,6 +225,23 @@ impl Memory {
     #[must_use]
     pub fn purged(&self) -> u64 {
         self.purges.lock().now().stamp.api
+    }
+
+    /// How many purges there were, by what they were of.
+    pub fn purges(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        PURGED.into_iter().zip(self.purged.iter().map(|purged| purged.load(Ordering::Relaxed)))
+    }
+
+    /// How many keys have gone, or did not come in, for lack of room.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.0.load(Ordering::Relaxed)
+    }
+
+    /// Of how many keys something is stored.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.len()
     }
 
     /// For how many bytes there is room.

@@ -1,8 +1,10 @@
 //! The sidecar: in front of the application, in each of its pods.
 //!
+//! * [`access_log`]: a line for each request, where it is wanted.
 //! * [`admin`]: probes, purges and the order to drain.
 //! * [`breaker`]: whether something that fails is asked at all. PURE.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
+//! * [`figures`], [`metrics`]: what is counted, and as Prometheus reads it.
 //! * [`mod@file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
 //! * [`files`]: how many connections the process may have.
 //! * [`health`]: what is loaded, and what keeps it from being ready.
@@ -14,15 +16,18 @@
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 //! * [`upstream`]: to the application, of this pod or of another.
 
+pub mod access_log;
 pub mod admin;
 pub mod breaker;
 pub mod cache;
+pub mod figures;
 pub mod file;
 pub mod files;
 pub mod follow;
 pub mod health;
 pub mod http;
 pub mod memory;
+pub mod metrics;
 pub mod purge_order;
 pub mod readings;
 pub mod redis;

@@ -12,9 +12,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::oneshot};
 
-use super::{Health, Metrics};
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::{Health, Metrics, OPEN_METRICS};
 
 /// How long open connections may hold up the end of the process.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);

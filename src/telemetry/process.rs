@@ -15,7 +15,7 @@ use prometheus_client::{
 const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
-pub(super) struct Process;
+pub(crate) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {

@@ -91,11 +91,13 @@ impl Process {
             http: Some(HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }),
             balancing: None,
             first_byte_ms: None,
+            access_log: false,
         };
         change(&mut settings);
         fs::write(folder.join("token"), format!("{TOKEN}\n")).unwrap();
         fs::write(folder.join("settings.json"), settings.to_json().unwrap()).unwrap();
-        let child = command(&folder).stderr(Stdio::null()).spawn().expect("start the sidecar");
+        let log = fs::File::create(folder.join("stdout")).unwrap();
+        let child = command(&folder).stdout(log).stderr(Stdio::null()).spawn().expect("start the sidecar");
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { settings, folder, child, client }
     }
@@ -113,6 +115,31 @@ impl Process {
         self.child.wait().unwrap();
         self.child = command(&self.folder).stderr(Stdio::null()).spawn().expect("start the sidecar");
         self.until_readyz(200).await;
+    }
+
+    /// Waits until it has written so many lines to stdout, and returns all that it has.
+    pub async fn until_lines(&self, count: usize) -> Vec<String> {
+        let began = Instant::now();
+        loop {
+            let text = fs::read_to_string(self.folder.join("stdout")).unwrap();
+            let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            if lines.len() >= count && text.ends_with('\n') {
+                return lines;
+            }
+            assert!(began.elapsed() < LIMIT, "{text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let began = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < LIMIT, "it does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Puts a file in place as the kubelet does: a link that leads elsewhere from one moment to the next.

@@ -28,6 +28,10 @@ impl Level {
             Self::Redis => "L2",
         }
     }
+
+    fn told(text: &str) -> Option<Self> {
+        [Self::Memory, Self::Redis].into_iter().find(|level| level.as_str() == text)
+    }
 }
 
 /// Why a request was sent on to the application (§2.2).
@@ -59,6 +63,11 @@ impl Forwarded {
             Self::Stale => "stale",
             Self::Request => "request",
         }
+    }
+
+    fn told(text: &str) -> Option<Self> {
+        let all = [Self::Bypass, Self::Method, Self::UriMiss, Self::VaryMiss, Self::Stale, Self::Request];
+        all.into_iter().find(|why| why.as_str() == text)
     }
 }
 
@@ -94,11 +103,48 @@ pub enum Left {
     Stale(Duration),
 }
 
+impl Left {
+    /// Zero has a sign, too.
+    fn told(text: &str) -> Option<Self> {
+        let seconds = |text: &str| text.parse().ok().map(Duration::from_secs);
+        match text.strip_prefix('-') {
+            Some(text) => seconds(text).map(Self::Stale),
+            None => seconds(text).map(Self::Fresh),
+        }
+    }
+}
+
 impl Status {
     /// Adds it to a response, after those of the caches that are nearer to the origin.
     pub fn add_to(&self, response: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::try_from(self.member()) {
             response.append(CACHE_STATUS, value);
+        }
+    }
+
+    /// What was added to a response; none where nothing was. Of several members the last is of this cache.
+    #[must_use]
+    pub fn of(response: &HeaderMap) -> Option<Self> {
+        let member = response.get_all(CACHE_STATUS).iter().next_back()?.to_str().ok()?;
+        let parameters = member.strip_prefix(NAME)?.strip_prefix("; ")?.split(';').map(str::trim_start);
+        let mut told = Told::default();
+        for parameter in parameters {
+            match parameter.split_once('=').unwrap_or((parameter, "")) {
+                ("hit", _) => told.hit = true,
+                ("ttl", left) => told.left = Left::told(left),
+                ("detail", level) => told.level = Level::told(level),
+                ("fwd", why) => told.why = Forwarded::told(why),
+                ("fwd-status", status) => told.answered = status.parse().ok(),
+                ("stored", _) => told.stored = true,
+                ("collapsed", _) => told.collapsed = true,
+                _ => return None,
+            }
+        }
+        let Told { hit, left, level, why, answered, stored, collapsed } = told;
+        match (hit, level, left, why) {
+            (true, Some(level), Some(left), None) => Some(Self::Hit { level, left }),
+            (false, None, None, Some(why)) => Some(Self::Forwarded { why, answered, stored, collapsed }),
+            _ => None,
         }
     }
 
@@ -126,6 +172,18 @@ impl Status {
         }
         member
     }
+}
+
+/// Parameters of a member.
+#[derive(Default)]
+struct Told {
+    hit: bool,
+    left: Option<Left>,
+    level: Option<Level>,
+    why: Option<Forwarded>,
+    answered: Option<StatusCode>,
+    stored: bool,
+    collapsed: bool,
 }
 
 #[cfg(test)]
@@ -167,5 +225,31 @@ mod tests {
         Status::Hit { level: Level::Memory, left }.add_to(&mut response);
         let lines: Vec<_> = response.get_all(CACHE_STATUS).iter().collect();
         assert_eq!(lines, ["Other; hit", "CachedService; hit; ttl=0; detail=L1"]);
+    }
+
+    #[test]
+    fn what_was_added_is_read_again() {
+        let seconds = Duration::from_secs;
+        let hits = [Left::Fresh(seconds(0)), Left::Fresh(seconds(9)), Left::Stale(seconds(0))]
+            .map(|left| Status::Hit { level: Level::Redis, left });
+        let forwarded = [(None, true), (Some(StatusCode::NOT_MODIFIED), false)].map(|(answered, stored)| {
+            Status::Forwarded { why: Forwarded::VaryMiss, answered, stored, collapsed: !stored }
+        });
+        for status in hits.into_iter().chain(forwarded) {
+            let mut response = HeaderMap::new();
+            response.insert(CACHE_STATUS, HeaderValue::from_static("CachedService; fwd=bypass"));
+            status.add_to(&mut response);
+            assert_eq!(Status::of(&response), Some(status));
+        }
+    }
+
+    #[test]
+    fn what_is_of_another_cache_is_not_taken_for_its_own() {
+        for other in ["Other; hit; ttl=1; detail=L1", "CachedServices; fwd=bypass", "CachedService", "a, b"] {
+            let mut response = HeaderMap::new();
+            response.insert(CACHE_STATUS, HeaderValue::try_from(other).unwrap());
+            assert_eq!(Status::of(&response), None, "{other}");
+        }
+        assert_eq!(Status::of(&HeaderMap::new()), None);
     }
 }

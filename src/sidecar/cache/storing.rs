@@ -30,6 +30,47 @@ pub enum NotStored {
     VaryAll,
     /// Nothing says that it may be, and its status is none that may be by itself.
     Unmarked,
+    /// It is larger than the settings allow.
+    TooLarge,
+    /// It ends with its connection, so it may have been cut short (RFC 9112 §8).
+    NoEnd,
+}
+
+impl NotStored {
+    /// All, in the order of their declaration.
+    pub const ALL: [Self; 12] = [
+        Self::Method,
+        Self::Status,
+        Self::NoStore,
+        Self::Private,
+        Self::Authorization,
+        Self::SetCookie,
+        Self::Cookie,
+        Self::OfThisRequest,
+        Self::VaryAll,
+        Self::Unmarked,
+        Self::TooLarge,
+        Self::NoEnd,
+    ];
+
+    /// As it is told in figures.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Status => "status",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::Cookie => "cookie",
+            Self::OfThisRequest => "of-this-request",
+            Self::VaryAll => "vary-all",
+            Self::Unmarked => "unmarked",
+            Self::TooLarge => "too-large",
+            Self::NoEnd => "no-end",
+        }
+    }
 }
 
 /// Statuses that are understood in what they mean for a cache (RFC 9110 §15).

@@ -20,8 +20,8 @@ pub enum Body {
     Kept(Kept),
 }
 
-/// What is done with a body that came whole.
-type Done = Box<dyn FnOnce(Bytes) + Send>;
+/// What is done with a body that came whole, and where it is too large instead.
+type Done = Box<dyn FnOnce(Option<Bytes>) + Send>;
 
 /// A body of which a copy is made while it passes. A client that goes away ends it, and nothing is kept.
 pub struct Kept {
@@ -32,9 +32,23 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// `done` is called when `inner` has come to its end, with no more than `most` bytes and no trailers.
-    pub fn new(inner: Answer, most: usize, done: impl FnOnce(Bytes) + Send + 'static) -> Self {
-        let mut kept = Self { inner, copy: BytesMut::new(), most, done: Some(Box::new(done)) };
+    /// `done` is called when `inner` has come to its end, with no more than `most` bytes and no trailers;
+    /// `too_large` where there are more.
+    pub fn new(
+        inner: Answer,
+        most: usize,
+        done: impl FnOnce(Bytes) + Send + 'static,
+        too_large: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let came = move |body: Option<Bytes>| {
+            let Some(body) = body else {
+                // Others that wait for it go on.
+                drop(done);
+                return too_large();
+            };
+            done(body);
+        };
+        let mut kept = Self { inner, copy: BytesMut::new(), most, done: Some(Box::new(came)) };
         // Of an empty body no frame is ever asked for.
         kept.end_if_over();
         kept
@@ -45,7 +59,10 @@ impl Kept {
         if let Some(data) = frame.data_ref().filter(|_| is_small && self.done.is_some()) {
             self.copy.extend_from_slice(data);
         } else {
-            self.done = None;
+            let done = self.done.take();
+            if let Some(done) = done.filter(|_| frame.is_data()) {
+                done(None);
+            }
             self.copy = BytesMut::new();
         }
         self.end_if_over();
@@ -59,7 +76,7 @@ impl Kept {
 
     fn end(&mut self) {
         if let Some(done) = self.done.take() {
-            done(std::mem::take(&mut self.copy).freeze());
+            done(Some(std::mem::take(&mut self.copy).freeze()));
         }
     }
 }

@@ -23,9 +23,10 @@ use super::{
             STREAM_WINDOW, STREAMS,
         },
         parking::{Parked, Parking},
-        streams::{Taken, Verdict},
+        streams::Verdict,
         wire::Wire,
     },
+    tally::{Tallied, Tally},
 };
 
 /// Serves both versions of HTTP.
@@ -122,8 +123,9 @@ async fn answer(
     front: Arc<Front>,
     request: Request<Incoming>,
     last: Arc<Notify>,
-) -> Result<Response<Taken>, std::convert::Infallible> {
+) -> Result<Response<Tallied>, std::convert::Infallible> {
     let version = request.version();
+    let tally = Tally::begin(front.clone(), &client, &request);
     let mut response = client.answer(front.clone(), request).await;
     if front.is_draining() {
         if version == Version::HTTP_2 {
@@ -134,5 +136,5 @@ async fn answer(
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    Ok(response)
+    Ok(tally.answered(response))
 }

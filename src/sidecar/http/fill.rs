@@ -157,6 +157,9 @@ impl Front {
         leave: Leave,
     ) -> Response<Body> {
         let tags = self.storable(asked, &parts);
+        if let Err(why) = tags {
+            self.figures.not_stored(why);
+        }
         let is_kept = tags.is_ok();
         let mut response = Response::from_parts(parts, ());
         let mut leave = Some(leave);
@@ -181,7 +184,11 @@ impl Front {
         status.add_to(response.headers_mut());
         let most = usize::try_from(self.settings().max_object).unwrap_or(usize::MAX);
         response.map(|()| match kept {
-            Some(done) => Body::Kept(Kept::new(body, most, done)),
+            Some(done) => {
+                let front = self.clone();
+                let too_large = move || front.figures.not_stored(NotStored::TooLarge);
+                Body::Kept(Kept::new(body, most, done, too_large))
+            }
             None => Body::Streamed(body),
         })
     }
@@ -212,8 +219,11 @@ impl Front {
             || parts.headers.contains_key(TRANSFER_ENCODING);
         let length =
             parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if !has_end || length.is_some_and(|length| length > self.settings().max_object) {
-            return Err(NotStored::Status);
+        if !has_end {
+            return Err(NotStored::NoEnd);
+        }
+        if length.is_some_and(|length| length > self.settings().max_object) {
+            return Err(NotStored::TooLarge);
         }
         let mut tags = tags::tags(&parts.headers).map_err(|_| NotStored::Unmarked)?;
         tags.extend(asked.rule.iter().flat_map(|rule| rule.tags.iter().cloned()));

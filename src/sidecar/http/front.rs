@@ -30,6 +30,7 @@ use super::{
 use crate::{
     settings::{HttpCache, Redis, Rule},
     sidecar::{
+        access_log::AccessLog,
         cache::{
             RequestDirectives, Stored,
             cache_status::{Forwarded, Level},
@@ -38,6 +39,7 @@ use crate::{
             key::{Key, normal_host, without_ignored},
             reuse::{ByRule, Reuse},
         },
+        figures::Figures,
         memory::{Found, Memory},
         redis::Shared,
         rules::rule_of_all_readings,
@@ -52,6 +54,8 @@ pub struct Front {
     pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
+    pub(super) figures: Figures,
+    access_log: AccessLog,
 }
 
 /// A request that may be answered from the cache.
@@ -123,6 +127,8 @@ impl Front {
             levels,
             origin,
             flights: Flights::default(),
+            figures: Figures::default(),
+            access_log: AccessLog::default(),
         })
     }
 
@@ -157,6 +163,18 @@ impl Front {
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.levels.memory
+    }
+
+    /// What is counted of requests.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Where requests are written down.
+    #[must_use]
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// What the replicas share, if they do.

@@ -20,5 +20,6 @@ pub mod origin;
 mod passing;
 pub mod server;
 mod share;
+mod tally;
 
 pub use front::Front;

@@ -44,7 +44,8 @@ pub async fn serve(
         };
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { continue };
-        let client = Client { peer, local, shared: Arc::new(Shared::holding(place.ok())) };
+        let place = place.ok().map(|place| (place, front.figures().connected()));
+        let client = Client { peer, local, shared: Arc::new(Shared::holding(place)) };
         tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, ending.subscribe()));
     }
     drop(listener);

@@ -72,6 +72,7 @@ pub(super) struct Inner {
     turns: [AtomicUsize; 2],
     freed: Arc<Notify>,
     budget: Mutex<Budget>,
+    asked: AtomicU64,
     denied: AtomicU64,
     tasks: Mutex<Tasks>,
 }
@@ -123,6 +124,7 @@ impl Origin {
             turns,
             freed,
             budget: Mutex::new(Budget::new(RetryBudget::default())),
+            asked: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             tasks: Mutex::default(),
         }))
@@ -180,6 +182,12 @@ impl Origin {
         self.0.replicas().iter().map(|replica| replica.figures()).collect()
     }
 
+    /// So many requests were for the application; repetitions are not counted.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.0.asked.load(Ordering::Relaxed)
+    }
+
     /// So many requests were not repeated, as too many had been.
     #[must_use]
     pub fn denied_retries(&self) -> u64 {
@@ -213,6 +221,7 @@ impl Origin {
 
     /// Notes that a request has come.
     pub(super) fn asked(&self) {
+        self.0.asked.fetch_add(1, Ordering::Relaxed);
         self.0.budget.lock().asked(self.0.began.elapsed());
     }
 

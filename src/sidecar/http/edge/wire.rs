@@ -28,6 +28,7 @@ use super::{
     scan::{Scan, State},
     streams::{Streams, Verdict},
 };
+use crate::sidecar::figures::Open;
 
 /// The method of the request that hyper gets in place of one that is refused: so the answer comes in its
 /// turn, after those to earlier requests. A client may send it as well, and is refused too.
@@ -55,6 +56,9 @@ pub struct Wire<S> {
     lingered: usize,
 }
 
+/// Of the connections that there may be, and of those that are counted.
+pub type Place = (OwnedSemaphorePermit, Open);
+
 /// What the connection and the service of its requests tell each other.
 pub struct Shared {
     told: Mutex<Told>,
@@ -65,7 +69,7 @@ pub struct Shared {
     /// Something waits for the client to take it.
     is_writing: AtomicBool,
     /// Of the connections that there may be. A connection that has changed its protocol still has it.
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 #[derive(Default)]
@@ -88,7 +92,7 @@ struct Told {
 impl Shared {
     /// With a place among the connections.
     #[must_use]
-    pub fn holding(place: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn holding(place: Option<Place>) -> Self {
         Self {
             told: Mutex::default(),
             streams: Streams::default(),
