@@ -35,11 +35,18 @@ pub struct Sidecar {
     /// limit are `cache.http.memory` and 64Mi more.
     #[serde(default = "default_resources")]
     pub resources: Resources,
+
+    /// Whether the sidecar writes a line of JSON to stdout for each request: time,
+    /// method, path without its query, status, bytes, duration, what the cache did,
+    /// who is connected, and the trace. Default: false. It
+    /// holds without a restart.
+    #[serde(default)]
+    pub access_log: bool,
 }
 
 impl Default for Sidecar {
     fn default() -> Self {
-        Self { image: None, image_pull_policy: None, resources: default_resources() }
+        Self { image: None, image_pull_policy: None, resources: default_resources(), access_log: false }
     }
 }
 

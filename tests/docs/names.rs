@@ -11,7 +11,9 @@ use std::{
 use cachedservice::api::purge_crd;
 use serde_json::Value;
 
-use crate::{code_spans, crd_value, documents, exposition, name_of_series, read};
+use crate::{
+    code_spans, crd_value, documents, exposition, monitoring::metrics_of_sidecars, name_of_series, read,
+};
 
 /// Flags of other programs that the documents speak of by themselves.
 const FLAGS_OF_OTHERS: [&str; 6] = [
@@ -129,8 +131,8 @@ fn every_label_and_annotation_that_the_documents_name_is_used() {
 #[test]
 fn every_metric_that_the_documents_name_is_told() {
     let exposition = exposition();
-    let told: BTreeSet<String> =
-        exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(name_of_series).collect();
+    let of_operator = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(name_of_series);
+    let told: BTreeSet<String> = of_operator.chain(metrics_of_sidecars().into_keys()).collect();
     let is_told = |name: &str| {
         ["", "_bucket", "_sum", "_count"]
             .iter()

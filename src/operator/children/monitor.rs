@@ -2,7 +2,7 @@
 
 use super::redis_exporter::METRICS_PORT_NAME;
 use crate::{
-    api::names::{APP, APP_OWN_PORT_NAME, APP_PORT_NAME, NAME_LABEL, REDIS},
+    api::names::{APP, APP_OWN_PORT_NAME, APP_PORT_NAME, NAME_LABEL, REDIS, SIDECAR_ADMIN_PORT_NAME},
     operator::{
         custom_kinds::{PodMetricsEndpoint, PodMonitor, PodMonitorSpec},
         plan::{Plan, StandaloneRedis},
@@ -16,15 +16,23 @@ pub(super) fn of_application(plan: &Plan) -> Option<PodMonitor> {
         APP_PORT_NAME if plan.sidecar.is_some() => APP_OWN_PORT_NAME,
         port => port,
     };
-    monitoring.enabled.then(|| monitor(plan, &plan.identity.name, APP, port, &monitoring.path))
+    let of_sidecar = plan.sidecar.is_some().then_some((SIDECAR_ADMIN_PORT_NAME, "/metrics"));
+    let endpoints = [(port, monitoring.path.as_str())].into_iter().chain(of_sidecar);
+    monitoring.enabled.then(|| monitor(plan, &plan.identity.name, APP, endpoints))
 }
 
 pub(super) fn of_redis(plan: &Plan, redis: &StandaloneRedis) -> Option<PodMonitor> {
     (plan.spec.monitoring.enabled && redis.exporter.is_some())
-        .then(|| monitor(plan, &plan.identity.redis_name(), REDIS, METRICS_PORT_NAME, "/metrics"))
+        .then(|| monitor(plan, &plan.identity.redis_name(), REDIS, [(METRICS_PORT_NAME, "/metrics")]))
 }
 
-fn monitor(plan: &Plan, name: &str, component: &str, port: &str, path: &str) -> PodMonitor {
+/// Of the pods of a component, at these ports and paths.
+fn monitor<'a>(
+    plan: &Plan,
+    name: &str,
+    component: &str,
+    endpoints: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> PodMonitor {
     let identity = &plan.identity;
     let monitoring = &plan.spec.monitoring;
     let mut metadata = identity.child(name, component);
@@ -36,11 +44,14 @@ fn monitor(plan: &Plan, name: &str, component: &str, port: &str, path: &str) -> 
         spec: PodMonitorSpec {
             selector: identity.selector(component),
             pod_target_labels: vec![NAME_LABEL.to_owned()],
-            pod_metrics_endpoints: vec![PodMetricsEndpoint {
-                port: port.to_owned(),
-                path: path.to_owned(),
-                interval: monitoring.interval.clone(),
-            }],
+            pod_metrics_endpoints: endpoints
+                .into_iter()
+                .map(|(port, path)| PodMetricsEndpoint {
+                    port: port.to_owned(),
+                    path: path.to_owned(),
+                    interval: monitoring.interval.clone(),
+                })
+                .collect(),
         },
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn sidecar(
     check_names(template)?;
     let cache = cache(http)?;
     let resources = resources(&spec.sidecar.resources, cache.memory)?;
-    let settings = settings(spec.port, shutdown, identity, cache)?;
+    let settings = settings(spec.port, shutdown, identity, cache, spec.sidecar.access_log)?;
     let open_redis_url = match redis {
         RedisPlan::Standalone(redis) if redis.credentials.is_none() => Some(identity.open_redis_url()),
         RedisPlan::Standalone(_) | RedisPlan::External { .. } => None,
@@ -264,6 +264,7 @@ fn settings(
     shutdown: ShutdownPlan,
     identity: &Identity,
     http: settings::HttpCache,
+    access_log: bool,
 ) -> Result<String, Invalid> {
     let number = |port: i32| {
         u16::try_from(port).map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))
@@ -287,6 +288,7 @@ fn settings(
         http: Some(http),
         balancing: None,
         first_byte_ms: None,
+        access_log,
     };
     let refuse = |error: String| Invalid::new("spec.cache.http", error);
     let text = settings.to_json().map_err(|error| refuse(error.to_string()))?;
