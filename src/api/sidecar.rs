@@ -38,7 +38,7 @@ pub struct Sidecar {
 
     /// Whether the sidecar writes a line of JSON to stdout for each request: time,
     /// method, path without its query, status, bytes, duration, what the cache did,
-    /// who is connected, and the trace. Default: false. It
+    /// who is connected, and the trace. Default false. It
     /// holds without a restart.
     #[serde(default)]
     pub access_log: bool,
