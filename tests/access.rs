@@ -13,13 +13,14 @@ use support::{AuditEntry, Right, audit_logs, granted_by_the_chart};
 const NEEDED: [(&str, &str); 3] = [("tests", "operator"), ("faults", "faults"), ("full", "e2e")];
 
 /// Rights that no test uses, and why the role has them.
-const EXPLAINED: [(&str, &str, &str, &str); 3] = [
+const EXPLAINED: [(&str, &str, &str, &str); 4] = [
     (
         "cachedservice.dev",
         "cachedservices/finalizers",
         "update",
         "asked by the admission plugin OwnerReferencesPermissionEnforcement, for owner references that block deletion",
     ),
+    ("gateway.networking.k8s.io", "httproutes", "get", TAKEN),
     ("networking.k8s.io", "ingresses", "get", TAKEN),
     ("monitoring.coreos.com", "podmonitors", "get", TAKEN),
 ];

@@ -96,6 +96,12 @@ impl Memory {
         self.purges.lock().now()
     }
 
+    /// Whether a response that was there when something began was taken out since, for good.
+    #[must_use]
+    pub fn is_gone_since(&self, began: Began, key: &Key, tags: &[String]) -> bool {
+        self.purges.lock().since(began.epoch, key.as_str(), tags) == Some(Force::Hard)
+    }
+
     /// What the purges that are known mean for a response that another replica has stored.
     #[must_use]
     pub fn since_stamp(&self, stamp: Stamp, key: &Key, tags: &[String]) -> Option<Force> {

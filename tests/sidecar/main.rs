@@ -23,3 +23,4 @@ mod replicas;
 mod rules;
 mod upstream;
 mod validating;
+mod waiting;

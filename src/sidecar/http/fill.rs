@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use super::{
     Front,
     body::{Body, Kept},
-    flights::Turn,
     front::{Asked, hit, unreachable_app},
     origin::prepare,
     share::{Leave, Share, Way},
@@ -33,6 +32,7 @@ use crate::{
             stored, tags,
             validation::{is_about, make_conditional, update},
         },
+        memory::Found,
         upstream::body::Answer,
     },
 };
@@ -54,9 +54,13 @@ impl Front {
         asked: &Asked,
         why: Forwarded,
         stale: Option<(Arc<Stored>, Reuse)>,
+        began: Began,
         leave: Leave,
     ) -> Response<Body> {
-        let began = self.levels.memory.begin();
+        // What was purged while this waited is not asked about, and what is asked for now is after the purge.
+        let present = self.levels.memory.begin();
+        let stale = stale.filter(|(stored, _)| !self.is_gone(asked, stored, began));
+        let began = if stale.is_some() { began } else { present };
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         if let Some((stored, _)) = &stale {
@@ -72,6 +76,7 @@ impl Front {
         let exchange = Exchange { requested, received: Timestamp::now() };
         if let Some((stored, reuse)) = &stale
             && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
+            && !self.is_gone(asked, stored, began)
         {
             return hit(stored, asked, Level::Memory, exchange.received);
         }
@@ -82,14 +87,20 @@ impl Front {
         let (parts, body) = response.into_parts();
         match stale {
             Some((stored, _)) if parts.status == StatusCode::NOT_MODIFIED => {
-                if is_about(&parts.headers, &stored.headers()) {
+                if is_about(&parts.headers, &stored.headers()) && !self.is_gone(asked, &stored, began) {
                     return self.validated(asked, &stored, &parts, exchange, began, leave);
                 }
-                // It is about something that is not here (RFC 9111 §4.3.4), and the client did not ask for it.
-                Box::pin(self.ask(asked, why, None, leave)).await
+                // It is about something that is not here (RFC 9111 §4.3.4), or not any more, and the client
+                // did not ask for it.
+                Box::pin(self.ask(asked, why, None, began, leave)).await
             }
             _ => self.keep(asked, parts, body, exchange, began, why, leave),
         }
+    }
+
+    /// Whether what was stored is purged by now.
+    fn is_gone(&self, asked: &Asked, stored: &Stored, began: Began) -> bool {
+        self.levels.memory.is_gone_since(began, &asked.key, &stored.tags)
     }
 
     /// What was stored still holds (RFC 9111 §4.3.4).
@@ -231,17 +242,21 @@ impl Front {
     }
 
     /// Asks for it anew while the stored response answers (RFC 5861 §3).
-    pub(super) fn revalidate(self: &Arc<Self>, asked: &Asked, stored: Arc<Stored>) {
+    pub(super) fn revalidate(self: &Arc<Self>, asked: &Asked) {
+        // One is enough, and none waits for it: at each hit there would be another.
+        let Some(flight) = self.flights.begin(&asked.key) else { return };
+        let began = self.levels.memory.begin();
+        // Only what is there still: it may have been purged since it was looked up.
+        let Found::Stored(stored) = self.levels.memory.get(&asked.key, &asked.parts.headers) else { return };
         let front = self.clone();
         let asked = asked.clone();
         tokio::spawn(async move {
-            let Turn::Ask(flight) = front.flights.turn(&asked.key).await else { return };
             let stale = Some((stored, Reuse::Validate));
             // Another replica may have renewed it, or be about to.
             let share = front.share(&asked, stale, Way::Hurry).await;
             let Share::Ask { stale, lease, is_asked_elsewhere: false } = share else { return };
             let leave = Leave { flight: Some(flight), lease };
-            let answer = front.ask(&asked, Forwarded::Stale, stale, leave).await;
+            let answer = front.ask(&asked, Forwarded::Stale, stale, began, leave).await;
             // To its end, or it would not be kept.
             let _ = tokio::time::timeout(
                 Duration::from_mins(1),
@@ -257,8 +272,8 @@ impl Front {
         asked: &Asked,
         why: Forwarded,
         stale: Option<(Arc<Stored>, Reuse)>,
+        began: Began,
     ) -> Response<Body> {
-        let began = self.levels.memory.begin();
         let mut headers = asked.parts.headers.clone();
         prepare(&mut headers, &asked.host, asked.scheme, asked.peer);
         let requested = Timestamp::now();
@@ -266,6 +281,7 @@ impl Front {
         let exchange = Exchange { requested, received: Timestamp::now() };
         if let Some((stored, reuse)) = &stale
             && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
+            && !self.is_gone(asked, stored, began)
         {
             return hit(stored, asked, Level::Memory, exchange.received);
         }

@@ -3,16 +3,38 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::timeout};
+use quick_cache::sync::Cache;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::sidecar::cache::key::Key;
 
 /// No request waits longer for the answer to another.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// So many keys are remembered whose answers are for nobody else.
+const ALONE: usize = 4096;
+/// For so long.
+const ALONE_FOR: Duration = Duration::from_secs(3);
+
 /// The keys that are being asked for.
-#[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Key, watch::Receiver<bool>>>>);
+#[derive(Clone)]
+pub struct Flights(Arc<Known>);
+
+struct Known {
+    under_way: Mutex<HashMap<Key, watch::Receiver<bool>>>,
+    /// Until when the answers to a key are taken to be for nobody else: for requests that say who asks, or
+    /// for all.
+    alone: Cache<(Key, bool), Instant>,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self(Arc::new(Known { under_way: Mutex::default(), alone: Cache::new(ALONE) }))
+    }
+}
 
 /// Somebody asks the application; whoever waits goes on when this is dropped, however that comes.
 pub struct Flight {
@@ -33,17 +55,37 @@ pub enum Turn {
 }
 
 impl Flights {
+    /// The right to ask for a key, if nobody else asks; waits for nothing.
+    #[must_use]
+    pub fn begin(&self, key: &Key) -> Option<Flight> {
+        self.begin_or(key).ok()
+    }
+
+    /// The same, or what tells of the end of another's.
+    fn begin_or(&self, key: &Key) -> Result<Flight, watch::Receiver<bool>> {
+        let mut flights = self.0.under_way.lock();
+        if let Some(over) = flights.get(key) {
+            return Err(over.clone());
+        }
+        let (sender, over) = watch::channel(false);
+        flights.insert(key.clone(), over);
+        Ok(Flight { flights: self.clone(), key: key.clone(), over: sender })
+    }
+
+    fn is_for_nobody_else(&self, key: &Key, is_of_a_user: bool) -> bool {
+        let until = |is_of_a_user| self.0.alone.get(&(key.clone(), is_of_a_user));
+        let now = Instant::now();
+        until(false).or_else(|| until(true).filter(|_| is_of_a_user)).is_some_and(|until| until > now)
+    }
+
     /// Whose turn it is to ask for a key; waits for the end of another's.
-    pub async fn turn(&self, key: &Key) -> Turn {
-        let mut over = {
-            let mut flights = self.0.lock();
-            if let Some(over) = flights.get(key) {
-                over.clone()
-            } else {
-                let (sender, over) = watch::channel(false);
-                flights.insert(key.clone(), over);
-                return Turn::Ask(Flight { flights: self.clone(), key: key.clone(), over: sender });
-            }
+    ///
+    /// For a key of which nothing came for others a moment ago, for `is_of_a_user` or for all, nobody waits.
+    pub async fn turn(&self, key: &Key, is_of_a_user: bool) -> Turn {
+        let mut over = match self.begin_or(key) {
+            Ok(flight) => return Turn::Ask(flight),
+            Err(_) if self.is_for_nobody_else(key, is_of_a_user) => return Turn::Alone,
+            Err(over) => over,
         };
         match timeout(PATIENCE, over.changed()).await {
             Ok(Err(_)) => Turn::LookAgain,
@@ -53,8 +95,12 @@ impl Flights {
 }
 
 impl Flight {
-    /// The answer is not for others: they ask for themselves, all at once.
-    pub fn release(self) {
+    /// The answer is not for others: they ask for themselves, all at once. Where that is to be expected of
+    /// the next answers too, the argument tells whether of those to requests that say who asks, or of all.
+    pub fn release(self, expected: Option<bool>) {
+        if let Some(is_of_a_user) = expected {
+            self.flights.0.alone.insert((self.key.clone(), is_of_a_user), Instant::now() + ALONE_FOR);
+        }
         self.over.send_replace(true);
     }
 }
@@ -62,7 +108,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         // Before those who wait are woken, which the drop of the sender does.
-        self.flights.0.lock().remove(&self.key);
+        self.flights.0.under_way.lock().remove(&self.key);
     }
 }
 
@@ -79,28 +125,28 @@ mod tests {
     #[tokio::test]
     async fn the_second_waits_for_the_first_and_looks_again() {
         let flights = Flights::default();
-        let Turn::Ask(first) = flights.turn(&key()).await else { panic!("nobody asks") };
+        let Turn::Ask(first) = flights.turn(&key(), false).await else { panic!("nobody asks") };
         let second = tokio::spawn({
             let flights = flights.clone();
-            async move { flights.turn(&key()).await }
+            async move { flights.turn(&key(), false).await }
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(first);
         assert!(matches!(second.await.unwrap(), Turn::LookAgain));
-        assert!(matches!(flights.turn(&key()).await, Turn::Ask(_)));
+        assert!(matches!(flights.turn(&key(), false).await, Turn::Ask(_)));
     }
 
     #[tokio::test]
     async fn an_answer_that_is_not_for_others_releases_all_who_wait() {
         let flights = Flights::default();
-        let Turn::Ask(first) = flights.turn(&key()).await else { panic!("nobody asks") };
+        let Turn::Ask(first) = flights.turn(&key(), false).await else { panic!("nobody asks") };
         let waiting = [0, 1].map(|_| {
             let flights = flights.clone();
-            tokio::spawn(async move { flights.turn(&key()).await })
+            tokio::spawn(async move { flights.turn(&key(), false).await })
         });
         tokio::task::yield_now().await;
-        first.release();
+        first.release(None);
         for waiting in waiting {
             assert!(matches!(waiting.await.unwrap(), Turn::Alone));
         }
@@ -109,7 +155,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let flights = Flights::default();
-        let _first = flights.turn(&key()).await;
-        assert!(matches!(flights.turn(&key()).await, Turn::Alone));
+        let _first = flights.turn(&key(), false).await;
+        assert!(matches!(flights.turn(&key(), false).await, Turn::Alone));
     }
 }

@@ -11,8 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, RANGE, UPGRADE},
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{
+        AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        IF_UNMODIFIED_SINCE, RANGE, UPGRADE,
+    },
     request,
     uri::PathAndQuery,
 };
@@ -224,20 +227,28 @@ impl Front {
 
     /// From the cache, if it has something that may be used.
     async fn cached(self: &Arc<Self>, asked: Asked) -> Response<Body> {
+        let mut began = None;
         loop {
             let now = Timestamp::now();
-            let (why, stale) = match self.levels.memory.get(&asked.key, &asked.parts.headers) {
+            let found = self.levels.memory.get(&asked.key, &asked.parts.headers);
+            let (why, stale) = match found {
                 Found::Stored(stored) => match asked.reuse(&stored, now) {
                     reuse @ (Reuse::Fresh | Reuse::WhileRevalidated) => {
-                        return self.hit(stored, reuse, &asked, Level::Memory, now);
+                        return self.hit(&stored, reuse, &asked, Level::Memory, now);
                     }
                     reuse => (why_not(&stored, reuse, now), Some((stored, reuse))),
                 },
                 Found::OtherVariants => (Forwarded::VaryMiss, None),
                 Found::Nothing => (Forwarded::UriMiss, None),
             };
-            let (flight, way) = if Self::is_for_others(&asked, stale.as_ref()) {
-                match self.flights.turn(&asked.key).await {
+            // From here on it takes time, in which what is stale may be purged: it is looked up once more,
+            // after what counts as the beginning.
+            let Some(began) = began else {
+                began = Some(self.levels.memory.begin());
+                continue;
+            };
+            let (flight, way) = if self.is_for_others(&asked, stale.as_ref()) {
+                match self.flights.turn(&asked.key, asked.is_of_a_user()).await {
                     Turn::LookAgain => continue,
                     Turn::Ask(flight) if why == Forwarded::Request => (Some(flight), Some(Way::Hurry)),
                     Turn::Ask(flight) => (Some(flight), Some(Way::Lead)),
@@ -254,7 +265,7 @@ impl Front {
             let (stale, lease) = match share {
                 Share::Answer(stored, reuse) => {
                     drop(flight);
-                    return self.hit(stored, reuse, &asked, Level::Redis, Timestamp::now());
+                    return self.hit(&stored, reuse, &asked, Level::Redis, Timestamp::now());
                 }
                 Share::Ask { stale, lease, .. } => (stale, lease),
             };
@@ -266,34 +277,39 @@ impl Front {
                 // RFC 9111 §5.2.1.7.
                 refusal(StatusCode::GATEWAY_TIMEOUT, "it is not in the cache")
             } else if asked.parts.method == Method::HEAD {
-                self.head(&asked, why, stale).await
+                self.head(&asked, why, stale, began).await
             } else {
-                self.ask(&asked, why, stale, Leave { flight, lease }).await
+                self.ask(&asked, why, stale, began, Leave { flight, lease }).await
             };
         }
     }
 
     /// Whether others can be answered with what the application answers to this.
-    fn is_for_others(asked: &Asked, stale: Option<&(Arc<Stored>, Reuse)>) -> bool {
+    fn is_for_others(&self, asked: &Asked, stale: Option<&(Arc<Stored>, Reuse)>) -> bool {
+        /// With nothing stored, these go to the application as they are, and its answer is for their client.
+        const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_MATCH, IF_UNMODIFIED_SINCE];
+        let has_condition =
+            stale.is_none() && CONDITIONS.iter().any(|name| asked.parts.headers.contains_key(name));
         // Nobody waits for the part that another has asked for.
         let is_part = |(stored, _): &(Arc<Stored>, _)| stored.status == StatusCode::PARTIAL_CONTENT;
         let asks_for_part = asked.parts.headers.contains_key(RANGE) && stale.is_none_or(is_part);
         // Nor for what is not to be kept, so that nobody can hold up others by asking so.
         let is_kept = !asked.directives.only_if_cached && !asked.directives.no_store;
-        is_kept && asked.parts.method != Method::HEAD && !asks_for_part
+        let is_kept = is_kept && self.settings().max_object > 0;
+        is_kept && asked.parts.method != Method::HEAD && !asks_for_part && !has_condition
     }
 
     fn hit(
         self: &Arc<Self>,
-        stored: Arc<Stored>,
+        stored: &Stored,
         reuse: Reuse,
         asked: &Asked,
         level: Level,
         now: Timestamp,
     ) -> Response<Body> {
-        let answer = hit(&stored, asked, level, now);
+        let answer = hit(stored, asked, level, now);
         if reuse == Reuse::WhileRevalidated {
-            self.revalidate(asked, stored);
+            self.revalidate(asked);
         }
         answer
     }

@@ -67,11 +67,13 @@ impl Leave {
     /// The answer is not for others: they ask for themselves, all at once.
     pub(super) fn give_up(self, status: StatusCode, is_of_a_user: bool) {
         let Self { flight, lease } = self;
+        // An error says nothing of what comes next, nor does what one request has asked for.
+        let is_lasting =
+            status.is_success() || (status.is_redirection() && status != StatusCode::NOT_MODIFIED);
         if let Some(flight) = flight {
-            flight.release();
+            flight.release(is_lasting.then_some(is_of_a_user));
         }
-        // An error says nothing of what comes next.
-        if let Some(lease) = lease.filter(|_| !status.is_server_error()) {
+        if let Some(lease) = lease.filter(|_| is_lasting) {
             // What one user gets says nothing of what those get who do not say who they are.
             if is_of_a_user { lease.give_up_for_users() } else { lease.give_up() }
         }

@@ -213,6 +213,10 @@ impl Link {
                     count += 1;
                     *self.connection.write() = Some(Connection { number: count, commands });
                     self.number.send_replace(count);
+                    // Failures of the one before have opened the breaker meanwhile: only a trial closes it.
+                    if self.state() != State::Closed {
+                        self.lose(count);
+                    }
                     tracing::info!("Redis answers");
                     is_told = false;
                     if number.wait_for(|present| *present == 0).await.is_err() {

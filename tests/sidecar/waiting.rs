@@ -1,0 +1,120 @@
+//! What happens while a request waits: for the application, or for another request.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cachedservice::{
+    settings::HttpCache,
+    sidecar::{
+        cache::purges::{Force, Source, Target},
+        http::Front,
+    },
+};
+use http::Response;
+
+use crate::application::{Got, Pod, settings};
+
+/// Behind the cache of which the application purges everything while it is asked with the field `x-purge`.
+async fn purged_meanwhile(answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static) -> Pod {
+    let front: Arc<OnceLock<Arc<Front>>> = Arc::default();
+    let purged = front.clone();
+    let pod = Pod::start(settings(), move |got| {
+        if got.headers.contains_key("x-purge") {
+            purged.get().unwrap().memory().purge(Target::Everything, Force::Hard, Source::Replica);
+        }
+        answer(got)
+    })
+    .await;
+    assert!(front.set(pod.front.clone()).is_ok());
+    pod
+}
+
+fn stale(fields: &[(&str, &str)]) -> Response<Bytes> {
+    let mut response = Response::builder().header("cache-control", "max-age=0, stale-if-error=60");
+    for (name, value) in fields {
+        response = response.header(*name, *value);
+    }
+    response.body(Bytes::from_static(b"old")).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_purged_while_the_application_is_asked_does_not_answer_for_it() {
+    let pod = purged_meanwhile(|got| match got.field("x-purge") {
+        "" => stale(&[]),
+        _ => Response::builder().status(503).body(Bytes::from_static(b"down")).unwrap(),
+    })
+    .await;
+    assert_eq!(pod.get("/", &[]).await.body, "old");
+    let answer = pod.get("/", &[("x-purge", "1")]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (503, "down"));
+}
+
+#[tokio::test]
+async fn what_is_purged_while_it_is_validated_is_asked_for_anew() {
+    let pod = purged_meanwhile(|got| match (got.field("x-purge"), got.field("if-none-match")) {
+        ("", _) => stale(&[("etag", "\"1\"")]),
+        (_, "") => Response::new(Bytes::from_static(b"new")),
+        _ => Response::builder().status(304).header("etag", "\"1\"").body(Bytes::new()).unwrap(),
+    })
+    .await;
+    assert_eq!(pod.get("/", &[]).await.body, "old");
+    let answer = pod.get("/", &[("x-purge", "1")]).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "new"));
+}
+
+/// An application that holds the first answer with `x-hold` until the test lets it go; none may be stored.
+async fn holding(settings: HttpCache) -> (Pod, mpsc::Sender<()>) {
+    let (go, gone) = mpsc::channel();
+    let (gone, has_held) = (Mutex::new(gone), AtomicBool::new(false));
+    let pod = Pod::start(settings, move |got| {
+        if got.headers.contains_key("x-hold") && !has_held.swap(true, Ordering::SeqCst) {
+            // The other tasks of this thread go on elsewhere.
+            let _ =
+                tokio::task::block_in_place(|| gone.lock().unwrap().recv_timeout(Duration::from_secs(20)));
+        }
+        let answer = Response::builder().header("cache-control", "no-store");
+        answer.body(Bytes::from_static(b"own")).unwrap()
+    })
+    .await;
+    (pod, go)
+}
+
+/// While one waits for its answer, another has it in less than requests wait for each other.
+async fn nobody_is_held_up(pod: Pod, go: mpsc::Sender<()>, reached: usize) {
+    let pod = Arc::new(pod);
+    let held = tokio::spawn({
+        let pod = pod.clone();
+        async move { pod.get("/poll", &[("x-hold", "1")]).await }
+    });
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while pod.got().len() < reached {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the application is asked");
+    let other = tokio::time::timeout(Duration::from_secs(2), pod.get("/poll", &[])).await;
+    go.send(()).unwrap();
+    assert_eq!(other.expect("it waits for another").body, "own");
+    assert_eq!(held.await.unwrap().body, "own");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_a_cache_no_request_waits_for_another() {
+    let (pod, go) = holding(HttpCache { memory: 0, max_object: 0, rules: Vec::new() }).await;
+    nobody_is_held_up(pod, go, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_waits_for_an_answer_that_was_for_nobody_else_a_moment_ago() {
+    let (pod, go) = holding(settings()).await;
+    assert_eq!(pod.get("/poll", &[]).await.body, "own");
+    nobody_is_held_up(pod, go, 2).await;
+}
