@@ -109,7 +109,7 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
                 Output::Text => print!("{told}"),
                 Output::Json => println!("{}", json!(told)),
             }
-            Ok(told.is_complete)
+            Ok(told.is_complete || timeout == 0)
         }
     }
 }

@@ -14,6 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use super::CommandError;
 use crate::api::{CachePurge, CachePurgeSpec, CachePurgeStatus, CachedService};
 
+/// Nobody waits longer than a day.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// For how long the object tells of the purge once that is complete, in seconds.
 const KEPT: i32 = 3600;
 
@@ -75,7 +78,7 @@ pub async fn purge(
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Progress, CommandError> {
-    let until = Instant::now() + patience;
+    let until = Instant::now() + patience.min(LONGEST);
     if !wanted.everything && [&wanted.keys, &wanted.prefixes, &wanted.tags].iter().all(|list| list.is_empty())
     {
         return Err(CommandError::Wrong(

@@ -120,8 +120,9 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         Some(autoscaler) => (None, Some(autoscaler)),
     };
     let still_scaled = removed.as_ref().and_then(failed);
-    let needed = [&redis_secret, &digest_key, &sidecar_secret].map(failed);
-    let needed = needed.into_iter().chain([failed(&sidecar_config), failed(&service_account)]);
+    let of_sidecar = of_sidecar(plan, [failed(&sidecar_secret), failed(&sidecar_config)]);
+    let needed = [&redis_secret, &digest_key].map(failed);
+    let needed = needed.into_iter().chain(of_sidecar).chain([failed(&service_account)]);
     let deployment = writer.ensure_application(plan, seen, deployment, needed, still_scaled).await;
     let autoscaler = match (removed, autoscaler) {
         (Some(removed), _) => removed,
@@ -153,6 +154,11 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         app_monitor,
         changes: writer.changes,
     }
+}
+
+/// What is to go and cannot keeps no pod from starting.
+fn of_sidecar<T>(plan: &Plan, failures: [Option<T>; 2]) -> [Option<T>; 2] {
+    failures.map(|failure| failure.filter(|_| plan.sidecar.is_some()))
 }
 
 /// What others wait for. What is held back by a pause holds up nobody: they are held back as well.

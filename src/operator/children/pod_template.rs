@@ -64,7 +64,10 @@ fn merged(plan: &Plan) -> PodTemplateSpec {
         template.spec.get_or_insert_default().topology_spread_constraints =
             some_unless_empty(constraints.iter().map(|constraint| counted(plan, constraint)).collect());
     }
-    template.spec.iter_mut().for_each(sidecar_container::put_last);
+    // Without one, a container of the user's by this name stays where it is.
+    if plan.sidecar.is_some() {
+        template.spec.iter_mut().for_each(sidecar_container::put_last);
+    }
     template
 }
 

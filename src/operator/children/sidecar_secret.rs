@@ -9,9 +9,8 @@ use crate::{
 
 pub(super) fn secret(identity: &Identity, sidecar: &SidecarPlan) -> Secret {
     let mut data = sidecar.token.data();
-    if let Some(url) = &sidecar.open_redis_url {
-        data.insert(SECRET_URL.to_owned(), ByteString(url.clone().into_bytes()));
-    }
+    // Also where Redis has a password: pods from before it had one may still have to start.
+    data.insert(SECRET_URL.to_owned(), ByteString(identity.open_redis_url().into_bytes()));
     Secret {
         metadata: identity.child(&identity.sidecar_name(), APP),
         type_: Some("Opaque".to_owned()),

@@ -63,8 +63,6 @@ pub struct SidecarPlan {
     pub token: SidecarToken,
     /// Where the URL of Redis stands.
     pub redis_url: SecretKeyRef,
-    /// The URL, where it is no secret and so stands beside the token.
-    pub open_redis_url: Option<String>,
 }
 
 /// The sidecar of the pods that run, of another image than that of this installation.
@@ -100,14 +98,11 @@ pub(super) fn sidecar(
     let cache = cache(http)?;
     let resources = resources(&spec.sidecar.resources, cache.memory)?;
     let settings = settings(spec.port, shutdown, identity, cache, spec.sidecar.access_log)?;
-    let open_redis_url = match redis {
-        RedisPlan::Standalone(redis) if redis.credentials.is_none() => Some(identity.open_redis_url()),
-        RedisPlan::Standalone(_) | RedisPlan::External { .. } => None,
-    };
+    let is_open = matches!(redis, RedisPlan::Standalone(redis) if redis.credentials.is_none());
     let redis_url = match redis {
         RedisPlan::External { url, .. } => url.clone(),
         RedisPlan::Standalone(_) => SecretKeyRef {
-            name: if open_redis_url.is_some() { identity.sidecar_name() } else { identity.redis_name() },
+            name: if is_open { identity.sidecar_name() } else { identity.redis_name() },
             key: SECRET_URL.to_owned(),
         },
     };
@@ -119,7 +114,6 @@ pub(super) fn sidecar(
         settings,
         token: seen.token.clone(),
         redis_url,
-        open_redis_url,
     }))
 }
 

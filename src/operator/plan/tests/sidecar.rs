@@ -128,15 +128,14 @@ fn its_memory_is_that_of_the_responses_and_a_little() {
 fn the_url_of_redis_is_where_it_is_for_the_application_or_beside_the_token() {
     let url = |redis: Value| {
         let plan = sidecar(json!({ "cache": { "http": {} }, "redis": redis })).unwrap().unwrap();
-        (plan.redis_url.name, plan.redis_url.key, plan.open_redis_url)
+        (plan.redis_url.name, plan.redis_url.key)
     };
     let text = ToOwned::to_owned;
-    assert_eq!(url(json!({})), (text("shop-redis"), text("url"), None));
-    let open = Some("redis://shop-redis.prod.svc:6379/0".to_owned());
-    assert_eq!(url(json!({ "auth": { "enabled": false } })), (text("shop-sidecar"), text("url"), open));
+    assert_eq!(url(json!({})), (text("shop-redis"), text("url")));
+    assert_eq!(url(json!({ "auth": { "enabled": false } })), (text("shop-sidecar"), text("url")));
     let external =
         json!({ "mode": "External", "external": { "urlSecretRef": { "name": "ours", "key": "k" } } });
-    assert_eq!(url(external), (text("ours"), text("k"), None));
+    assert_eq!(url(external), (text("ours"), text("k")));
 }
 
 #[test]
