@@ -74,6 +74,10 @@ faults: ## The operator killed at random times through 500 reconciles (about 2 m
 soak: ## Start and stop local clusters again and again, with killed parts (about 10 minutes)
 	@cd tests/cluster && go test -tags soak -count 1 -timeout 40m -v .
 
+.PHONY: crowd
+crowd: ## 10,000 connections at the sidecar, and a client that never reads (about 3 minutes)
+	@cargo test --no-default-features --features sidecar --test sidecar -- --ignored --nocapture
+
 .PHONY: test-matrix
 test-matrix: ## The tests of the API on the oldest and the newest Kubernetes that the chart claims
 	@tests/matrix
