@@ -205,7 +205,7 @@ proptest! {
         prop_assert_eq!(status.observed_generation, Some(3));
         // Of a spec that was not applied, the tier that runs is told of.
         let has_cache = match &plan {
-            Ok(plan) => plan.sidecar.is_some(),
+            Ok(plan) => plan.spec.http_cache().is_some(),
             Err(_) => seen.status.conditions.iter().any(|known| known.type_ == "CacheReady"),
         };
         let cache = usize::from(has_cache);
@@ -262,6 +262,7 @@ fn names_and_owners(children: &Children) -> Result<(), TestCaseError> {
             _ if is_redis => &["-redis"],
             Some("Secret") => &["-digest-key", "-sidecar"],
             Some("ConfigMap") => &["-sidecar"],
+            Some("Service") => &["", "-peers"],
             _ => &[""],
         };
         let name = metadata["name"].as_str().unwrap_or_default();
@@ -281,8 +282,10 @@ fn selectors(children: &Children) -> Result<(), TestCaseError> {
     let service = children.service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap();
     let budget = children.disruption_budget.as_ref().and_then(|budget| budget.spec.as_ref());
     let budget = budget.map(|spec| required(spec.selector.as_ref()));
+    let peers = children.peers_service.as_ref().and_then(|service| service.spec.as_ref());
+    let peers = peers.and_then(|spec| spec.selector.clone());
     let of_app = [required(Some(&children.deployment.spec.selector)), service];
-    for selector in of_app.into_iter().chain(budget) {
+    for selector in of_app.into_iter().chain(budget).chain(peers) {
         prop_assert!(selects(&selector, &app), "{:?} {:?}", selector, app);
         prop_assert!(redis.is_empty() || !selects(&selector, &redis), "{:?} {:?}", selector, redis);
     }
@@ -352,7 +355,7 @@ fn pods(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
 fn sidecar(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
     let pod = children.deployment.spec.template.spec.as_ref().unwrap();
     let wanted = plan.sidecar.is_some();
-    prop_assert_eq!(wanted, plan.spec.http_cache().is_some());
+    prop_assert_eq!(wanted, plan.spec.has_sidecar());
     prop_assert_eq!((children.sidecar_secret.is_some(), children.sidecar_config.is_some()), (wanted, wanted));
     let last = pod.init_containers.iter().flatten().last();
     if !wanted {
@@ -370,6 +373,13 @@ fn sidecar(plan: &Plan, children: &Children) -> Result<(), TestCaseError> {
     let settings =
         Settings::parse(&config["settings.json"]).map_err(|error| TestCaseError::fail(error.to_string()))?;
     prop_assert_eq!(i32::from(settings.app_port), plan.spec.port);
+    prop_assert_eq!(settings.http.is_some(), plan.spec.http_cache().is_some());
+    prop_assert_eq!(settings.redis.is_some(), volumes.contains(&"sidecar-redis"));
+    // Who is asked has a name, and who asks knows itself.
+    let env = sidecar.env.iter().flatten().filter(|variable| variable.name == "POD_IP");
+    let counts = [children.peers_service.iter().count(), env.count(), settings.balancing.iter().count()];
+    let balanced = usize::from(plan.spec.balancing().is_some());
+    prop_assert_eq!(counts, [balanced; 3]);
     Ok(())
 }
 
@@ -395,6 +405,7 @@ fn applied(seen: &Seen) -> Applied {
         redis_service: Ok(None),
         stateful_set: Ok(object(&seen.stateful_set)),
         service: Ok(None),
+        peers_service: Ok(None),
         digest_key: Ok(None),
         sidecar_secret: Ok(None),
         sidecar_config: Ok(None),

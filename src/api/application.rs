@@ -43,11 +43,12 @@ impl Default for Resources {
 pub struct Shutdown {
     /// How long a leaving pod goes on serving before SIGTERM, so that load
     /// balancers can take it out first. A duration such as `5s`, 24h at most,
-    /// rounded up to whole seconds; `0s` switches it off. Default `5s`.
-    #[serde(default = "default_drain")]
+    /// rounded up to whole seconds; `0s` switches it off. With `balancing` it is at
+    /// least `12s`. Unset: `5s`, and `12s` with `balancing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = schema::duration_rule("spec.shutdown.drain"))]
-    pub drain: String,
+    pub drain: Option<String>,
 
     /// How long the application may take to end after SIGTERM before it is
     /// killed. A duration such as `30s`, 24h at most, rounded up to whole
@@ -60,12 +61,8 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain: default_drain(), timeout: default_timeout() }
+        Self { drain: None, timeout: default_timeout() }
     }
-}
-
-fn default_drain() -> String {
-    "5s".to_owned()
 }
 
 fn default_timeout() -> String {

@@ -13,6 +13,7 @@
 
 mod application;
 mod autoscaling;
+mod balancing;
 mod cache;
 mod cache_purge;
 mod crd;
@@ -34,6 +35,7 @@ mod template_revision;
 
 pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
+pub use balancing::{Balancing, BalancingHealthCheck, BalancingMode, Breaker, RetryBudget};
 pub use cache::{Cache, HeaderMatch, HttpCache, HttpPreset, HttpRule, RequestMethod};
 pub use cache_purge::{COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, PendingPod};
 pub use crd::{crd, crd_yaml, purge_crd};
@@ -148,6 +150,10 @@ use schema::rule;
     validation = rule(
         "self.rollout.minReadySeconds < duration(self.progressDeadline).getSeconds()",
         "spec.rollout.minReadySeconds: must be less than progressDeadline, or no rollout could end in time",
+    ),
+    validation = rule(
+        "!has(self.balancing) || !self.balancing.enabled || !has(self.shutdown.drain) || duration(self.shutdown.drain) >= duration('12s')",
+        "spec.shutdown.drain: with balancing write at least 12s: so long the others may still ask a leaving pod",
     ),
 )]
 pub struct CachedServiceSpec {
@@ -351,8 +357,13 @@ pub struct CachedServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
 
+    /// How the sidecars spread requests over the replicas, with a cache or without.
+    /// Unset: each pod's requests stay with its own application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancing: Option<Balancing>,
+
     /// The sidecar in the application's pods, which is there while a tier of
-    /// `cache` is on.
+    /// `cache` or `balancing` is on.
     #[serde(default)]
     pub sidecar: Sidecar,
 
@@ -382,6 +393,18 @@ impl CachedServiceSpec {
     #[must_use]
     pub fn http_cache(&self) -> Option<&HttpCache> {
         self.cache.as_ref()?.http.as_ref().filter(|http| http.enabled)
+    }
+
+    /// How requests are spread over the replicas, if they are.
+    #[must_use]
+    pub fn balancing(&self) -> Option<&Balancing> {
+        self.balancing.as_ref().filter(|balancing| balancing.enabled)
+    }
+
+    /// Whether the pods have a sidecar.
+    #[must_use]
+    pub fn has_sidecar(&self) -> bool {
+        self.http_cache().is_some() || self.balancing().is_some()
     }
 }
 

@@ -117,6 +117,12 @@ pub fn sidecar_name(name: &str) -> String {
     format!("{name}-sidecar")
 }
 
+/// Name of the Service whose addresses are those of the ready pods, while requests are spread over them.
+#[must_use]
+pub fn peers_name(name: &str) -> String {
+    format!("{name}-peers")
+}
+
 /// Name of the ConfigMap with the record of purges, which need not be there.
 #[must_use]
 pub fn purges_name(name: &str) -> String {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Resources, schema::rule};
 
 /// The sidecar in the application's pods, which is there while a tier of `cache`
-/// is on.
+/// or `balancing` is on.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Sidecar {
@@ -32,7 +32,7 @@ pub struct Sidecar {
     /// CPU and memory of the sidecar. Default: a request of 50m CPU, which is also
     /// there where neither a request nor a limit of CPU is written, as the
     /// autoscaler measures against it. Where no memory is written, request and
-    /// limit are `cache.http.memory` and 64Mi more.
+    /// limit are 64Mi and, while the cache is on, `cache.http.memory`.
     #[serde(default = "default_resources")]
     pub resources: Resources,
 

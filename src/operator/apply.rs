@@ -47,7 +47,7 @@ use crate::{
     telemetry::ChildAct,
 };
 use desired::Desired;
-use still_used::{StillUsed, account_is_used, sidecar_is_used};
+use still_used::{StillUsed, account_is_used};
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -60,6 +60,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         stateful_set,
         redis_monitor,
         service,
+        peers_service,
         app_policy,
         ingress,
         http_route,
@@ -105,10 +106,9 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let (app_policy, ingress, http_route) =
         writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
-    let sidecar = (sidecar_secret.as_ref(), sidecar_config.as_ref());
-    let (sidecar_secret, sidecar_config) = writer
-        .ensure_sidecar(seen, &identity.sidecar_name(), sidecar, sidecar_is_used(plan, seen, &deployment))
-        .await;
+    let sidecar = (sidecar_secret.as_ref(), sidecar_config.as_ref(), peers_service.as_ref());
+    let (sidecar_secret, sidecar_config, peers_service) =
+        writer.ensure_sidecar(plan, seen, &deployment, sidecar).await;
     let needs = (digest_key.as_ref(), service_account.as_ref(), disruption_budget.as_ref());
     let account_is_used = account_is_used(plan, seen, &deployment);
     let (digest_key, service_account, disruption_budget) =
@@ -141,6 +141,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         stateful_set,
         redis_monitor,
         service,
+        peers_service,
         app_policy,
         ingress,
         http_route,

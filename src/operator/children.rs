@@ -12,6 +12,7 @@ mod disruption_budget;
 mod http_route;
 mod ingress;
 mod monitor;
+mod peers_service;
 mod pod;
 mod pod_template;
 mod redis_claim;
@@ -59,6 +60,8 @@ pub struct Children {
     pub redis_monitor: Option<PodMonitor>,
     /// The application's Service.
     pub service: Service,
+    /// The name in DNS of the pods that requests are spread over.
+    pub peers_service: Option<Service>,
     /// Who may connect to the application.
     pub app_policy: Option<NetworkPolicy>,
     /// The way in from outside the cluster.
@@ -110,6 +113,7 @@ pub fn children(plan: &Plan) -> Children {
             .map(|(redis, config)| redis_stateful_set::stateful_set(plan, redis, config)),
         redis_config: config,
         service: service::service(plan),
+        peers_service: plan.spec.balancing().map(|_| peers_service::service(plan)),
         app_policy: app_policy::network_policy(plan),
         ingress: plan.spec.ingress.as_ref().map(|wanted| ingress::ingress(&plan.identity, wanted)),
         http_route: plan.spec.http_route.as_ref().map(|wanted| http_route::http_route(plan, wanted)),

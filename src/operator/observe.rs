@@ -29,7 +29,7 @@ use super::{
 };
 use crate::api::{
     CachedService, CachedServiceStatus, RedisMode,
-    names::{digest_key_name, redis_name, sidecar_name},
+    names::{digest_key_name, peers_name, redis_name, sidecar_name},
 };
 
 /// How far it is looked at a name at which the watches show nothing.
@@ -64,6 +64,8 @@ pub struct Seen {
     pub redis_monitor: Sighting<SeenPodMonitor>,
     /// At the name of the application's Service.
     pub service: Sighting<SeenService>,
+    /// At the name of the Service of the pods that requests are spread over.
+    pub peers_service: Sighting<SeenService>,
     /// At the name of the application's NetworkPolicy.
     pub app_policy: Sighting<SeenNetworkPolicy>,
     /// At the name of the Ingress.
@@ -137,7 +139,6 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let autoscaler_wanted = service.spec.autoscaling.enabled;
     let monitor_wanted = service.spec.monitoring.enabled;
     let redis_monitor_wanted = monitor_wanted && redis_wanted && service.spec.redis.exporter.enabled;
-    let route_wanted = service.spec.http_route.is_some();
     let (redis_secret, redis_config, redis_service, stateful_set) = tokio::try_join!(
         sight.at(&watches.secrets, &redis_name, secret_wanted),
         sight.at(&watches.config_maps, &redis_name, redis_wanted),
@@ -152,7 +153,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     let (app_policy, ingress, http_route, app_monitor) = tokio::try_join!(
         sight.at(&watches.network_policies, &name, policies.app.enabled),
         sight.at(&watches.ingresses, &name, service.spec.ingress.is_some()),
-        sight.at_if_known(&watches.http_routes, &name, route_wanted),
+        sight.at_if_known(&watches.http_routes, &name, service.spec.http_route.is_some()),
         sight.at_if_known(&watches.pod_monitors, &name, monitor_wanted),
     )?;
     let digest_key_name = digest_key_name(&name);
@@ -165,11 +166,12 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         sight.at(&watches.autoscalers, &name, autoscaler_wanted),
     )?;
 
-    let sidecar_name = sidecar_name(&name);
-    let sidecar_wanted = service.spec.http_cache().is_some();
-    let (sidecar_secret, sidecar_config) = tokio::try_join!(
+    let (sidecar_name, peers_name) = (sidecar_name(&name), peers_name(&name));
+    let sidecar_wanted = service.spec.has_sidecar();
+    let (sidecar_secret, sidecar_config, peers_service) = tokio::try_join!(
         sight.at(&watches.secrets, &sidecar_name, sidecar_wanted),
         sight.at(&watches.config_maps, &sidecar_name, sidecar_wanted),
+        sight.at(&watches.services, &peers_name, service.spec.balancing().is_some()),
     )?;
 
     let reference = ObjectRef::from_obj(service);
@@ -208,6 +210,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         http_route,
         app_monitor,
         service: app_service,
+        peers_service,
         digest_key,
         sidecar_secret,
         sidecar_config,

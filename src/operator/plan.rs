@@ -3,6 +3,7 @@
 //!
 //! A plan is complete and valid: building the children from it cannot fail.
 
+mod balancing;
 mod credentials;
 mod digest_key;
 mod identity;
@@ -263,7 +264,10 @@ fn template(spec: &CachedServiceSpec) -> Result<PodTemplateSpec, Invalid> {
 }
 
 fn shutdown(spec: &CachedServiceSpec) -> Result<ShutdownPlan, Invalid> {
-    let drain = whole_seconds("spec.shutdown.drain", &spec.shutdown.drain)?;
+    // The others look every five seconds who is there, and DNS may be five seconds behind.
+    let default = if spec.balancing().is_some() { "12s" } else { "5s" };
+    let drain = spec.shutdown.drain.as_deref().unwrap_or(default);
+    let drain = whole_seconds("spec.shutdown.drain", drain)?;
     let timeout = whole_seconds("spec.shutdown.timeout", &spec.shutdown.timeout)?;
     Ok(ShutdownPlan { drain_seconds: drain, grace_seconds: drain.saturating_add(timeout).max(1) })
 }

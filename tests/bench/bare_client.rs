@@ -77,6 +77,7 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
         stateful_set,
         redis_monitor,
         service,
+        peers_service,
         app_policy,
         ingress,
         http_route,
@@ -97,6 +98,7 @@ async fn apply_all(client: &Client, plan: &Plan) -> Result<(), Box<dyn Error>> {
     apply(client, stateful_set, |_| {}).await?;
     apply(client, redis_monitor, |_| {}).await?;
     apply(client, Some(service), |_| {}).await?;
+    apply(client, peers_service, |_| {}).await?;
     apply(client, app_policy, |_| {}).await?;
     apply(client, ingress, |_| {}).await?;
     apply(client, http_route, |_| {}).await?;
@@ -150,6 +152,7 @@ fn nothing_seen() -> Seen {
         app_monitor: Sighting::Absent,
         stateful_set: Sighting::Absent,
         service: Sighting::Absent,
+        peers_service: Sighting::Absent,
         digest_key: Sighting::Absent,
         sidecar_secret: Sighting::Absent,
         sidecar_config: Sighting::Absent,

@@ -118,6 +118,9 @@ fn filled(path: &str, length: usize) -> Value {
         "spec.cache.http.rules" => {
             json!({ "cache": { "http": { "rules": list(|_| json!({ "bypass": true })) } } })
         }
+        "spec.balancing.healthCheck.path" => {
+            json!({ "balancing": { "healthCheck": { "path": path_of_length } } })
+        }
         "spec.sidecar.image" => json!({ "sidecar": { "image": name() } }),
         "spec.redis.persistence.size" => json!({ "redis": { "persistence": { "size": text("1Gi") } } }),
         "spec.redis.persistence.storageClassName" => {
@@ -141,6 +144,11 @@ fn filled(path: &str, length: usize) -> Value {
 fn filled_below(path: &str, length: usize, resources: &dyn Fn(&str) -> Value) -> Value {
     if let Some(field) = path.strip_prefix("spec.cache.http.rules[].") {
         return json!({ "cache": { "http": { "rules": [rule(field, length)] } } });
+    }
+    if let Some((owner, field)) = path.strip_prefix("spec.balancing.").and_then(|path| path.split_once('.')) {
+        // Of seconds, as the bounds of these are minutes.
+        let duration = "1s".repeat(length).get(..length).map(str::to_owned);
+        return json!({ "balancing": { owner: { field: duration } } });
     }
     let (owner, which) = path.split_once("resources.").unwrap_or_else(|| panic!("how is {path} filled?"));
     let resources = resources(which);

@@ -5,6 +5,7 @@
 mod support;
 
 mod application;
+mod balancing;
 mod children;
 mod economy;
 mod events;

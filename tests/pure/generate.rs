@@ -34,6 +34,7 @@ pub fn spec() -> impl Strategy<Value = Value> {
         sometimes("service", service()),
         sometimes("redis", redis()),
         sometimes("cache", cache()),
+        sometimes("balancing", balancing()),
         seldom("sidecar", sidecar()),
         often("template", template()),
         seldom("templateRevision", integer(1..=2)),
@@ -386,6 +387,34 @@ fn cache() -> BoxedStrategy<Value> {
         sometimes("rules", vec(rule, 0..3).prop_map(Value::from).boxed()),
     ]);
     object(vec![often("http", http)])
+}
+
+fn balancing() -> BoxedStrategy<Value> {
+    let health_check = object(vec![
+        seldom("enabled", boolean()),
+        sometimes("path", mostly(&["/readyz", "/", "readyz"])),
+        sometimes("interval", duration()),
+        seldom("timeout", duration()),
+        seldom("failureThreshold", integer(1..=100)),
+        seldom("successThreshold", integer(1..=100)),
+    ]);
+    let breaker = object(vec![
+        sometimes("consecutiveFailures", integer(1..=1000)),
+        seldom("failurePercent", integer(1..=100)),
+        seldom("minRequests", integer(1..=10_000)),
+        sometimes("openTime", duration()),
+        seldom("maxOpenTime", duration()),
+    ]);
+    let budget =
+        object(vec![sometimes("percent", integer(0..=100)), sometimes("minPerSecond", integer(0..=1000))]);
+    object(vec![
+        seldom("enabled", boolean()),
+        sometimes("mode", mostly(&["RoundRobin", "OwnFirst"])),
+        sometimes("healthCheck", health_check),
+        sometimes("breaker", breaker),
+        sometimes("retryBudget", budget),
+        sometimes("maxConcurrent", integer(1..=100_000)),
+    ])
 }
 
 fn sidecar() -> BoxedStrategy<Value> {

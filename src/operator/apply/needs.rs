@@ -1,16 +1,21 @@
 //! What the application's pods start with beside Redis, and what a node drain keeps to.
 
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Secret, ServiceAccount},
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
 
-use super::{Outcome, Writer};
+use super::{
+    Outcome, Writer,
+    still_used::{peers_are_used, sidecar_is_used},
+};
 use crate::{
     api::names::digest_key_name,
     operator::{
         observe::Seen,
-        seen::{SeenConfigMap, SeenDisruptionBudget, SeenSecret, SeenServiceAccount},
+        plan::Plan,
+        seen::{SeenConfigMap, SeenDisruptionBudget, SeenSecret, SeenService, SeenServiceAccount},
     },
 };
 
@@ -32,17 +37,22 @@ impl Writer<'_> {
         (key, account, budget)
     }
 
-    /// Makes what the sidecars read what is wanted. What is not wanted any more stays while pods have one.
+    /// Makes what the sidecars read, and the name by which they find each other, what is wanted. What is
+    /// not wanted any more stays while pods have such a sidecar.
     pub(super) async fn ensure_sidecar(
         &mut self,
+        plan: &Plan,
         seen: &Seen,
-        name: &str,
-        (secret, config): (Option<&Secret>, Option<&ConfigMap>),
-        is_used: bool,
-    ) -> (Outcome<SeenSecret>, Outcome<SeenConfigMap>) {
+        deployment: &Deployment,
+        (secret, config, peers): (Option<&Secret>, Option<&ConfigMap>, Option<&Service>),
+    ) -> (Outcome<SeenSecret>, Outcome<SeenConfigMap>, Outcome<SeenService>) {
         let watches = &self.context.watches;
+        let (name, peers_name) = (&plan.identity.sidecar_name(), plan.identity.peers_name());
+        let is_used = sidecar_is_used(plan, seen, deployment);
         let secret = self.ensure(&watches.secrets, &seen.sidecar_secret, name, secret, is_used).await;
         let config = self.ensure(&watches.config_maps, &seen.sidecar_config, name, config, is_used).await;
-        (secret, config)
+        let is_used = peers_are_used(plan, seen, deployment);
+        let peers = self.ensure(&watches.services, &seen.peers_service, &peers_name, peers, is_used).await;
+        (secret, config, peers)
     }
 }

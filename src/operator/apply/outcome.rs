@@ -32,6 +32,8 @@ pub struct Applied {
     pub redis_monitor: Outcome<SeenPodMonitor>,
     /// The application's Service.
     pub service: Outcome<SeenService>,
+    /// The Service of the pods that requests are spread over.
+    pub peers_service: Outcome<SeenService>,
     /// The application's NetworkPolicy.
     pub app_policy: Outcome<SeenNetworkPolicy>,
     /// The Ingress.
@@ -71,6 +73,7 @@ impl Applied {
             stateful_set,
             redis_monitor,
             service,
+            peers_service,
             app_policy,
             ingress,
             http_route,
@@ -93,6 +96,7 @@ impl Applied {
             stateful_set.as_ref().err(),
             redis_monitor.as_ref().err(),
             service.as_ref().err(),
+            peers_service.as_ref().err(),
             app_policy.as_ref().err(),
             ingress.as_ref().err(),
             http_route.as_ref().err(),
@@ -134,6 +138,7 @@ impl Applied {
             stateful_set,
             redis_monitor,
             service,
+            peers_service,
             app_policy,
             ingress,
             http_route,
@@ -156,6 +161,7 @@ impl Applied {
             stateful_set.err(),
             redis_monitor.err(),
             service.err(),
+            peers_service.err(),
             app_policy.err(),
             ingress.err(),
             http_route.err(),

@@ -73,6 +73,12 @@ pub(super) fn sidecar_is_used(plan: &Plan, seen: &Seen, deployment: &Deployment)
     plan.sidecar.is_none() && is_there && !has_rolled_out(seen, deployment, &plan.identity.name)
 }
 
+/// Whether pods still spread requests over each other, which is not wanted any more.
+pub(super) fn peers_are_used(plan: &Plan, seen: &Seen, deployment: &Deployment) -> bool {
+    let spare = seen.peers_service.ours().filter(|_| plan.spec.balancing().is_none());
+    spare.is_some() && !has_rolled_out(seen, deployment, &plan.identity.name)
+}
+
 /// Whether every pod of the application is of the template that is wanted now.
 fn has_rolled_out(seen: &Seen, wanted: &Deployment, name: &str) -> bool {
     let Some(live) = seen.deployment.ours() else { return false };

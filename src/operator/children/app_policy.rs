@@ -32,12 +32,18 @@ pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
         let ports = Some(vec![port(SIDECAR_ADMIN_PORT)]);
         NetworkPolicyIngressRule { from: Some(vec![operator(pods)]), ports }
     });
+    // The sidecars of the other pods, whoever else may.
+    let peers = plan.spec.balancing().map(|_| {
+        let from =
+            NetworkPolicyPeer { pod_selector: Some(identity.selector(APP)), ..NetworkPolicyPeer::default() };
+        NetworkPolicyIngressRule { from: Some(vec![from]), ports: Some(vec![port(plan.spec.port)]) }
+    });
     Some(NetworkPolicy {
         metadata: identity.child(&identity.name, APP),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(identity.selector(APP)),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some([clients].into_iter().chain(purges).collect()),
+            ingress: Some([clients].into_iter().chain(peers).chain(purges).collect()),
             egress: None,
         }),
     })

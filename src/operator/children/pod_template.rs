@@ -65,8 +65,9 @@ fn merged(plan: &Plan) -> PodTemplateSpec {
             some_unless_empty(constraints.iter().map(|constraint| counted(plan, constraint)).collect());
     }
     // Without one, a container of the user's by this name stays where it is.
-    if plan.sidecar.is_some() {
-        template.spec.iter_mut().for_each(sidecar_container::put_last);
+    if let Some(spec) = template.spec.as_mut().filter(|_| plan.sidecar.is_some()) {
+        sidecar_container::tell_addresses(plan, spec);
+        sidecar_container::put_last(spec);
     }
     template
 }

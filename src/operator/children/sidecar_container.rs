@@ -3,9 +3,9 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, ExecAction, HTTPGetAction,
-        KeyToPath, Lifecycle, LifecycleHandler, PodSpec, Probe, ResourceRequirements, SecretVolumeSource,
-        SecurityContext, Volume, VolumeMount,
+        ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+        ExecAction, HTTPGetAction, KeyToPath, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodSpec,
+        Probe, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -20,6 +20,7 @@ use crate::{
         PURGES_DIR, Plan, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, STATE_DIR, SidecarPlan,
         TOKEN_DIR, TOKEN_FILE,
     },
+    settings::balancing::POD_ADDRESSES,
 };
 
 /// Whoever the container runs as can read its files.
@@ -98,6 +99,26 @@ pub(super) fn put_last(spec: &mut PodSpec) {
     }
 }
 
+/// Tells it the addresses of its own pod, by which it knows itself among the others. It is written over
+/// whatever the user's template has there: a variable with a value and a source would be none.
+pub(super) fn tell_addresses(plan: &Plan, spec: &mut PodSpec) {
+    if plan.spec.balancing().is_none() {
+        return;
+    }
+    let field =
+        ObjectFieldSelector { field_path: "status.podIPs".to_owned(), ..ObjectFieldSelector::default() };
+    let addresses = EnvVar {
+        name: POD_ADDRESSES.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
+    };
+    for container in spec.init_containers.iter_mut().flatten().filter(|all| all.name == SIDECAR_CONTAINER) {
+        let env = container.env.get_or_insert_default();
+        env.retain(|variable| variable.name != POD_ADDRESSES);
+        env.insert(0, addresses.clone());
+    }
+}
+
 /// Gives it another image.
 pub(super) fn set_image(spec: &mut PodSpec, image: &str) {
     for container in spec.init_containers.iter_mut().flatten() {
@@ -132,12 +153,14 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
         read_only: true,
     };
     let purges = purges_name(&plan.identity.name);
-    let url = &sidecar.redis_url;
+    let settings = of_config_map("sidecar-settings", config_map(name.clone(), None), SETTINGS_DIR);
+    let token = of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR);
+    let Some(url) = &sidecar.redis_url else { return vec![settings, token] };
     vec![
-        of_config_map("sidecar-settings", config_map(name.clone(), None), SETTINGS_DIR),
+        settings,
         // Before the first purge there is none.
         of_config_map("sidecar-purges", config_map(purges, Some(true)), PURGES_DIR),
-        of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR),
+        token,
         state(),
         of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR),
     ]

@@ -9,7 +9,7 @@ use crate::{
 
 pub(super) fn secret(identity: &Identity, sidecar: &SidecarPlan) -> Secret {
     let mut data = sidecar.token.data();
-    // Also where Redis has a password: pods from before it had one may still have to start.
+    // Also where Redis has a password, and where nothing is cached: pods from before may still have to start.
     data.insert(SECRET_URL.to_owned(), ByteString(identity.open_redis_url().into_bytes()));
     Secret {
         metadata: identity.child(&identity.sidecar_name(), APP),

@@ -9,8 +9,8 @@ use super::Invalid;
 use crate::api::{
     CachedService,
     names::{
-        APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, REDIS_PORT, redis_name,
-        sidecar_name,
+        APP_NAME_LABEL, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, REDIS_PORT, peers_name,
+        redis_name, sidecar_name,
     },
 };
 
@@ -58,6 +58,12 @@ impl Identity {
     #[must_use]
     pub fn sidecar_name(&self) -> String {
         sidecar_name(&self.name)
+    }
+
+    /// Name of the Service of the pods that requests are spread over.
+    #[must_use]
+    pub fn peers_name(&self) -> String {
+        peers_name(&self.name)
     }
 
     /// The operator's labels of a child, and of the pods of `component`.

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{Defaults, Identity, Invalid, RedisPlan, Seen, ShutdownPlan, SidecarToken, quantity};
+use super::{Defaults, Identity, Invalid, RedisPlan, Seen, ShutdownPlan, SidecarToken, balancing, quantity};
 use crate::{
     api::{
         CachedServiceSpec, HttpCache, HttpPreset, HttpRule, RequestMethod, Resources, SecretKeyRef,
@@ -61,8 +61,8 @@ pub struct SidecarPlan {
     pub settings: String,
     /// What purges ask for.
     pub token: SidecarToken,
-    /// Where the URL of Redis stands.
-    pub redis_url: SecretKeyRef,
+    /// Where the URL of Redis stands, which a cache needs and nothing else.
+    pub redis_url: Option<SecretKeyRef>,
 }
 
 /// The sidecar of the pods that run, of another image than that of this installation.
@@ -92,20 +92,16 @@ pub(super) fn sidecar(
     seen: &Seen,
     defaults: &Defaults,
 ) -> Result<Option<SidecarPlan>, Invalid> {
-    let Some(http) = spec.http_cache() else { return Ok(None) };
+    if !spec.has_sidecar() {
+        return Ok(None);
+    }
     check_ports(spec.port, template)?;
     check_names(template)?;
-    let cache = cache(http)?;
-    let resources = resources(&spec.sidecar.resources, cache.memory)?;
-    let settings = settings(spec.port, shutdown, identity, cache, spec.sidecar.access_log)?;
-    let is_open = matches!(redis, RedisPlan::Standalone(redis) if redis.credentials.is_none());
-    let redis_url = match redis {
-        RedisPlan::External { url, .. } => url.clone(),
-        RedisPlan::Standalone(_) => SecretKeyRef {
-            name: if is_open { identity.sidecar_name() } else { identity.redis_name() },
-            key: SECRET_URL.to_owned(),
-        },
-    };
+    let http = spec.http_cache().map(cache).transpose()?;
+    let balancing = balancing::balancing(spec, template, identity)?;
+    let resources = resources(&spec.sidecar.resources, http.as_ref().map_or(0, |http| http.memory))?;
+    let redis_url = http.as_ref().map(|_| redis_url(redis, identity));
+    let settings = settings(spec, shutdown, identity, http, balancing)?;
     Ok(Some(SidecarPlan {
         image: spec.sidecar.image.clone().unwrap_or_else(|| defaults.sidecar_image.clone()),
         running: running(spec, seen, defaults),
@@ -117,12 +113,23 @@ pub(super) fn sidecar(
     }))
 }
 
+fn redis_url(redis: &RedisPlan, identity: &Identity) -> SecretKeyRef {
+    let is_open = matches!(redis, RedisPlan::Standalone(redis) if redis.credentials.is_none());
+    match redis {
+        RedisPlan::External { url, .. } => url.clone(),
+        RedisPlan::Standalone(_) => SecretKeyRef {
+            name: if is_open { identity.sidecar_name() } else { identity.redis_name() },
+            key: SECRET_URL.to_owned(),
+        },
+    }
+}
+
 /// All containers of a pod share its ports.
 fn check_ports(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
     let taken = |number: i32| [SIDECAR_HTTP_PORT, SIDECAR_ADMIN_PORT].contains(&number);
     let refuse = |field: String| {
         let problem = format!(
-            "{SIDECAR_HTTP_PORT} and {SIDECAR_ADMIN_PORT} are the sidecar's while spec.cache.http is on; have it listen on another port and write that, or set spec.cache.http.enabled to false"
+            "{SIDECAR_HTTP_PORT} and {SIDECAR_ADMIN_PORT} are the sidecar's while spec.cache.http or spec.balancing is on; have it listen on another port and write that, or switch these off"
         );
         Err(Invalid::new(field, problem))
     };
@@ -138,7 +145,7 @@ fn check_ports(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
             let is_of_app = container.name == APP_CONTAINER && declared.container_port != port;
             if is_of_app && declared.name.as_deref() == Some(APP_OWN_PORT_NAME) {
                 let problem = format!(
-                    "{APP_OWN_PORT_NAME} is the name of spec.port while spec.cache.http is on; choose another"
+                    "{APP_OWN_PORT_NAME} is the name of spec.port while spec.cache.http or spec.balancing is on; choose another"
                 );
                 return Err(Invalid::new(format!("{path}.name"), problem));
             }
@@ -157,7 +164,7 @@ fn check_names(template: &PodTemplateSpec) -> Result<(), Invalid> {
         Some((path, _)) => Err(Invalid::new(
             format!("{path}.name"),
             format!(
-                "{SIDECAR_CONTAINER} is the container of spec.cache.http; choose another name for yours, or write its image to spec.sidecar.image"
+                "{SIDECAR_CONTAINER} is the container of spec.cache.http and spec.balancing; choose another name for yours, or write its image to spec.sidecar.image"
             ),
         )),
     }
@@ -190,7 +197,7 @@ fn resources(wanted: &Resources, stored: u64) -> Result<Resources, Invalid> {
     if limit.is_some_and(|limit| limit < least) {
         let least = quantity::written(least).0;
         let problem = format!(
-            "is less than spec.cache.http.memory and what the sidecar needs beside it; write at least {least}, or leave memory out"
+            "is less than the sidecar needs, for spec.cache.http.memory and beside it; write at least {least}, or leave memory out"
         );
         return Err(Invalid::new("spec.sidecar.resources.limits.memory", problem));
     }
@@ -254,12 +261,14 @@ fn seconds(field: &str, text: &str) -> Result<u64, Invalid> {
 }
 
 fn settings(
-    port: i32,
+    spec: &CachedServiceSpec,
     shutdown: ShutdownPlan,
     identity: &Identity,
-    http: settings::HttpCache,
-    access_log: bool,
+    http: Option<settings::HttpCache>,
+    balancing: Option<settings::Balancing>,
 ) -> Result<String, Invalid> {
+    // What there is to purge, and to share, is what a cache has stored.
+    let of_cache = |text: String| http.as_ref().map(|_| text);
     let number = |port: i32| {
         u16::try_from(port).map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))
     };
@@ -267,24 +276,25 @@ fn settings(
         version: settings::VERSION,
         http_port: number(SIDECAR_HTTP_PORT)?,
         admin_port: number(SIDECAR_ADMIN_PORT)?,
-        app_port: number(port)?,
+        app_port: number(spec.port)?,
         // As long as the application is kept from ending.
         drain_seconds: u64::try_from(shutdown.drain_seconds).unwrap_or_default(),
         token_file: Some(format!("{TOKEN_DIR}/{TOKEN_FILE}")),
-        purges_file: Some(format!("{PURGES_DIR}/{PURGES_FILE}")),
-        purges_copy: Some(format!("{STATE_DIR}/{PURGES_FILE}")),
-        redis: Some(settings::Redis {
+        purges_file: of_cache(format!("{PURGES_DIR}/{PURGES_FILE}")),
+        purges_copy: of_cache(format!("{STATE_DIR}/{PURGES_FILE}")),
+        redis: http.as_ref().map(|_| settings::Redis {
             url_file: format!("{REDIS_DIR}/{REDIS_FILE}"),
             // In one Redis there may be several services, and of one name one after the other.
             key_prefix: format!("cachedservice:{}:", identity.uid),
             channel: purge_channel(&identity.namespace, &identity.name),
         }),
-        http: Some(http),
-        balancing: None,
+        http,
+        balancing,
         first_byte_ms: None,
-        access_log,
+        access_log: spec.sidecar.access_log,
     };
-    let refuse = |error: String| Invalid::new("spec.cache.http", error);
+    let field = if settings.http.is_some() { "spec.cache.http" } else { "spec.balancing" };
+    let refuse = |error: String| Invalid::new(field, error);
     let text = settings.to_json().map_err(|error| refuse(error.to_string()))?;
     // What a sidecar would not take is not given to any.
     Settings::parse(&text).map_err(|error| refuse(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! The plan for specs and sightings of all kinds.
 
+mod balancing;
 mod sidecar;
 
 use serde_json::{Value, json};

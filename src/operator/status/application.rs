@@ -27,6 +27,7 @@ pub(super) fn verdict(
     if let Some(applied) = applied {
         let failures = [
             applied.service.as_ref().err(),
+            applied.peers_service.as_ref().err(),
             applied.app_policy.as_ref().err(),
             applied.ingress.as_ref().err(),
             applied.http_route.as_ref().err(),

@@ -14,6 +14,10 @@ fn with(http: Value) -> Result<SidecarPlan, Invalid> {
     sidecar(json!({ "cache": { "http": http } })).map(Option::unwrap)
 }
 
+fn with_redis(redis: Value) -> SidecarPlan {
+    sidecar(json!({ "cache": { "http": {} }, "redis": redis })).unwrap().unwrap()
+}
+
 fn settings(spec: Value) -> Settings {
     Settings::parse(&sidecar(spec).unwrap().unwrap().settings).unwrap()
 }
@@ -127,8 +131,8 @@ fn its_memory_is_that_of_the_responses_and_a_little() {
 #[test]
 fn the_url_of_redis_is_where_it_is_for_the_application_or_beside_the_token() {
     let url = |redis: Value| {
-        let plan = sidecar(json!({ "cache": { "http": {} }, "redis": redis })).unwrap().unwrap();
-        (plan.redis_url.name, plan.redis_url.key)
+        let url = with_redis(redis).redis_url.unwrap();
+        (url.name, url.key)
     };
     let text = ToOwned::to_owned;
     assert_eq!(url(json!({})), (text("shop-redis"), text("url")));

@@ -30,7 +30,7 @@ fn ready_needs_each_of_its_conditions() {
     everything.deployment(2, &pods(1)).shows(READY, "False TooFewAvailable");
     Situation::all_well().stateful_set("d1", &silent()).shows(READY, "False Starting");
     Situation::all_well().spec(json!({ "progressDeadline": "soon" })).shows(READY, "False InvalidSpec");
-    let every_child: [fn(&mut Applied); 19] = [
+    let every_child: [fn(&mut Applied); 20] = [
         |applied| applied.redis_secret = foreign("Secret"),
         |applied| applied.redis_config = foreign("ConfigMap"),
         |applied| applied.redis_service = foreign("Service"),
@@ -43,6 +43,7 @@ fn ready_needs_each_of_its_conditions() {
         |applied| applied.app_monitor = foreign("PodMonitor"),
         |applied| applied.stateful_set = foreign("StatefulSet"),
         |applied| applied.service = foreign("Service"),
+        |applied| applied.peers_service = foreign("Service"),
         |applied| applied.digest_key = foreign("Secret"),
         |applied| applied.sidecar_secret = foreign("Secret"),
         |applied| applied.sidecar_config = foreign("ConfigMap"),
