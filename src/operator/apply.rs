@@ -47,7 +47,7 @@ use crate::{
     telemetry::ChildAct,
 };
 use desired::Desired;
-use still_used::{StillUsed, account_is_used};
+use still_used::StillUsed;
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -110,9 +110,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let (sidecar_secret, sidecar_config, peers_service) =
         writer.ensure_sidecar(plan, seen, &deployment, sidecar).await;
     let needs = (digest_key.as_ref(), service_account.as_ref(), disruption_budget.as_ref());
-    let account_is_used = account_is_used(plan, seen, &deployment);
     let (digest_key, service_account, disruption_budget) =
-        writer.ensure_needs(seen, name, needs, account_is_used).await;
+        writer.ensure_needs(plan, seen, &deployment, needs).await;
 
     // An autoscaler that shall go must not fight the number that replaces it.
     let (removed, autoscaler) = match autoscaler {

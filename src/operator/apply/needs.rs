@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 
 use super::{
     Outcome, Writer,
-    still_used::{peers_are_used, sidecar_is_used},
+    still_used::{account_is_used, peers_are_used, sidecar_is_used},
 };
 use crate::{
     api::names::digest_key_name,
@@ -23,15 +23,17 @@ impl Writer<'_> {
     /// Makes them what is wanted. An account that is not wanted any more stays while pods run under it.
     pub(super) async fn ensure_needs(
         &mut self,
+        plan: &Plan,
         seen: &Seen,
-        name: &str,
+        deployment: &Deployment,
         (key, account, budget): (Option<&Secret>, Option<&ServiceAccount>, Option<&PodDisruptionBudget>),
-        account_is_used: bool,
     ) -> (Outcome<SeenSecret>, Outcome<SeenServiceAccount>, Outcome<SeenDisruptionBudget>) {
         let watches = &self.context.watches;
+        let name = &plan.identity.name;
         let key = self.ensure(&watches.secrets, &seen.digest_key, &digest_key_name(name), key, false).await;
         let accounts = &watches.service_accounts;
-        let account = self.ensure(accounts, &seen.service_account, name, account, account_is_used).await;
+        let is_used = account_is_used(plan, seen, deployment);
+        let account = self.ensure(accounts, &seen.service_account, name, account, is_used).await;
         let budgets = &watches.disruption_budgets;
         let budget = self.ensure(budgets, &seen.disruption_budget, name, budget, false).await;
         (key, account, budget)
