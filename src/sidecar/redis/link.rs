@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{figures::Figures, scripts};
+use super::{figures::Figures, patience, scripts};
 use crate::sidecar::breaker::{Breaker, Limits, Outcome, Pass, State};
 
 /// How long a connection may take, with its greeting.
@@ -141,12 +141,12 @@ impl Link {
         reply: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Trouble> {
         let pass = self.breaker.lock().pass_if_closed().ok_or(Trouble::Off)?;
-        match timeout(limit, reply).await {
-            Ok(Ok(reply)) => {
+        match patience::within(limit, reply).await {
+            Some(Ok(reply)) => {
                 self.note(pass, Outcome::Success);
                 Ok(reply)
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 Figures::add(&self.figures.errors);
                 if is_of_connection(&error) {
                     self.note(pass, Outcome::Failure);
@@ -157,7 +157,7 @@ impl Link {
                 }
                 Err(Trouble::Failed(error))
             }
-            Err(_) => {
+            None => {
                 Figures::add(&self.figures.timeouts);
                 self.note(pass, Outcome::Failure);
                 Err(Trouble::Late)

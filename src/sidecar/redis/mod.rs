@@ -26,6 +26,7 @@ mod lease;
 mod link;
 mod names;
 mod outbox;
+mod patience;
 mod record;
 mod scripts;
 mod subscription;
