@@ -28,6 +28,9 @@ const READABLE: i32 = 0o444;
 /// Who it runs as where the user's template has the pod run as root, which it refuses to.
 const NOBODY: i64 = 65532;
 
+/// How long an answer of a sidecar may take that is only looked at, in seconds.
+const PATIENCE: i32 = 3;
+
 /// Room for the record of purges, twice while it is written.
 const STATE_BYTES: u64 = 2 << 20;
 
@@ -57,9 +60,11 @@ pub(super) fn defaults(plan: &Plan, sidecar: &SidecarPlan) -> PodSpec {
         security_context: Some(security_context(plan)),
         // Whatever the revision: the first knows no sidecar.
         termination_message_policy: pod::termination_message_policy(TemplateRevision::Second),
-        startup_probe: Some(probe("/livez", 1, 60)),
-        readiness_probe: Some(probe("/readyz", 5, 2)),
-        liveness_probe: Some(probe("/livez", 10, 3)),
+        startup_probe: Some(probe("/livez", 1, 60, PATIENCE)),
+        // A pod that answers nothing at all gets no new connections after three seconds: what is asked here
+        // is a few words out of memory.
+        readiness_probe: Some(probe("/readyz", 1, 2, 1)),
+        liveness_probe: Some(probe("/livez", 10, 3, PATIENCE)),
         ports: Some(vec![ContainerPort {
             container_port: SIDECAR_ADMIN_PORT,
             name: Some(SIDECAR_ADMIN_PORT_NAME.to_owned()),
@@ -211,7 +216,7 @@ fn drain() -> LifecycleHandler {
     LifecycleHandler { exec: Some(ExecAction { command: Some(command) }), ..LifecycleHandler::default() }
 }
 
-fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32, timeout_seconds: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
@@ -219,7 +224,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period_seconds),
-        timeout_seconds: Some(3),
+        timeout_seconds: Some(timeout_seconds),
         failure_threshold: Some(failure_threshold),
         ..Probe::default()
     }
