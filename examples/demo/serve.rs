@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -31,6 +31,9 @@ const MADE: &str = "demo:made";
 
 /// The least and the most CPU time that one request can ask for.
 const WORK_MS: (u64, u64) = (1, 1000);
+
+/// The longest that a page waits.
+const MOST_WAIT_MS: u64 = 10_000;
 
 /// How long accepted requests may take to finish after SIGTERM. It lies under
 /// the 30 s that Kubernetes gives by default.
@@ -143,15 +146,22 @@ struct Page {
     fresh: Option<u32>,
     /// CPU time in milliseconds that it takes to make it.
     ms: Option<u64>,
+    /// Milliseconds that it takes beside that, as if for a database.
+    wait: Option<u64>,
 }
 
-/// A page that caches may keep, with its name and `pages` as tags. Says how many were made so far.
+/// A page that caches may keep, with its name and `pages` as tags. Says how many were made so far, and
+/// when it was begun, in microseconds since 1970.
 async fn page(
     State(service): State<Arc<Service>>,
     Path(name): Path<String>,
     Query(page): Query<Page>,
 ) -> Response {
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let made = query::<u64>(&service, &Cmd::incr(MADE, 1)).await.ok();
+    if let Some(wanted) = page.wait {
+        tokio::time::sleep(Duration::from_millis(wanted.min(MOST_WAIT_MS))).await;
+    }
     if let Some(wanted) = page.ms
         && let Err(message) =
             service.burner.burn(Duration::from_millis(wanted.clamp(WORK_MS.0, WORK_MS.1))).await
@@ -162,7 +172,8 @@ async fn page(
         ("cache-control", format!("max-age={}", page.fresh.unwrap_or(60))),
         ("cache-tag", format!("pages,{name}")),
     ];
-    (fields, Json(json!({ "page": name, "pod": service.pod, "made": made }))).into_response()
+    let body = json!({ "page": name, "pod": service.pod, "made": made, "begun_us": u64::try_from(begun.as_micros()).ok() });
+    (fields, Json(body)).into_response()
 }
 
 async fn read(State(service): State<Arc<Service>>, Path(key): Path<String>) -> Response {

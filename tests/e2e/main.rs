@@ -10,6 +10,8 @@ mod support;
 mod chart;
 mod examples;
 mod http_cache;
+mod http_replicas;
+mod http_trouble;
 mod network_policies;
 mod pods;
 mod redis;

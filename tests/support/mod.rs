@@ -27,12 +27,14 @@ mod installation;
 pub mod kubelet;
 mod load;
 mod operator;
+pub mod processes;
 pub mod redis;
 mod release;
 mod rights;
 mod sandbox;
 pub mod sidecars;
 mod snapshot;
+pub mod traffic;
 mod wait;
 
 pub use audit::{AuditEntry, AuditMark};
