@@ -218,11 +218,7 @@ async fn purge(
     let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
     let memory = admin.front.memory().clone();
     let here = targets.clone();
-    let purged = spawn_blocking(move || {
-        for target in here {
-            memory.purge(target, force, Source::Replica);
-        }
-    });
+    let purged = spawn_blocking(move || memory.purge(&here, force, Source::Replica));
     purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
     let Some(others) = &admin.others else {
         let answer =

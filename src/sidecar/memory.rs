@@ -1,32 +1,34 @@
 //! The memory of a replica (L1): stored responses, bounded in bytes.
 
+mod purging;
+
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use http::HeaderMap;
 use parking_lot::Mutex;
-use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, sync::Cache};
-
-use crate::settings::purges::PurgeRecord;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use super::cache::{
     Stored,
     key::Key,
-    purges::{Began, Force, Purges, Source, Stamp, Target},
+    purges::{Began, Force, Purges, Stamp},
 };
 
 /// So many responses of one key are kept, for requests that differ in what they vary by. The oldest goes.
 const VARIANTS: usize = 16;
 /// So many purges are remembered for fills that are under way.
 const PURGES: usize = 1024;
-/// Of what purges are counted.
-const PURGED: [&str; 4] = ["everything", "prefix", "tag", "key"];
 /// Of a key, beside its text and what is stored.
 const OVERHEAD: u64 = 64;
 /// What a typical entry takes, for the size of the tables.
 const TYPICAL: u64 = 4096;
+/// Of a large response, beside its body.
+const HEAD: u64 = 64 << 10;
+/// In so many parts, each with its lock, what is stored is held at most.
+const PARTS: u64 = 256;
 
 type Variants = Arc<[Arc<Stored>]>;
 
@@ -34,9 +36,16 @@ type Variants = Arc<[Arc<Stored>]>;
 pub struct Memory {
     entries: Cache<Key, Variants, Weight, DefaultHashBuilder, Evictions>,
     evictions: Evictions,
-    purged: [AtomicU64; PURGED.len()],
-    /// Taken for every change, so that a purge and a fill come one after the other.
+    purged: [AtomicU64; purging::KINDS.len()],
+    /// Taken for every change, so that a purge and a fill come one after the other. Never for long: each fill
+    /// takes it when it begins.
     purges: Mutex<Purges>,
+    /// Taken for a whole record of the operator's.
+    by_record: Mutex<()>,
+    /// Up to which number of it all is done.
+    done: AtomicU64,
+    /// It is not read yet.
+    awaits_record: AtomicBool,
 }
 
 /// What a lookup has found.
@@ -55,9 +64,12 @@ struct Weight;
 
 impl Weighter<Key, Variants> for Weight {
     fn weight(&self, key: &Key, variants: &Variants) -> u64 {
-        let stored: usize = variants.iter().map(|stored| stored.size()).sum();
-        OVERHEAD + (key.as_str().len() + stored) as u64
+        weight(key, variants.iter().map(|stored| stored.size()).sum())
     }
+}
+
+fn weight(key: &Key, stored: usize) -> u64 {
+    OVERHEAD + (key.as_str().len() + stored) as u64
 }
 
 /// Counts what goes for lack of room.
@@ -77,17 +89,37 @@ impl Lifecycle<Key, Variants> for Evictions {
 }
 
 impl Memory {
-    /// Room for so many bytes.
+    /// Room for so many bytes, in parts of which each has room for a body of `largest`, if the whole has.
     #[must_use]
-    pub fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64, largest: u64) -> Self {
         let typical = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).max(1);
         let (evictions, hashes) = (Evictions::default(), DefaultHashBuilder::default());
+        let has_room = |parts: &u64| most_of(bytes / parts) >= largest.saturating_add(HEAD);
+        let parts = (0..=PARTS.ilog2()).rev().map(|power| 1 << power).find(has_room).unwrap_or(1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(typical).weight_capacity(bytes);
+        options.shards(usize::try_from(parts).unwrap_or(1).min((cores * 4).next_power_of_two()));
+        let entries = match options.build() {
+            Ok(options) => Cache::with_options(options, Weight, hashes, evictions.clone()),
+            // Never: both capacities are there.
+            Err(_) => Cache::with(typical, bytes, Weight, hashes, evictions.clone()),
+        };
         Self {
-            entries: Cache::with(typical, bytes, Weight, hashes, evictions.clone()),
+            entries,
             evictions,
             purged: Default::default(),
             purges: Mutex::new(Purges::new(PURGES)),
+            by_record: Mutex::default(),
+            done: AtomicU64::default(),
+            awaits_record: AtomicBool::default(),
         }
+    }
+
+    /// Whether a response of this size, with its fields, is kept at all.
+    #[must_use]
+    pub fn has_room_for(&self, key: &Key, size: usize) -> bool {
+        weight(key, size) <= most_of(self.entries.shard_capacity())
     }
 
     /// The present, for a fill that begins.
@@ -139,103 +171,24 @@ impl Memory {
         }
         let kept = Arc::new(stored);
         variants.push(kept.clone());
+        // Together they would not be kept at all.
+        let size = |variants: &[Arc<Stored>]| variants.iter().map(|stored| stored.size()).sum();
+        while variants.len() > 1 && !self.has_room_for(&key, size(&variants)) {
+            variants.remove(0);
+        }
         self.entries.insert(key, variants.into());
         drop(purges);
         Some(kept)
     }
 
-    /// Purges, of what is there and of what is on its way.
-    pub fn purge(&self, target: Target, force: Force, source: Source) {
-        let mut purges = self.purges.lock();
-        self.take_out(&target, force);
-        purges.add(target, force, source);
-    }
-
-    /// Purges what is new in the operator's record; returns up to which number it has been.
-    pub fn purge_by_record(&self, record: &PurgeRecord) -> u64 {
-        let mut purges = self.purges.lock();
-        for (target, force) in purges.add_record(record) {
-            self.take_out(&target, force);
-        }
-        purges.now().stamp.api
-    }
-
-    /// Purges by the record in Redis.
-    pub fn purge_shared(&self, number: u64, targets: &[Target], force: Force) {
-        // At once: who sees the number relies on all of them.
-        let mut purges = self.purges.lock();
-        for target in targets {
-            self.take_out(target, force);
-            purges.add(target.clone(), force, Source::Shared(number));
-        }
-    }
-
-    /// Begins with another record in Redis, of which the purges up to `forgotten` are not known. What
-    /// may have been in the one before is not known either, so all goes.
-    pub fn begin_generation(&self, generation: u64, forgotten: u64) {
-        let mut purges = self.purges.lock();
-        self.entries.clear();
-        purges.begin_generation(generation, forgotten);
-        purges.add(Target::Everything, Force::Hard, Source::Replica);
-    }
-
-    fn take_out(&self, target: &Target, force: Force) {
-        let place = match target {
-            Target::Everything => 0,
-            Target::Prefix(_) => 1,
-            Target::Tag(_) => 2,
-            Target::Key(_) => 3,
-        };
-        self.purged[place].fetch_add(1, Ordering::Relaxed);
-        match (target, force) {
-            (Target::Everything, Force::Hard) => self.entries.clear(),
-            // One URL in full, as each request that changes something purges it: not all are looked at.
-            (Target::Key(url), Force::Hard) if !url.starts_with('/') => {
-                self.entries.remove(&Key::told(url.clone()));
-            }
-            _ => self.purge_variants(target, force),
-        }
-    }
-
-    fn purge_variants(&self, target: &Target, force: Force) {
-        let is_hit = |key: &Key, variants: &Variants| {
-            variants.iter().any(|stored| target.matches(key.as_str(), &stored.tags))
-        };
-        let hit: Vec<(Key, Variants)> =
-            self.entries.iter().filter(|(key, variants)| is_hit(key, variants)).collect();
-        for (key, variants) in hit {
-            let left: Vec<Arc<Stored>> = variants
-                .iter()
-                .filter_map(|stored| match (target.matches(key.as_str(), &stored.tags), force) {
-                    (false, _) => Some(stored.clone()),
-                    (true, Force::Soft) => {
-                        Some(Arc::new(Stored { is_purged_softly: true, ..Stored::clone(stored) }))
-                    }
-                    (true, Force::Hard) => None,
-                })
-                .collect();
-            if left.is_empty() {
-                self.entries.remove(&key);
-            } else {
-                self.entries.insert(key, left.into());
-            }
-        }
-    }
-
     /// Gives room for another number of bytes; what does not fit any more goes.
-    pub fn resize(&self, bytes: u64) {
+    /// The parts are as many as before: one that has less room than `largest` has it after a restart.
+    pub fn resize(&self, bytes: u64, largest: u64) {
         self.entries.set_capacity(bytes);
-    }
-
-    /// Up to which of the operator's purges all are known.
-    #[must_use]
-    pub fn purged(&self) -> u64 {
-        self.purges.lock().now().stamp.api
-    }
-
-    /// How many purges there were, by what they were of.
-    pub fn purges(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        PURGED.into_iter().zip(self.purged.iter().map(|purged| purged.load(Ordering::Relaxed)))
+        let most = most_of(self.entries.shard_capacity());
+        if most < largest {
+            tracing::warn!(most, largest, "until a restart larger responses than these bytes are not kept");
+        }
     }
 
     /// How many keys have gone, or did not come in, for lack of room.
@@ -263,6 +216,11 @@ impl Memory {
     }
 }
 
+/// What an entry may take of a part: the cache keeps the rest for what is new, and a little is for rounding.
+fn most_of(part: u64) -> u64 {
+    part - part.div_ceil(32)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -270,8 +228,14 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::sidecar::cache::{Exchange, stored::Origin};
-    use crate::sidecar::tests::headers;
+    use crate::sidecar::{
+        cache::{
+            Exchange,
+            purges::{Source, Target},
+            stored::Origin,
+        },
+        tests::headers,
+    };
 
     fn key(target: &'static str) -> Key {
         Key::of("http", "shop", &PathAndQuery::from_static(target), &[])
@@ -299,7 +263,7 @@ mod tests {
 
     #[test]
     fn each_variant_is_found_by_its_requests() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(1 << 20, 1 << 16);
         let [text, json] = ["text/plain", "application/json"].map(|kind| headers(&[("accept", kind)]));
         assert!(matches!(memory.get(&key("/"), &text), Found::Nothing));
         memory.put(key("/"), response(&text, &[], "a"), memory.begin());
@@ -313,7 +277,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_in_bytes() {
         const ROOM: u64 = 64 << 10;
-        let memory = Memory::new(ROOM);
+        let memory = Memory::new(ROOM, 1 << 10);
         let request = HeaderMap::new();
         for number in 0..1000 {
             let target: PathAndQuery = format!("/{number}").parse().unwrap();
@@ -324,22 +288,51 @@ mod tests {
         assert!(memory.bytes() > ROOM / 2, "{}", memory.bytes());
     }
 
+    fn large(accept: &'static str, bytes: usize) -> Stored {
+        let request = headers(&[("accept", accept)]);
+        Stored { body: Bytes::from(vec![0; bytes]), ..response(&request, &[], "") }
+    }
+
+    #[test]
+    fn what_is_as_large_as_may_be_is_kept_whatever_its_key() {
+        const LARGEST: usize = 1 << 20;
+        let memory = Memory::new(8 << 20, LARGEST as u64);
+        for number in 0..64 {
+            let target: PathAndQuery = format!("/{number}").parse().unwrap();
+            let key = Key::of("http", "shop", &target, &[]);
+            memory.put(key.clone(), large("", LARGEST), memory.begin());
+            assert!(memory.entries.get(&key).is_some(), "{number}");
+        }
+        assert!(memory.has_room_for(&key("/"), LARGEST) && memory.bytes() <= 8 << 20);
+        assert!(!memory.has_room_for(&key("/"), 8 << 20));
+    }
+
+    #[test]
+    fn of_variants_that_together_are_too_large_the_oldest_go() {
+        let memory = Memory::new(1 << 20, 1 << 20);
+        for accept in ["a", "b", "c"] {
+            memory.put(key("/"), large(accept, 400 << 10), memory.begin());
+        }
+        let has = |accept| matches!(memory.get(&key("/"), &headers(&[("accept", accept)])), Found::Stored(_));
+        assert_eq!(["a", "b", "c"].map(has), [false, true, true]);
+    }
+
     #[test]
     fn with_less_room_what_does_not_fit_goes() {
-        let memory = Memory::new(64 << 10);
+        let memory = Memory::new(64 << 10, 1 << 10);
         for number in 0..64 {
             let target: PathAndQuery = format!("/{number}").parse().unwrap();
             let stored = Stored { body: Bytes::from(vec![0; 1000]), ..response(&HeaderMap::new(), &[], "") };
             memory.put(Key::of("http", "shop", &target, &[]), stored, memory.begin());
         }
         assert!(memory.bytes() > 16 << 10);
-        memory.resize(16 << 10);
+        memory.resize(16 << 10, 1 << 10);
         assert!(memory.bytes() <= 16 << 10 && memory.limit() <= 16 << 10, "{}", memory.bytes());
     }
 
     #[test]
     fn one_key_has_so_many_variants_and_no_more() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(1 << 20, 1 << 16);
         for number in 0..=VARIANTS {
             let mut request = HeaderMap::new();
             request.insert("accept", HeaderValue::from(number));
@@ -352,12 +345,12 @@ mod tests {
 
     #[test]
     fn a_purge_takes_what_is_there_and_what_is_on_its_way() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(1 << 20, 1 << 16);
         let request = HeaderMap::new();
         let began = memory.begin();
         memory.put(key("/a"), response(&request, &["t"], "a"), began);
         memory.put(key("/b"), response(&request, &[], "b"), began);
-        memory.purge(Target::Tag("t".to_owned()), Force::Hard, Source::Replica);
+        memory.purge(&[Target::Tag("t".to_owned())], Force::Hard, Source::Replica);
         assert_eq!(
             (body(memory.get(&key("/a"), &request)), body(memory.get(&key("/b"), &request))),
             (None, Some("b".to_owned()))
@@ -366,17 +359,17 @@ mod tests {
         assert_eq!(body(memory.get(&key("/c"), &request)), None, "it was asked for before the purge");
         memory.put(key("/c"), response(&request, &["t"], "new"), memory.begin());
         assert_eq!(body(memory.get(&key("/c"), &request)).as_deref(), Some("new"));
-        memory.purge(Target::Everything, Force::Hard, Source::Replica);
+        memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
         assert!(matches!(memory.get(&key("/b"), &request), Found::Nothing));
     }
 
     #[test]
     fn a_soft_purge_leaves_what_is_to_be_validated() {
-        let memory = Memory::new(1 << 20);
+        let memory = Memory::new(1 << 20, 1 << 16);
         let request = HeaderMap::new();
         let began = memory.begin();
         memory.put(key("/a"), response(&request, &[], "a"), began);
-        memory.purge(Target::Prefix("http://shop/".to_owned()), Force::Soft, Source::Replica);
+        memory.purge(&[Target::Prefix("http://shop/".to_owned())], Force::Soft, Source::Replica);
         memory.put(key("/b"), response(&request, &[], "b"), began);
         for target in ["/a", "/b"] {
             let Found::Stored(stored) = memory.get(&key(target), &request) else {

@@ -140,7 +140,7 @@ async fn a_purge_takes_what_has_the_tag() {
     };
     let pod = Pod::start(settings(), answer).await;
     pod.get("/", &[]).await;
-    pod.front.memory().purge(Target::Tag("users".to_owned()), Force::Hard, Source::Replica);
+    pod.front.memory().purge(&[Target::Tag("users".to_owned())], Force::Hard, Source::Replica);
     assert!(pod.get("/", &[]).await.field("cache-status").contains("uri-miss"));
 }
 

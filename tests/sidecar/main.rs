@@ -11,6 +11,7 @@ mod exchanges;
 mod figures;
 mod frames;
 mod fuzz;
+mod gate;
 mod limits;
 mod malformed;
 mod passing_on;

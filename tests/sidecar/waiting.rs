@@ -2,11 +2,11 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,12 +14,26 @@ use cachedservice::{
     settings::HttpCache,
     sidecar::{
         cache::purges::{Force, Source, Target},
+        figures::made::Made,
         http::Front,
     },
 };
-use http::Response;
+use http::{Method, Response};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::application::{Got, Pod, settings};
+use crate::{
+    application::{Got, Pod, settings},
+    gate,
+};
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
 
 /// Behind the cache of which the application purges everything while it is asked with the field `x-purge`.
 async fn purged_meanwhile(answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static) -> Pod {
@@ -27,7 +41,7 @@ async fn purged_meanwhile(answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync
     let purged = front.clone();
     let pod = Pod::start(settings(), move |got| {
         if got.headers.contains_key("x-purge") {
-            purged.get().unwrap().memory().purge(Target::Everything, Force::Hard, Source::Replica);
+            purged.get().unwrap().memory().purge(&[Target::Everything], Force::Hard, Source::Replica);
         }
         answer(got)
     })
@@ -117,4 +131,42 @@ async fn nobody_waits_for_an_answer_that_was_for_nobody_else_a_moment_ago() {
     let (pod, go) = holding(settings()).await;
     assert_eq!(pod.get("/poll", &[]).await.body, "own");
     nobody_is_held_up(pod, go, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_an_answer_that_finds_no_room() {
+    const ASKING: u32 = 4;
+    // All that may be is as large as all the room, which is for fields as well.
+    let settings = HttpCache { memory: 1 << 20, max_object: 1 << 20, rules: Vec::new() };
+    let meeting = Arc::new((Mutex::new(0), Condvar::new()));
+    let pod = Pod::start(settings, move |_| {
+        let (came, all_came) = &*meeting;
+        let is_first = {
+            let mut came = came.lock().unwrap();
+            *came += 1;
+            all_came.notify_all();
+            *came == 1
+        };
+        let has_met = tokio::task::block_in_place(|| {
+            if is_first {
+                std::thread::sleep(Duration::from_millis(200));
+                return true;
+            }
+            let waiting = came.lock().unwrap();
+            let limit = Duration::from_secs(3);
+            !all_came.wait_timeout_while(waiting, limit, |came| *came < ASKING).unwrap().1.timed_out()
+        });
+        let body = if has_met { "t" } else { "a" };
+        let answer = Response::builder().header("cache-control", "max-age=60");
+        answer.body(Bytes::from(body.repeat(1 << 20))).unwrap()
+    })
+    .await;
+    let pod = Arc::new(pod);
+    let asking = (0..ASKING).map(|_| {
+        let pod = pod.clone();
+        tokio::spawn(async move { pod.get("/", &[("host", "shop")]).await.body })
+    });
+    for body in asking.collect::<Vec<_>>() {
+        assert!(body.await.unwrap().starts_with('t'), "one after the other");
+    }
 }

@@ -65,6 +65,8 @@ pub struct Purges {
     /// Those that all replicas know. What is shared is judged by them: the others must not push them out.
     recorded: VecDeque<Kept>,
     most: usize,
+    /// Before each purge of which not all is taken out yet.
+    sweeps: Vec<Epoch>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,24 +88,46 @@ impl Purges {
             unrecorded: VecDeque::new(),
             recorded: VecDeque::new(),
             most,
+            sweeps: Vec::new(),
         }
     }
 
-    /// The present, for a fill that begins.
+    /// The present, for a fill that begins. While what was purged is being taken out, a fill may find some of
+    /// it there; so it counts as one of before.
     #[must_use]
     pub fn now(&self) -> Began {
-        self.now
+        let epoch = self.sweeps.iter().min().copied().unwrap_or(self.now.epoch);
+        Began { epoch, ..self.now }
     }
 
-    /// Notes a purge; from then on nothing that began before and matches is taken.
-    pub fn add(&mut self, target: Target, force: Force, source: Source) {
-        self.now.epoch = Epoch(self.now.epoch.0 + 1);
+    /// Purges that come from here on are to be carried out; returns what tells of the end of that.
+    #[must_use]
+    pub fn begin_sweep(&mut self) -> Epoch {
+        self.sweeps.push(self.now.epoch);
+        self.now.epoch
+    }
+
+    /// All is taken out that was purged since.
+    pub fn end_sweep(&mut self, began: Epoch) {
+        if let Some(place) = self.sweeps.iter().position(|sweep| *sweep == began) {
+            self.sweeps.swap_remove(place);
+        }
+    }
+
+    /// Notes that all is known up to a purge.
+    pub fn see(&mut self, source: Source) {
         let stamp = &mut self.now.stamp;
         match source {
             Source::Replica => {}
             Source::Api(number) => stamp.api = stamp.api.max(number),
             Source::Shared(number) => stamp.sequence = stamp.sequence.max(number),
         }
+    }
+
+    /// Notes a purge; from then on nothing that began before and matches is taken.
+    pub fn add(&mut self, target: Target, force: Force, source: Source) {
+        self.now.epoch = Epoch(self.now.epoch.0 + 1);
+        self.see(source);
         let kept = if source == Source::Replica { &mut self.unrecorded } else { &mut self.recorded };
         kept.push_back(Kept { epoch: self.now.epoch, target, force, source });
         if kept.len() > self.most
@@ -230,6 +254,26 @@ mod tests {
         assert_eq!(purges.since(began, "k", &[]), Some(Force::Hard));
         assert_eq!(purges.since(began, "other", &[]), None);
         assert_eq!(purges.since(purges.now().epoch, "k", &[]), None, "it began after it");
+    }
+
+    #[test]
+    fn what_begins_while_a_purge_is_carried_out_counts_as_of_before() {
+        let mut purges = Purges::new(10);
+        let [first, second] = ["a", "b"].map(|purged| {
+            let sweep = purges.begin_sweep();
+            purges.add(key(purged), Force::Hard, Source::Shared(1));
+            sweep
+        });
+        let began = purges.now();
+        assert_eq!(began.stamp.sequence, 1, "what others have stored is judged by it");
+        let gone =
+            |purges: &Purges| ["a", "b"].map(|key| purges.since(purges.now().epoch, key, &[]).is_some());
+        assert_eq!(gone(&purges), [true, true]);
+        purges.end_sweep(first);
+        assert_eq!(gone(&purges), [false, true]);
+        purges.end_sweep(second);
+        assert_eq!(gone(&purges), [false, false]);
+        assert_eq!(purges.since(began.epoch, "a", &[]), Some(Force::Hard));
     }
 
     #[test]

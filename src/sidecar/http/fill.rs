@@ -172,6 +172,7 @@ impl Front {
             self.figures.not_stored(why);
         }
         let is_kept = tags.is_ok();
+        let length = length(&parts.headers);
         let mut response = Response::from_parts(parts, ());
         let mut leave = Some(leave);
         let kept = tags.ok().zip(leave.take_if(|_| is_kept)).map(|(tags, leave)| {
@@ -184,6 +185,9 @@ impl Front {
             let (levels, key, rule) = (self.levels.clone(), asked.key.clone(), asked.by_rule());
             let stored = Stored::new(status, headers, Bytes::new(), origin);
             let leave = leave.for_others(&stored, rule, exchange.received);
+            // Before it is here: nobody waits for what will not be found.
+            let size = stored.size() + usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX / 2);
+            let leave = leave.for_room(levels.memory.has_room_for(&key, size));
             move |body: Bytes| levels.keep(key, rule, Stored { body, ..stored }, began, leave)
         });
         // It is for this client alone.
@@ -228,12 +232,10 @@ impl Front {
             || parts.status == StatusCode::NO_CONTENT
             || parts.headers.contains_key(CONTENT_LENGTH)
             || parts.headers.contains_key(TRANSFER_ENCODING);
-        let length =
-            parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if !has_end {
             return Err(NotStored::NoEnd);
         }
-        if length.is_some_and(|length| length > self.settings().max_object) {
+        if length(&parts.headers).is_some_and(|length| length > self.settings().max_object) {
             return Err(NotStored::TooLarge);
         }
         let mut tags = tags::tags(&parts.headers).map_err(|_| NotStored::Unmarked)?;
@@ -326,6 +328,11 @@ impl Front {
         };
         self.levels.memory.put(asked.key.clone(), told, began);
     }
+}
+
+/// How long a body says that it is.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// Whether what is stored answers in place of what the application did, or did not.

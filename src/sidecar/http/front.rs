@@ -111,14 +111,14 @@ impl Front {
     /// In front of the application, wherever that is asked.
     #[must_use]
     pub fn before(settings: HttpCache, origin: Origin) -> Arc<Self> {
-        let memory = Arc::new(Memory::new(settings.memory));
+        let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
         Self::with(settings, origin, Levels { memory, shared: None })
     }
 
     /// The same, and what is stored is shared in a Redis. It is waited for `lookup` long by a request.
     #[must_use]
     pub fn sharing(settings: HttpCache, origin: Origin, redis: &Redis, lookup: Duration) -> Arc<Self> {
-        let memory = Arc::new(Memory::new(settings.memory));
+        let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
         let shared = Some(Shared::start(redis, memory.clone(), lookup));
         Self::with(settings, origin, Levels { memory, shared })
     }
@@ -143,7 +143,7 @@ impl Front {
 
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
     pub fn reload(&self, settings: HttpCache) {
-        self.levels.memory.resize(settings.memory);
+        self.levels.memory.resize(settings.memory, settings.max_object);
         *self.settings.write() = Arc::new(settings);
     }
 

@@ -79,6 +79,15 @@ impl Leave {
         }
     }
 
+    /// Holds nobody up for what finds no room in memory. Where it is stored for all replicas, whoever comes
+    /// later finds it there.
+    pub(super) fn for_room(mut self, has_room: bool) -> Self {
+        if let Some(flight) = self.flight.take_if(|_| !has_room) {
+            flight.release(self.lease.is_none().then_some(false));
+        }
+        self
+    }
+
     /// Holds nobody up for what is stale as it comes: it has to be asked for each time.
     pub(super) fn for_others(self, stored: &Stored, rule: ByRule, now: Timestamp) -> Self {
         let is_of_use = stored.reuse(&RequestDirectives::default(), rule, now);
@@ -100,6 +109,7 @@ pub(super) struct Levels {
 impl Levels {
     /// Keeps what a fill has brought, unless it was purged meanwhile.
     pub(super) fn keep(&self, key: Key, rule: ByRule, stored: Stored, began: Began, leave: Leave) {
+        let leave = leave.for_room(self.memory.has_room_for(&key, stored.size()));
         let kept = self.memory.put(key.clone(), stored, began);
         let Leave { flight, lease } = leave;
         // Who waits here finds it in memory.
@@ -114,9 +124,7 @@ impl Levels {
         let targets = keys.iter().map(|key| Target::Key(key.as_str().to_owned()));
         let targets: Vec<Target> = targets.collect();
         let telling = self.shared.as_ref().map(|shared| shared.changed(keys));
-        for target in targets {
-            self.memory.purge(target, Force::Hard, Source::Replica);
-        }
+        self.memory.purge(&targets, Force::Hard, Source::Replica);
         async move {
             if let Some(telling) = telling {
                 telling.await;

@@ -44,7 +44,7 @@ use std::{
 use quick_cache::sync::Cache;
 use tokio::{
     sync::{Notify, Semaphore},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
 
@@ -203,10 +203,13 @@ impl Inner {
         self.followed.load(Ordering::Acquire) == connection
     }
 
-    /// Carries out purges of this replica alone.
-    fn purge_here(&self, targets: &[Target], force: Force) {
-        for target in targets {
-            self.memory.purge(target.clone(), force, Source::Replica);
+    /// Carries out purges in memory; off the runtime where that takes long.
+    async fn purge_here(&self, targets: Vec<Target>, force: Force, source: Source) {
+        if !self.memory.takes_long(&targets, force) {
+            return self.memory.purge(&targets, force, source);
         }
+        let memory = self.memory.clone();
+        // It ends with the runtime at most.
+        let _ = spawn_blocking(move || memory.purge(&targets, force, source)).await;
     }
 }

@@ -82,9 +82,9 @@ impl Inner {
                 message = news.next() => {
                     let message = message.ok_or("the connection has ended")?;
                     let after = if message.get_channel_name() == self.names.purges {
-                        self.take(known, message.get_payload_bytes())
+                        self.take(known, message.get_payload_bytes()).await
                     } else {
-                        self.obey(known, message.get_payload_bytes());
+                        self.obey(known, message.get_payload_bytes()).await;
                         After::Nothing
                     };
                     if after == After::Reload {
@@ -125,7 +125,7 @@ impl Inner {
             // It was restored from before some purges, and its numbers will stand for others.
             record = self.read_record(&connection, Some(record.generation)).await?;
         }
-        self.take_record(known, &record);
+        self.take_record(known, &record).await;
         self.followed.store(connection.number, Ordering::Release);
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Inner {
         Record::of(&fields)
     }
 
-    fn take_record(&self, known: &mut Known, record: &Record) {
+    async fn take_record(&self, known: &mut Known, record: &Record) {
         let stamp = self.memory.begin().stamp;
         let is_continued = record.generation == stamp.generation
             && (record.forgotten..=record.sequence).contains(&stamp.sequence);
@@ -154,18 +154,18 @@ impl Inner {
             self.memory.begin_generation(record.generation, record.forgotten);
         } else if known.changes != Some(record.changes) {
             // Which keys they were is told once, and nobody has heard it here.
-            self.memory.purge(Target::Everything, Force::Hard, Source::Replica);
+            self.memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
         }
         known.changes = Some(record.changes);
         let after = if is_continued { stamp.sequence } else { record.forgotten };
         for (number, purge) in record.after(after) {
-            self.memory.purge_shared(number, &purge.targets, purge.force);
+            self.purge_here(purge.targets.clone(), purge.force, Source::Shared(number)).await;
         }
         self.outbox.settle(self.memory.begin().stamp);
     }
 
     /// Takes news of the record.
-    fn take(&self, known: &mut Known, news: &[u8]) -> After {
+    async fn take(&self, known: &mut Known, news: &[u8]) -> After {
         let stamp = self.memory.begin().stamp;
         match serde_json::from_slice(news) {
             Ok(News::Begun { generation }) if generation == stamp.generation => After::Nothing,
@@ -178,14 +178,14 @@ impl Inner {
                 }
                 let Purge { force, targets } = purge;
                 tracing::debug!(sequence, ?targets, "purged by the record");
-                self.memory.purge_shared(sequence, &targets, force);
+                self.purge_here(targets, force, Source::Shared(sequence)).await;
                 self.outbox.settle(self.memory.begin().stamp);
                 After::Nothing
             }
             Ok(News::Changed { generation, changes, from, keys }) => {
                 if from != self.replica {
                     let targets: Vec<Target> = keys.into_iter().map(Target::Key).collect();
-                    self.purge_here(&targets, Force::Hard);
+                    self.purge_here(targets, Force::Hard, Source::Replica).await;
                 }
                 let before = if generation == stamp.generation { known.changes } else { None };
                 match before {
@@ -202,13 +202,13 @@ impl Inner {
     }
 
     /// Carries out what the application has published, and has it recorded.
-    fn obey(&self, known: &mut Known, message: &[u8]) {
+    async fn obey(&self, known: &mut Known, message: &[u8]) {
         match purge_order::purge(message) {
             Ok((targets, force)) => {
                 // What was known when it came: each replica asks for it to be recorded, and the first is enough.
                 let stamp = self.memory.begin().stamp;
                 self.outbox.purged(Purge { force, targets: targets.clone() }, stamp);
-                self.purge_here(&targets, force);
+                self.purge_here(targets, force, Source::Replica).await;
             }
             Err(error) => {
                 Figures::add(&self.figures.misunderstood);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::sidecar::cache::{
     key::Key,
-    purges::{Force, Stamp, Target},
+    purges::{Force, Source, Stamp, Target},
 };
 
 /// How long Redis may take to record something.
@@ -55,9 +55,8 @@ impl Inner {
             .ask(RECORDING, |mut commands| async move { change.invoke_async::<()>(&mut commands).await })
             .await?;
         // Once more: a lookup that began before Redis knew of it may have found what was there.
-        for key in keys {
-            self.purge_here(&[Target::Key(key.as_str().to_owned())], Force::Hard);
-        }
+        let targets = keys.iter().map(|key| Target::Key(key.as_str().to_owned())).collect();
+        self.purge_here(targets, Force::Hard, Source::Replica).await;
         self.outbox.changes_told(last);
         Ok(())
     }
