@@ -134,6 +134,36 @@ async fn nobody_waits_for_an_answer_that_was_for_nobody_else_a_moment_ago() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_changes_is_not_given_though_its_client_has_left() {
+    let (keeper, gate) = gate::shut();
+    let count = AtomicU32::new(0);
+    let pod = Pod::start(settings(), move |got| {
+        if got.method == Method::POST {
+            gate.pass();
+            return Response::new(Bytes::new());
+        }
+        let body = count.fetch_add(1, Ordering::SeqCst).to_string();
+        Response::builder().header("cache-control", "max-age=60").body(Bytes::from(body)).unwrap()
+    })
+    .await;
+    let host = [("host", "shop")];
+    assert_eq!(pod.get("/", &host).await.body, "0");
+    let mut client = TcpStream::connect(pod.address).await.unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    until("the application has it", || pod.got().len() == 2).await;
+    drop(client);
+    let abandoned = || pod.front.figures().requests().find(|(made, _)| *made == Made::Abandoned).unwrap().1;
+    until("it is seen that the client has left", || abandoned() == 1).await;
+    assert_eq!(pod.get("/", &host).await.body, "0", "nothing is changed yet");
+    keeper.open();
+    let began = Instant::now();
+    while pod.get("/", &host).await.body == "0" {
+        assert!(began.elapsed() < Duration::from_secs(10), "what was before is given on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_an_answer_that_finds_no_room() {
     const ASKING: u32 = 4;
     // All that may be is as large as all the room, which is for fields as well.

@@ -21,5 +21,6 @@ mod passing;
 pub mod server;
 mod share;
 mod tally;
+mod unattended;
 
 pub use front::Front;

@@ -1,10 +1,10 @@
 //! Requests past the cache, and connections that change their protocol.
 
-use std::net::IpAddr;
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_TYPE, TE, UPGRADE},
     uri::PathAndQuery,
 };
@@ -15,6 +15,7 @@ use super::{
     body::Body,
     front::unreachable_app,
     origin::{prepare, scheme},
+    unattended::Unattended,
 };
 use crate::sidecar::{
     cache::{
@@ -27,18 +28,33 @@ use crate::sidecar::{
     upstream::{Fault, body::Answer, request::is_grpc},
 };
 
+/// A request, as far as it matters for what it changes.
+struct Change {
+    method: Method,
+    scheme: &'static str,
+    host: String,
+    target: PathAndQuery,
+    fields: HeaderMap,
+}
+
 impl Front {
     /// Past the cache; what it changes is not given any more.
     pub(super) async fn pass_on(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         host: &str,
         target: &PathAndQuery,
         peer: IpAddr,
         why: Forwarded,
     ) -> Response<Body> {
-        let (method, scheme) = (request.method().clone(), scheme(request.headers()));
-        let asked = request.headers().clone();
+        let scheme = scheme(request.headers());
+        let change = (!request.method().is_safe()).then(|| Change {
+            method: request.method().clone(),
+            scheme,
+            host: host.to_owned(),
+            target: target.clone(),
+            fields: request.headers().clone(),
+        });
         let upgrade = request.headers().get(UPGRADE).cloned();
         let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
         // The edge leaves nothing of it but that trailers are taken.
@@ -52,7 +68,13 @@ impl Front {
             request.headers_mut().append(CONNECTION, HeaderValue::from_static("upgrade"));
             request.headers_mut().insert(UPGRADE, protocol);
         }
-        let mut response = match self.origin.pass_on(request).await {
+        let answered = match change {
+            // A stream ends with its client, which may take any time.
+            Some(change) if is_grpc => self.clone().change(&change, request).await,
+            Some(change) => self.change_unattended(change, request).await,
+            None => self.origin.pass_on(request).await,
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(fault) if is_grpc => return unavailable(&fault),
             Err(fault) => return unreachable_app(&fault),
@@ -61,21 +83,52 @@ impl Front {
             return switch(client, response);
         }
         remove_hop_by_hop(response.headers_mut());
-        let settings = self.settings();
-        let mut changed = Vec::new();
-        for path in invalidated(&method, scheme, host, target, response.status(), response.headers()) {
-            let rule = rule(&settings.rules, &Method::GET, path.path(), &asked);
-            let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
-            // Whichever way it was come by.
-            for scheme in ["http", "https"] {
-                let key = Key::of(scheme, host, &path, ignored);
-                changed.push(key);
-            }
-        }
-        self.levels.forget(changed).await;
         let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
         status.add_to(response.headers_mut());
         response.map(Body::Streamed)
+    }
+
+    /// Passes on a request that may change something.
+    async fn change(
+        self: Arc<Self>,
+        change: &Change,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Fault> {
+        let answered = self.origin.pass_on(request).await;
+        if let Ok(response) = &answered {
+            let keys = self.changed(change, response.status(), response.headers());
+            self.levels.forget(keys).await;
+        }
+        answered
+    }
+
+    /// The same to its end: the application may do it though the client has left before the answer came.
+    fn change_unattended(
+        self: &Arc<Self>,
+        change: Change,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Answer>, Fault>> + Send + use<> {
+        let (front, change) = (self.clone(), Arc::new(change));
+        let (other, assumed) = (self.clone(), change.clone());
+        let rest = async move { front.change(&change, request).await };
+        Unattended::new(rest, move || {
+            let keys = other.changed(&assumed, StatusCode::OK, &HeaderMap::new());
+            drop(other.levels.forget(keys));
+        })
+    }
+
+    /// The keys of what does not hold any more after an answer to a request.
+    fn changed(&self, change: &Change, status: StatusCode, answer: &HeaderMap) -> Vec<Key> {
+        let Change { method, scheme, host, target, fields } = change;
+        let settings = self.settings();
+        let mut keys = Vec::new();
+        for path in invalidated(method, scheme, host, target, status, answer) {
+            let rule = rule(&settings.rules, &Method::GET, path.path(), fields);
+            let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
+            // Whichever way it was come by.
+            keys.extend(["http", "https"].map(|scheme| Key::of(scheme, host, &path, ignored)));
+        }
+        keys
     }
 }
 
