@@ -45,6 +45,8 @@ use super::{
 };
 use crate::{settings::purges::PurgeRecord, telemetry::OPEN_METRICS};
 
+/// Of so many replicas of the application it is told one by one at most.
+const REPLICAS: usize = 64;
 /// Larger than any record that the operator keeps.
 const LARGEST_BODY: usize = 1 << 20;
 
@@ -145,14 +147,31 @@ async fn metrics_of(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], told).into_response())
 }
 
+fn word(state: breaker::State) -> &'static str {
+    match state {
+        breaker::State::Closed => "closed",
+        breaker::State::HalfOpen => "half-open",
+        breaker::State::Open => "open",
+    }
+}
+
 /// What is known of the application's replicas.
 fn upstream(origin: &Origin) -> Value {
     let replicas = origin.figures();
     let open = replicas.iter().filter(|replica| replica.breaker != breaker::State::Closed);
+    let breakers = replicas.iter().take(REPLICAS).map(|replica| {
+        json!({
+            "replica": replica.address.to_string(),
+            "own": replica.is_own,
+            "breaker": word(replica.breaker),
+            "healthy": replica.is_healthy,
+        })
+    });
     json!({
         "replicas": replicas.len(),
         "healthy": replicas.iter().filter(|replica| replica.is_healthy).count(),
         "open": open.map(|replica| replica.address.to_string()).collect::<Vec<_>>(),
+        "breakers": breakers.collect::<Vec<_>>(),
         "localOnly": origin.is_local_only(),
     })
 }
@@ -175,6 +194,7 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "misses": sums.misses,
         "hitRatio": sums.hit_ratio(),
         "savedRequests": sums.saved(origin.requests()),
+        "redis": admin.front.shared().map(|shared| json!({ "breaker": word(shared.breaker()) })),
         "upstream": upstream(origin),
     });
     Ok(json_of(StatusCode::OK, &status))

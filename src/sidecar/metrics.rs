@@ -165,7 +165,7 @@ impl Sidecar {
         families.gauge(
             (
                 "upstream_local_only",
-                "1 if no other replica can be reached: the application listens on localhost",
+                "1 if the application listens on localhost alone, where other pods cannot ask it",
             ),
             u64::from(origin.is_local_only()),
         )

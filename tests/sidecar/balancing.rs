@@ -392,7 +392,6 @@ async fn checks_find_what_is_not_well_and_what_is_again() {
 #[tokio::test]
 async fn an_application_on_localhost_alone_is_found_out_and_no_request_is_lost() {
     let service = Service::of(4, Balancing { health: Some(checks()), ..balancing() }).await;
-    assert!(!service.origin.is_local_only());
     for app in &service.apps[1..] {
         app.end().await;
     }
@@ -400,8 +399,33 @@ async fn an_application_on_localhost_alone_is_found_out_and_no_request_is_lost()
         assert_eq!(service.ask(Method::POST, "x").await, (200, "127.0.0.1".to_owned()));
     }
     until("it is found out", || service.origin.is_local_only()).await;
-    service.apps[2].listen().await;
-    until("one can be reached", || !service.origin.is_local_only()).await;
+    // As others ask it.
+    let _listening = tokio::net::TcpListener::bind((POD, service.apps[0].address.port())).await.unwrap();
+    until("it is reached", || !service.origin.is_local_only()).await;
+}
+
+#[tokio::test]
+async fn an_application_that_others_reach_is_not_on_localhost_alone_when_they_are_gone() {
+    let service = Service::of(2, Balancing { health: Some(checks()), ..balancing() }).await;
+    let listening = tokio::net::TcpListener::bind((POD, service.apps[0].address.port())).await.unwrap();
+    // Whoever is asked so was looked at as others do it.
+    listening.accept().await.unwrap();
+    service.apps[1].end().await;
+    until("the other is not well", || !service.figures(1).is_healthy).await;
+    assert!(!service.origin.is_local_only());
+}
+
+#[tokio::test]
+async fn without_checks_an_application_seems_to_be_on_localhost_alone_where_no_other_is_reached() {
+    let service = Service::of(3, balancing()).await;
+    for app in &service.apps[1..] {
+        assert!(!service.origin.is_local_only());
+        app.end().await;
+        for _ in 0..6 {
+            service.get().await;
+        }
+    }
+    assert!(service.origin.is_local_only());
 }
 
 #[tokio::test]

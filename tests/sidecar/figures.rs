@@ -253,7 +253,10 @@ async fn metrics_are_for_anybody_and_the_status_has_the_ratio() {
     let status = process.status().await;
     let told = ["hits", "misses", "hitRatio", "savedRequests"].map(|field| &status[field]);
     assert_eq!(told, [&json!(3), &json!(1), &json!(0.75), &json!(3)]);
-    let upstream = json!({ "replicas": 1, "healthy": 1, "open": [], "localOnly": false });
+    let own = json!({
+        "replica": format!("127.0.0.1:{port}"), "own": true, "breaker": "closed", "healthy": true,
+    });
+    let upstream = json!({ "replicas": 1, "healthy": 1, "open": [], "breakers": [own], "localOnly": false });
     assert_eq!(status["upstream"], upstream);
 }
 
@@ -268,6 +271,7 @@ async fn a_breaker_that_is_open_is_in_the_status() {
     let open = json!([format!("127.0.0.1:{port}")]);
     let status = process.status().await;
     assert_eq!(status["upstream"]["open"], open, "{status}");
+    assert_eq!(status["upstream"]["breakers"][0]["breaker"], "open", "{status}");
 }
 
 #[tokio::test]

@@ -222,7 +222,12 @@ impl App {
         // Bound, so that no other test gets the port, and refusing, as it does not listen.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
+        // A process that is being started by another test holds what listened until it is another program.
+        let began = Instant::now();
+        while let Err(error) = socket.bind(self.address) {
+            assert!(began.elapsed() < Duration::from_secs(5), "{error}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         *self.reserved.lock().unwrap() = Some(socket);
     }
 

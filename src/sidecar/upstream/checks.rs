@@ -1,6 +1,8 @@
 //! Asks the replicas whether they are well.
 
 use std::{
+    io::ErrorKind,
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -28,11 +30,12 @@ use crate::settings::balancing::HealthCheck;
 /// However many replicas there are, two checks are so far apart.
 const APART: Duration = Duration::from_millis(20);
 
-/// Checks all, one after the other, so that each has its turn once in an interval.
-pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck) {
+/// Checks all, one after the other, so that each has its turn once in an interval. `own` is where others
+/// ask the application of this pod.
+pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck, own: Vec<SocketAddr>) {
     let patience =
         Patience { unhealthy_after: settings.unhealthy_after, healthy_after: settings.healthy_after };
-    let settings = Arc::new(settings);
+    let (settings, own) = (Arc::new(settings), Arc::<[SocketAddr]>::from(own));
     let mut turn = 0_usize;
     loop {
         let Some(strong) = origin.upgrade() else { return };
@@ -40,15 +43,46 @@ pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck) {
         drop(strong);
         let count = replicas.len().max(1);
         if let Some(replica) = replicas.get(turn % count).cloned() {
-            let settings = settings.clone();
+            let (settings, origin, own) = (settings.clone(), origin.clone(), own.clone());
             tokio::spawn(async move {
                 let outcome = check(&replica, &settings).await;
                 replica.checked(outcome.as_ref().copied(), patience);
+                if replica.is_own() && outcome.is_ok() {
+                    connect_as_others_do(&origin, &own, settings.timeout()).await;
+                }
             });
         }
         turn = turn.wrapping_add(1);
         let spread = settings.interval() / u32::try_from(count).unwrap_or(u32::MAX);
         sleep(jittered(spread).max(APART)).await;
+    }
+}
+
+/// What is well at localhost may listen there alone, and then no other pod reaches it. Once it is known to
+/// be reached it is not looked at again: it is the same program.
+async fn connect_as_others_do(origin: &Weak<Inner>, own: &[SocketAddr], patience: Duration) {
+    let is_known = || origin.upgrade().is_none_or(|origin| origin.is_reached() == Some(true));
+    if own.is_empty() || is_known() {
+        return;
+    }
+    let mut refusing = 0;
+    for address in own {
+        match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => {
+                if let Some(origin) = origin.upgrade() {
+                    origin.reached(true);
+                }
+                return;
+            }
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => refusing += 1,
+            // It says nothing of the application.
+            _ => {}
+        }
+    }
+    if refusing == own.len()
+        && let Some(origin) = origin.upgrade()
+    {
+        origin.reached(false);
     }
 }
 

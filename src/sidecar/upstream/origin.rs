@@ -65,6 +65,8 @@ pub(super) struct Inner {
     first_byte: RwLock<Duration>,
     /// The addresses of this pod.
     own: RwLock<Vec<IpAddr>>,
+    /// Whether the application of this pod was reached at one of these, where somebody looked.
+    reached: Mutex<Option<bool>>,
     began: Instant,
     state: RwLock<Arc<State>>,
     /// Whose turn it is to get a request, and to get one that another had: these are apart, as otherwise
@@ -119,6 +121,7 @@ impl Origin {
             timing,
             first_byte: RwLock::new(timing.first_byte),
             own: RwLock::default(),
+            reached: Mutex::default(),
             began: Instant::now(),
             state: RwLock::new(Arc::new(state)),
             turns,
@@ -165,10 +168,12 @@ impl Origin {
                 replicas: state.replicas.iter().filter(of_before).cloned().collect(),
             });
         }
+        *self.0.reached.lock() = None;
         self.0.budget.lock().limit(settings.map(|settings| settings.retries).unwrap_or_default());
         if let Some(peers) = peers {
             if let Some(health) = peers.settings.health.clone() {
-                tasks.0.push(tokio::spawn(check_all(Arc::downgrade(&self.0), health)));
+                let own = peers.own.iter().map(|own| (*own, peers.settings.peer_port).into()).collect();
+                tasks.0.push(tokio::spawn(check_all(Arc::downgrade(&self.0), health, own)));
             }
             tasks.0.push(tokio::spawn(follow(Arc::downgrade(&self.0), peers)));
         }
@@ -194,15 +199,18 @@ impl Origin {
         self.0.denied.load(Ordering::Relaxed)
     }
 
-    /// Whether the application seems to listen on its own pod's localhost alone: no other can be
-    /// reached, and the own can.
+    /// Whether the application listens on its own pod's localhost alone: there it is reached, and at the
+    /// addresses of the pod it is not. Where replicas are not checked, it seems to be so when no other can
+    /// be reached.
     #[must_use]
     pub fn is_local_only(&self) -> bool {
         let replicas = self.0.replicas();
         let (own, others): (Vec<_>, Vec<_>) = replicas.iter().partition(|replica| replica.is_own());
-        !others.is_empty()
-            && others.iter().all(|other| other.is_refusing())
-            && !own.iter().any(|own| own.is_refusing())
+        let is_reached = self
+            .0
+            .is_reached()
+            .unwrap_or_else(|| others.is_empty() || others.iter().any(|other| !other.is_refusing()));
+        !is_reached && !own.iter().any(|own| own.is_refusing())
     }
 
     /// When an answer has to have begun that is waited for from now on.
@@ -297,6 +305,21 @@ pub(super) struct Wanted<'a> {
 impl Inner {
     pub(super) fn replicas(&self) -> Vec<Arc<Replica>> {
         self.state.read().replicas.clone()
+    }
+
+    /// Whether the application of this pod is reached where others ask it; None where nobody knows.
+    pub(super) fn is_reached(&self) -> Option<bool> {
+        *self.reached.lock()
+    }
+
+    /// Somebody has looked whether it is.
+    pub(super) fn reached(&self, is_reached: bool) {
+        let before = self.reached.lock().replace(is_reached);
+        if !is_reached && before != Some(false) {
+            tracing::warn!(
+                "the application listens on localhost alone: the sidecars of other pods cannot ask it"
+            );
+        }
     }
 
     /// These are there now. One that is gone ends when its last request has.
