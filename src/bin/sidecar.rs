@@ -157,6 +157,18 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
             follow_purges(Path::new(&purges), copy, memory, health).await;
         });
     }
+    if let Some(shared) = front.shared().filter(|_| settings.http.is_some()).cloned() {
+        let health = health.clone();
+        tokio::spawn(async move {
+            // What is purged then is not read for nothing.
+            health.until_purges_read().await;
+            let warmed = shared.warm().await;
+            tracing::info!(?warmed, "begins with what the other replicas use most");
+            health.warmed();
+        });
+    } else {
+        health.warmed();
+    }
     let ordered = tokio::spawn(admin::serve(orders, admin));
     tracing::info!(port = settings.http_port, app = settings.app_port, "serving");
     health.serving();

@@ -41,6 +41,7 @@ use super::{
     health::Health,
     http::Front,
     metrics, purge_order,
+    redis::Warmed,
     upstream::Origin,
 };
 use crate::{settings::purges::PurgeRecord, telemetry::OPEN_METRICS};
@@ -193,11 +194,18 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "hits": sums.hits,
         "misses": sums.misses,
         "hitRatio": sums.hit_ratio(),
+        "warmed": admin.front.shared().and_then(|shared| shared.warmed()).map(warmed),
         "savedRequests": sums.saved(origin.requests()),
         "redis": admin.front.shared().map(|shared| json!({ "breaker": word(shared.breaker()) })),
         "upstream": upstream(origin),
     });
     Ok(json_of(StatusCode::OK, &status))
+}
+
+/// What a replica has begun with.
+fn warmed(warmed: Warmed) -> Value {
+    let Warmed { entries, bytes, took, ended } = warmed;
+    json!({ "entries": entries, "bytes": bytes, "seconds": took.as_secs_f64(), "ended": ended.as_str() })
 }
 
 /// Takes the operator's record. It is answered when nothing of it is given any more.

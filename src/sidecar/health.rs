@@ -1,10 +1,10 @@
 //! What the sidecar has loaded, and what keeps it from being ready.
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// What the sidecar has loaded.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Loaded>);
+pub struct Health(watch::Sender<Loaded>);
 
 /// What was loaded so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Loaded {
     pub purges: bool,
     /// Why the record of the file was not taken.
     pub purges_refused: Option<String>,
+    /// The memory has what the other replicas use most, as far as that is to be had.
+    pub warmed: bool,
 }
 
 impl Health {
@@ -30,43 +32,52 @@ impl Health {
 
     /// These settings hold.
     pub fn settings_loaded(&self, digest: String) {
-        let mut loaded = self.0.lock();
-        loaded.settings = digest;
-        loaded.settings_refused = None;
+        self.0.send_modify(|loaded| {
+            loaded.settings = digest;
+            loaded.settings_refused = None;
+        });
     }
 
     /// Those before hold on, as others were refused. Whether that is news.
+    #[must_use]
     pub fn settings_refused(&self, why: &str) -> bool {
-        let mut loaded = self.0.lock();
-        let is_news = loaded.settings_refused.as_deref() != Some(why);
-        loaded.settings_refused = Some(why.to_owned());
-        is_news
+        self.0.send_if_modified(|loaded| replace(&mut loaded.settings_refused, why))
     }
 
     /// Requests come in.
     pub fn serving(&self) {
-        self.0.lock().serving = true;
+        self.0.send_modify(|loaded| loaded.serving = true);
     }
 
     /// All purges of a record are known.
     pub fn purges_read(&self) {
-        let mut loaded = self.0.lock();
-        loaded.purges = true;
-        loaded.purges_refused = None;
+        self.0.send_modify(|loaded| {
+            loaded.purges = true;
+            loaded.purges_refused = None;
+        });
+    }
+
+    /// Waits until they are.
+    pub async fn until_purges_read(&self) {
+        // It ends with the sender alone, which is here.
+        let _ = self.0.subscribe().wait_for(|loaded| loaded.purges).await;
+    }
+
+    /// The memory has what it begins with.
+    pub fn warmed(&self) {
+        self.0.send_modify(|loaded| loaded.warmed = true);
     }
 
     /// The record cannot be read. Whether that is news.
+    #[must_use]
     pub fn purges_refused(&self, why: &str) -> bool {
-        let mut loaded = self.0.lock();
-        let is_news = loaded.purges_refused.as_deref() != Some(why);
-        loaded.purges_refused = Some(why.to_owned());
-        is_news
+        self.0.send_if_modified(|loaded| replace(&mut loaded.purges_refused, why))
     }
 
     /// What was loaded so far.
     #[must_use]
     pub fn loaded(&self) -> Loaded {
-        self.0.lock().clone()
+        self.0.borrow().clone()
     }
 }
 
@@ -82,8 +93,18 @@ impl Loaded {
             let why = self.purges_refused.as_deref().unwrap_or("not yet");
             return Some(format!("the record of purges is not read: {why}"));
         }
-        (!self.serving).then(|| "no requests come in yet".to_owned())
+        if !self.serving {
+            return Some("no requests come in yet".to_owned());
+        }
+        (!self.warmed).then(|| "what the other replicas use most is still read from Redis".to_owned())
     }
+}
+
+/// Puts other words in place. Whether they are news.
+fn replace(words: &mut Option<String>, why: &str) -> bool {
+    let is_news = words.as_deref() != Some(why);
+    *words = Some(why.to_owned());
+    is_news
 }
 
 #[cfg(test)]
@@ -102,9 +123,11 @@ mod tests {
         health.purges_read();
         assert!(unready().contains("no requests"));
         health.serving();
+        assert!(unready().contains("Redis"));
+        health.warmed();
         assert_eq!(health.loaded().unready(), None);
         assert!(health.settings_refused("wrong") && !health.settings_refused("wrong"));
-        health.purges_refused("wrong");
+        assert!(health.purges_refused("wrong"));
         assert_eq!(health.loaded().unready(), None);
     }
 }

@@ -181,6 +181,14 @@ impl Memory {
         Some(kept)
     }
 
+    /// Whether there is a response to the same requests already that is not older.
+    #[must_use]
+    pub fn has(&self, key: &Key, like: &Stored) -> bool {
+        let is_as_good =
+            |stored: &Arc<Stored>| stored.secondary == like.secondary && stored.received >= like.received;
+        self.entries.peek(key).is_some_and(|variants| variants.iter().any(is_as_good))
+    }
+
     /// Gives room for another number of bytes; what does not fit any more goes.
     /// The parts are as many as before: one that has less room than `largest` has it after a restart.
     pub fn resize(&self, bytes: u64, largest: u64) {

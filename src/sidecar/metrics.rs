@@ -206,6 +206,13 @@ impl Sidecar {
             ("redis_misunderstood", "Messages on the application's channel that were not understood"),
             Figures::of(&figures.misunderstood),
         )?;
+        let warmed = shared.and_then(|shared| shared.warmed());
+        let (entries, bytes, took) =
+            warmed.map_or_else(Default::default, |warmed| (warmed.entries, warmed.bytes, warmed.took));
+        families
+            .gauge(("warmed_entries", "Responses that were read from Redis before it was ready"), entries)?;
+        families.bytes(("warmed", "What these take in memory"), MetricType::Gauge, [([], bytes)])?;
+        families.seconds(("warming", "How long it took to read them"), took.as_secs_f64())?;
         families.gauge(
             ("redis_breaker", "The breaker of Redis: 0 closed, 1 half-open, 2 open"),
             shared.map_or(0, |shared| number(shared.breaker())),
@@ -257,6 +264,12 @@ impl Families<'_> {
         series: impl IntoIterator<Item = ([(&'l str, &'l str); N], u64)>,
     ) -> fmt::Result {
         self.family(named, Some(&Unit::Bytes), kind, series)
+    }
+
+    fn seconds(&mut self, (name, help): Named, value: f64) -> fmt::Result {
+        let name = format!("cachedservice_sidecar_{name}");
+        let kind = MetricType::Gauge;
+        self.0.encode_descriptor(&name, help, Some(&Unit::Seconds), kind)?.encode_gauge(&value)
     }
 
     fn family<'l, const N: usize>(

@@ -3,6 +3,7 @@
 mod purging;
 mod sharing;
 mod trouble;
+mod warming;
 
 use std::{
     path::{Path, PathBuf},

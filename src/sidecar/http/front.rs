@@ -308,6 +308,9 @@ impl Front {
         now: Timestamp,
     ) -> Response<Body> {
         let answer = hit(stored, asked, level, now);
+        if let Some(shared) = &self.levels.shared {
+            shared.used(&asked.key, &stored.secondary);
+        }
         if reuse == Reuse::WhileRevalidated {
             self.revalidate(asked);
         }

@@ -20,7 +20,7 @@ use super::{
 use crate::sidecar::cache::{
     SecondaryKey, Stored,
     key::Key,
-    purges::{Began, Force},
+    purges::{Began, Force, Stamp},
     reuse::ByRule,
 };
 
@@ -210,27 +210,34 @@ impl Inner {
     }
 
     fn usable(&self, wanted: &Wanted<'_>, bytes: Vec<u8>) -> Option<Stored> {
-        let key = wanted.key;
-        let entry = match codec::decode(bytes) {
-            Ok(entry) => entry,
-            Err(error) => {
-                tracing::debug!(%key, %error, "what is in Redis is not taken");
-                Figures::add(&self.figures.unreadable);
-                return None;
-            }
-        };
-        let codec::Entry { key: own, stamp, mut stored } = entry;
-        if own != key.as_str() || !stored.is_for(wanted.request) {
+        let codec::Entry { key: own, stamp, mut stored } = self.read(bytes)?;
+        if own != wanted.key.as_str() || !stored.is_for(wanted.request) {
             return None;
         }
-        let force = self.memory.since_stamp(stamp, key, &stored.tags);
-        let known = self.memory.begin().stamp;
-        if force == Some(Force::Hard) || self.outbox.hides(key, &stored.tags, known) {
+        let force = self.purged(wanted.key, stamp, &stored);
+        if force == Some(Force::Hard) {
             Figures::add(&self.figures.refused);
             return None;
         }
         stored.is_purged_softly = force == Some(Force::Soft);
         Some(stored)
+    }
+
+    /// What bytes of Redis are, if they are of this release.
+    pub(super) fn read(&self, bytes: Vec<u8>) -> Option<codec::Entry> {
+        codec::decode(bytes)
+            .inspect_err(|error| {
+                tracing::debug!(%error, "what is in Redis is not taken");
+                Figures::add(&self.figures.unreadable);
+            })
+            .ok()
+    }
+
+    /// What the purges that are known here mean for a response of Redis, also those that are not told yet.
+    pub(super) fn purged(&self, key: &Key, stamp: Stamp, stored: &Stored) -> Option<Force> {
+        let force = self.memory.since_stamp(stamp, key, &stored.tags);
+        let known = self.memory.begin().stamp;
+        if self.outbox.hides(key, &stored.tags, known) { Some(Force::Hard) } else { force }
     }
 
     /// Stores what the holder of the lock has brought, unless too much is on its way already.

@@ -81,6 +81,8 @@ pub struct Link {
     connection: RwLock<Option<Connection>>,
     /// The number of the present connection, 0 without one.
     number: watch::Sender<u64>,
+    /// Whether it was tried to connect at all.
+    tried: watch::Sender<bool>,
     figures: Arc<Figures>,
 }
 
@@ -95,6 +97,7 @@ impl Link {
             breaker: Mutex::new(Breaker::new(BREAKER)),
             connection: RwLock::default(),
             number: watch::Sender::new(0),
+            tried: watch::Sender::new(false),
             figures,
         }
     }
@@ -122,6 +125,12 @@ impl Link {
     #[must_use]
     pub fn number(&self) -> watch::Receiver<u64> {
         self.number.subscribe()
+    }
+
+    /// Whether it was tried to connect, with whatever success.
+    #[must_use]
+    pub fn tried(&self) -> watch::Receiver<bool> {
+        self.tried.subscribe()
     }
 
     /// The state of the breaker.
@@ -213,6 +222,7 @@ impl Link {
                     count += 1;
                     *self.connection.write() = Some(Connection { number: count, commands });
                     self.number.send_replace(count);
+                    self.tried.send_replace(true);
                     // Failures of the one before have opened the breaker meanwhile: only a trial closes it.
                     if self.state() != State::Closed {
                         self.lose(count);
@@ -226,6 +236,7 @@ impl Link {
                 }
                 Err(error) => {
                     self.note(pass, Outcome::Failure);
+                    self.tried.send_replace(true);
                     if !is_told {
                         tracing::warn!(error, "cannot connect to Redis; going on without it, and trying");
                         is_told = true;

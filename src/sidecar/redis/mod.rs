@@ -7,6 +7,7 @@
 //!        codec ────┘   outbox ────┘                     ▼ └── record
 //!                       (what happened here)          reload
 //! ```
+//! Beside it, [`uses`] tells what is used most, and [`warming`] begins with that.
 //!
 //! Nothing here is relied on: Redis may be slow, frozen or gone, come back empty, or have lost any of its
 //! keys. Then requests are answered from memory and by the application, after a few milliseconds at
@@ -31,11 +32,13 @@ mod record;
 mod scripts;
 mod subscription;
 mod telling;
+mod uses;
+mod warming;
 
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -48,16 +51,17 @@ use tokio::{
     time::timeout,
 };
 
-use self::{entries::Whose, link::Link, names::Names, outbox::Outbox};
+use self::{entries::Whose, link::Link, names::Names, outbox::Outbox, uses::Uses};
 pub use self::{
     entries::{Lock, Looked, Take, Wanted},
     figures::Figures,
     lease::Lease,
+    warming::{Ended, Warmed},
 };
 use super::{
     breaker::State,
     cache::{
-        Stored,
+        SecondaryKey, Stored,
         key::Key,
         purges::{Began, Force, Source, Target},
         reuse::ByRule,
@@ -98,6 +102,8 @@ struct Inner {
     /// Since when nothing comes of a key.
     unshared: Cache<(Key, Whose), Instant>,
     on_its_way: Arc<Semaphore>,
+    uses: Uses,
+    warmed: OnceLock<Warmed>,
 }
 
 impl Shared {
@@ -119,12 +125,15 @@ impl Shared {
             sets: Cache::new(REMEMBERED),
             unshared: Cache::new(REMEMBERED),
             on_its_way: Arc::new(Semaphore::new(ON_ITS_WAY)),
+            uses: Uses::default(),
+            warmed: OnceLock::new(),
         });
-        let [one, two, three] = [(); 3].map(|()| inner.clone());
+        let [one, two, three, four] = [(); 4].map(|()| inner.clone());
         let tasks = vec![
             tokio::spawn(async move { one.link.keep().await }),
             tokio::spawn(async move { two.follow().await }),
             tokio::spawn(async move { three.tell().await }),
+            tokio::spawn(async move { four.tell_uses_now_and_then().await }),
         ];
         Arc::new(Self { inner, tasks })
     }
@@ -158,6 +167,28 @@ impl Shared {
     /// Why it is recorded nowhere.
     pub async fn purge(&self, targets: Vec<Target>, force: Force) -> Result<(), String> {
         self.inner.record(targets, force).await
+    }
+
+    /// A response was used here.
+    pub fn used(&self, key: &Key, secondary: &SecondaryKey) {
+        self.inner.uses.note(key, secondary);
+    }
+
+    /// Tells the others what was used here; that is done now and then without being asked for.
+    pub async fn tell_uses(&self) {
+        self.inner.tell_uses().await;
+    }
+
+    /// Takes what the replicas use most into memory, in a bounded time and at most half of the memory.
+    pub async fn warm(&self) -> Warmed {
+        let warmed = self.inner.warm().await;
+        *self.inner.warmed.get_or_init(|| warmed)
+    }
+
+    /// What became of that, once it is over.
+    #[must_use]
+    pub fn warmed(&self) -> Option<Warmed> {
+        self.inner.warmed.get().copied()
     }
 
     /// Another has asked for what is wanted here.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `PREFIXhttp:DIGEST` | hash | the responses of one key, each in a field of its own, and which there are |
 //! | `PREFIXlock:DIGEST` | string | who asks the application for it, or that nothing comes of it |
+//! | `PREFIXused` | sorted set | which responses are used how often, each as `DIGEST:FIELD` |
 //! | `PREFIXpurges` | hash | the record of purges |
 //! | `PREFIXpurges` | channel | what is new in it, and which keys were changed |
 //! | as in the settings | channel | purges that the application publishes |
@@ -20,6 +21,8 @@ use crate::{
 
 /// So many sets of fields that responses of one key vary by are looked for.
 pub const SETS: usize = 4;
+/// Of a digest.
+const DIGITS: usize = 32;
 /// What is there where responses vary by nothing.
 pub const VARIES_BY_NOTHING: &str = "=";
 
@@ -31,6 +34,8 @@ pub struct Names {
     pub channel: String,
     /// The record of purges, and its channel.
     pub purges: String,
+    /// Which responses are used how often.
+    pub used: String,
 }
 
 impl Names {
@@ -41,13 +46,27 @@ impl Names {
             prefix: redis.key_prefix.clone(),
             channel: redis.channel.clone(),
             purges: format!("{}purges", redis.key_prefix),
+            used: format!("{}used", redis.key_prefix),
         }
     }
 
     /// The responses of a key.
     #[must_use]
     pub fn responses(&self, key: &Key) -> String {
-        format!("{}http:{}", self.prefix, digest([key.as_str().as_bytes()]))
+        self.responses_of(&digest([key.as_str().as_bytes()]))
+    }
+
+    fn responses_of(&self, digest: &str) -> String {
+        format!("{}http:{digest}", self.prefix)
+    }
+
+    /// Where a response of that list is, and in which field; None where it is nothing of ours.
+    #[must_use]
+    pub fn listed<'a>(&self, member: &'a str) -> Option<(String, &'a str)> {
+        let (digest, field) = member.split_once(':')?;
+        let is_digest =
+            |text: &str| text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        (is_digest(digest) && is_digest(field)).then(|| (self.responses_of(digest), field))
     }
 
     /// The lock of a key.
@@ -87,6 +106,12 @@ pub fn field(secondary: &SecondaryKey) -> String {
     digest(parts)
 }
 
+/// A response in the list of those that are used.
+#[must_use]
+pub fn used_response(key: &Key, secondary: &SecondaryKey) -> String {
+    format!("{}:{}", digest([key.as_str().as_bytes()]), field(secondary))
+}
+
 /// 128 bits of SHA-256: nobody finds two keys with the same, and if he did, each entry has its own key.
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut digest = Sha256::new();
@@ -94,7 +119,7 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().take(16).fold(String::with_capacity(32), |mut digits, byte| {
+    digest.finalize().iter().take(DIGITS / 2).fold(String::with_capacity(DIGITS), |mut digits, byte| {
         // Writing into a String cannot fail.
         let _ = write!(digits, "{byte:02x}");
         digits
@@ -116,6 +141,19 @@ mod tests {
         assert_eq!(same, [field(&SecondaryKey::default()), field(&stored)]);
         for other in [&[("accept", "a")][..], &[("accept", "a, b"), ("cookie", "")], &[]] {
             assert!(!fields(&sets, &headers(other)).contains(&field(&stored)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_listed_as_used_is_found_and_nothing_else_is() {
+        let redis = Redis { url_file: String::new(), key_prefix: "p:".to_owned(), channel: String::new() };
+        let names = Names::of(&redis);
+        let key = Key::told("http://shop/".to_owned());
+        let secondary = SecondaryKey::from_parts(vec![("accept".to_owned(), Some(b"a".to_vec()))]);
+        let member = used_response(&key, &secondary);
+        assert_eq!(names.listed(&member), Some((names.responses(&key), field(&secondary).as_str())));
+        for other in ["", ":", "a:b", &member[1..], &format!("{member}0"), &member.replace(':', "/")] {
+            assert_eq!(names.listed(other), None, "{other}");
         }
     }
 

@@ -193,7 +193,44 @@ return 1
     )
 });
 
+/// Adds to how often responses are used; of earlier uses a part is left. Those that are used least go.
+///
+/// KEYS: list. ARGV: time to live, most, part, then a response and its uses, and so on.
+pub static USED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', ARGV[3])
+for place = 4, #ARGV, 2 do redis.call('ZINCRBY', KEYS[1], ARGV[place + 1], ARGV[place]) end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[2]))
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
+",
+    )
+});
+
+/// Reads responses of many keys, of so many bytes and one at least.
+///
+/// KEYS: record, then responses. ARGV: generation and sequence that the caller knows, most bytes, then the field of each.
+/// Returns: `record`, or how many were looked at, and those that are there.
+pub static WARM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local record = redis.call('HMGET', KEYS[1], 'generation', 'sequence')
+if record[1] ~= ARGV[1] or record[2] ~= ARGV[2] then return {'record'} end
+local reply, bytes = {'0'}, 0
+for place = 2, #KEYS do
+  local length = redis.call('HSTRLEN', KEYS[place], ARGV[place + 2])
+  if bytes > 0 and bytes + length > tonumber(ARGV[3]) then break end
+  bytes = bytes + length
+  reply[1] = tostring(place - 1)
+  if length > 0 then reply[#reply + 1] = redis.call('HGET', KEYS[place], ARGV[place + 2]) end
+end
+return reply
+",
+    )
+});
+
 /// All of them.
-pub fn all() -> [&'static Script; 7] {
-    [&LOOK, &PUT, &RELEASE, &RENEW, &LOAD, &ADD, &CHANGE]
+pub fn all() -> [&'static Script; 9] {
+    [&LOOK, &PUT, &RELEASE, &RENEW, &LOAD, &ADD, &CHANGE, &USED, &WARM]
 }
