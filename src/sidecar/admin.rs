@@ -6,11 +6,13 @@
 //! | `GET /livez`, `/readyz` | anybody | 200, or 503 and why |
 //! | `GET /metrics` | anybody | what Prometheus reads |
 //! | `GET /status` | with the token | what is loaded, as JSON |
+//! | `GET /explain?url=…` | with the token | what would become of a request, and why, as JSON |
 //! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
 
 mod copy;
+mod explain;
 mod orders;
 mod token;
 
@@ -19,7 +21,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, State},
+    extract::{ConnectInfo, DefaultBodyLimit, RawQuery, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
@@ -79,6 +81,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> std::io::Result<
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_of))
         .route("/status", get(status))
+        .route("/explain", get(explained))
         .route("/purges", post(purges))
         .route("/purge", post(purge))
         .route("/drain", post(begin_drain))
@@ -200,6 +203,19 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "upstream": upstream(origin),
     });
     Ok(json_of(StatusCode::OK, &status))
+}
+
+/// What would become of a request.
+async fn explained(
+    State(admin): State<Arc<Admin>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    admin.check_token(&headers)?;
+    let question = explain::question(&query.unwrap_or_default()).map_err(Refusal::Wrong)?;
+    let explanation = serde_json::to_value(admin.front.explain(&question).await);
+    let explanation = explanation.map_err(|error| Refusal::Failed(error.to_string()))?;
+    Ok(json_of(StatusCode::OK, &explanation))
 }
 
 /// What a replica has begun with.

@@ -148,6 +148,12 @@ impl Memory {
         stored.map_or(Found::OtherVariants, |stored| Found::Stored(stored.clone()))
     }
 
+    /// The last purge of what has this key, if one is remembered; not of tags, which only a response tells.
+    #[must_use]
+    pub fn last_purge(&self, key: &Key) -> Option<(Target, Force)> {
+        self.purges.lock().last(key.as_str()).map(|(target, force)| (target.clone(), force))
+    }
+
     /// What the purges since a fill began mean for what it has brought.
     #[must_use]
     pub fn since(&self, began: Began, key: &Key, tags: &[String]) -> Option<Force> {

@@ -8,6 +8,7 @@ mod bytes;
 mod caching;
 mod crowd;
 mod exchanges;
+mod explain;
 mod figures;
 mod frames;
 mod fuzz;

@@ -148,7 +148,9 @@ impl Status {
         }
     }
 
-    fn member(&self) -> String {
+    /// As it stands in the field.
+    #[must_use]
+    pub fn member(&self) -> String {
         let mut member = NAME.to_owned();
         match self {
             Self::Hit { level, left } => {

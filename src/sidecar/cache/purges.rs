@@ -194,6 +194,14 @@ impl Purges {
         strongest(later, key, tags)
     }
 
+    /// The last purge that is remembered of what has a key; not of tags, which only a response tells.
+    #[must_use]
+    pub fn last(&self, key: &str) -> Option<(&Target, Force)> {
+        let all = self.recorded.iter().chain(&self.unrecorded);
+        let last = all.filter(|kept| kept.target.matches(key, &[])).max_by_key(|kept| kept.epoch)?;
+        Some((&last.target, last.force))
+    }
+
     /// The same of a response that was stored with a stamp, by whatever replica.
     #[must_use]
     pub fn since_stamp(&self, stamp: Stamp, key: &str, tags: &[String]) -> Option<Force> {
@@ -274,6 +282,17 @@ mod tests {
         purges.end_sweep(second);
         assert_eq!(gone(&purges), [false, false]);
         assert_eq!(purges.since(began.epoch, "a", &[]), Some(Force::Hard));
+    }
+
+    #[test]
+    fn the_last_purge_of_a_key_is_told() {
+        let mut purges = Purges::new(10);
+        assert_eq!(purges.last("k"), None);
+        purges.add(Target::Everything, Force::Soft, Source::Api(1));
+        purges.add(key("k"), Force::Hard, Source::Replica);
+        purges.add(key("other"), Force::Soft, Source::Api(2));
+        assert_eq!(purges.last("k"), Some((&key("k"), Force::Hard)));
+        assert_eq!(purges.last("j"), Some((&Target::Everything, Force::Soft)));
     }
 
     #[test]

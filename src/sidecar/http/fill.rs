@@ -169,7 +169,7 @@ impl Front {
     ) -> Response<Body> {
         let tags = self.storable(asked, &parts);
         if let Err(why) = tags {
-            self.figures.not_stored(why);
+            self.not_stored(&asked.key, why);
         }
         let is_kept = tags.is_ok();
         let length = length(&parts.headers);
@@ -200,8 +200,8 @@ impl Front {
         let most = usize::try_from(self.settings().max_object).unwrap_or(usize::MAX);
         response.map(|()| match kept {
             Some(done) => {
-                let front = self.clone();
-                let too_large = move || front.figures.not_stored(NotStored::TooLarge);
+                let (front, key) = (self.clone(), asked.key.clone());
+                let too_large = move || front.not_stored(&key, NotStored::TooLarge);
                 Body::Kept(Kept::new(body, most, done, too_large))
             }
             None => Body::Streamed(body),

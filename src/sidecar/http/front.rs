@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
         AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-        IF_UNMODIFIED_SINCE, RANGE, UPGRADE,
+        IF_UNMODIFIED_SINCE, RANGE,
     },
     request,
     uri::PathAndQuery,
@@ -23,11 +23,12 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use parking_lot::RwLock;
+use quick_cache::sync::Cache;
 
 use super::{
     body::Body,
     flights::{Flights, Turn},
-    origin::{remove_unkeyed, scheme},
+    route::{Head, Route, keep_keyed},
     share::{Leave, Levels, Share, Way},
 };
 use crate::{
@@ -35,20 +36,23 @@ use crate::{
     sidecar::{
         access_log::AccessLog,
         cache::{
-            RequestDirectives, Stored,
+            NotStored, RequestDirectives, Stored,
             cache_status::{Forwarded, Level},
-            cookies::keep_cookies,
             is_permitted,
-            key::{Key, normal_host, without_ignored},
+            key::Key,
             reuse::{ByRule, Reuse},
         },
         figures::Figures,
         memory::{Found, Memory},
         redis::Shared,
-        rules::rule_of_all_readings,
         upstream::{Fault, Origin},
     },
 };
+
+/// Of so many keys it is remembered why nothing was stored.
+const UNSTORED: usize = 512;
+/// Of none that are longer.
+const LONGEST_UNSTORED: usize = 1024;
 
 /// The cache in front of the application.
 pub struct Front {
@@ -58,6 +62,8 @@ pub struct Front {
     pub(super) origin: Origin,
     pub(super) flights: Flights,
     pub(super) figures: Figures,
+    /// Why the last answer to a key was not stored, and when that was; of the last of these keys.
+    pub(super) unstored: Cache<Key, (NotStored, Instant)>,
     access_log: AccessLog,
 }
 
@@ -95,7 +101,7 @@ impl Asked {
 
     /// Whether a stored response says that it is for all, or a rule does. To guess (RFC 9111 §4.2.2)
     /// is for requests that do not say who asks.
-    fn is_for_users(&self, stored: &Stored) -> bool {
+    pub(super) fn is_for_users(&self, stored: &Stored) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.ttl.is_some())
             || is_permitted(&stored.headers(), &stored.directives)
     }
@@ -131,6 +137,7 @@ impl Front {
             origin,
             flights: Flights::default(),
             figures: Figures::default(),
+            unstored: Cache::new(UNSTORED),
             access_log: AccessLog::default(),
         })
     }
@@ -186,42 +193,39 @@ impl Front {
         self.levels.shared.as_ref()
     }
 
+    /// An answer to a key is not stored.
+    pub(super) fn not_stored(&self, key: &Key, why: NotStored) {
+        self.figures.not_stored(why);
+        if key.as_str().len() <= LONGEST_UNSTORED {
+            self.unstored.insert(key.clone(), (why, Instant::now()));
+        }
+    }
+
     /// Answers a request of `peer`.
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let Some(host) = host(&request) else {
             return refusal(StatusCode::BAD_REQUEST, "a request has to have one Host");
         };
         let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let scheme = scheme(request.headers());
-        let host = normal_host(scheme, &host);
         let settings = self.settings();
-        let rule = rule_of_all_readings(&settings.rules, request.method(), target.path(), request.headers());
-        let why = match (request.method(), rule) {
-            (_, Err(_)) => Some(Forwarded::Bypass),
-            (_, Ok(Some(rule))) if rule.bypass => Some(Forwarded::Bypass),
-            (method, _) if !matches!(*method, Method::GET | Method::HEAD) => Some(Forwarded::Method),
-            _ if request.headers().contains_key(UPGRADE) => Some(Forwarded::Bypass),
-            // The body is not in the key, and the application may go by it.
-            _ if !request.body().is_end_stream() => Some(Forwarded::Bypass),
-            _ => None,
+        let head = Head {
+            method: request.method(),
+            host: &host,
+            target: &target,
+            headers: request.headers(),
+            // It is not in the key, and the application may go by it.
+            has_body: !request.body().is_end_stream(),
         };
-        if let Some(why) = why {
-            return self.pass_on(request, &host, &target, peer, why).await;
+        let route = Route::of(&settings.rules, &head);
+        if let Some(past) = route.past {
+            return self.pass_on(request, &route.host, &target, peer, past.forwarded()).await;
         }
-        let rule = rule.ok().flatten().cloned();
-        let ignored = rule.as_ref().map_or(&[][..], |rule| &rule.ignored_query);
-        let target = without_ignored(&target, ignored);
-        let key = Key::of(scheme, &host, &target, &[]);
+        let (target, key) = route.keyed(&target);
         let directives = RequestDirectives::of(request.headers());
         let (mut parts, _) = request.into_parts();
-        remove_unkeyed(&mut parts.headers);
-        if let Some(names) = rule.as_ref().and_then(|rule| rule.cookies.as_ref()) {
-            keep_cookies(&mut parts.headers, names);
-        }
-        if parts.method == Method::HEAD {
-            // Ranges are for GET alone (RFC 9110 §14.2).
-            parts.headers.remove(RANGE);
-        }
+        keep_keyed(&mut parts.headers, &parts.method, route.rule);
+        let Route { scheme, host, rule, .. } = route;
+        let rule = rule.cloned();
         self.cached(Asked { key, target, parts, directives, rule, peer, scheme, host }).await
     }
 
@@ -319,7 +323,7 @@ impl Front {
 }
 
 /// Why what is stored is not enough for a request.
-fn why_not(stored: &Stored, reuse: Reuse, now: Timestamp) -> Forwarded {
+pub(super) fn why_not(stored: &Stored, reuse: Reuse, now: Timestamp) -> Forwarded {
     if reuse == Reuse::Validate && stored.age(now) < stored.lifetime {
         Forwarded::Request
     } else {

@@ -13,11 +13,13 @@
 pub mod body;
 mod connection;
 pub mod edge;
+pub mod explain;
 mod fill;
 pub mod flights;
 pub mod front;
 pub mod origin;
 mod passing;
+pub mod route;
 pub mod server;
 mod share;
 mod tally;

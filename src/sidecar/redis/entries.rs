@@ -174,7 +174,7 @@ impl Inner {
         Step::Done(Looked { stored, lock })
     }
 
-    fn ask_for(
+    pub(super) fn ask_for(
         &self,
         wanted: &Wanted<'_>,
         take: Take,
@@ -291,12 +291,12 @@ impl Inner {
     }
 
     /// A connection, if all that was purged is known here.
-    fn coherent(&self, began: Began) -> Option<Connection> {
+    pub(super) fn coherent(&self, began: Began) -> Option<Connection> {
         let is_known = began.stamp.generation != 0;
         self.link.connection().filter(|connection| is_known && self.is_followed_on(connection.number))
     }
 
-    fn is_unshared(&self, wanted: &Wanted<'_>) -> bool {
+    pub(super) fn is_unshared(&self, wanted: &Wanted<'_>) -> bool {
         let is_marked = |key: &Key, whose| {
             let since = self.unshared.get(&(key.clone(), whose));
             since.is_some_and(|since| since.elapsed() < UNSHARED)

@@ -28,6 +28,7 @@ mod link;
 mod names;
 mod outbox;
 mod patience;
+mod peek;
 mod record;
 mod scripts;
 mod subscription;
@@ -56,6 +57,7 @@ pub use self::{
     entries::{Lock, Looked, Take, Wanted},
     figures::Figures,
     lease::Lease,
+    peek::Peek,
     warming::{Ended, Warmed},
 };
 use super::{
@@ -141,6 +143,11 @@ impl Shared {
     /// Looks for a response to a request; it is in memory, too, from then on.
     pub async fn look(&self, wanted: &Wanted<'_>, take: Take) -> Looked {
         self.inner.look(wanted, take).await
+    }
+
+    /// What is there for a request, without a change of anything.
+    pub async fn peek(&self, wanted: &Wanted<'_>) -> Peek {
+        self.inner.peek(wanted).await
     }
 
     /// Stores what the holder of the lock has brought, for as long as it is of use by the rule for it; nobody
