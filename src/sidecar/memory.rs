@@ -14,7 +14,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync:
 use super::cache::{
     Stored,
     key::Key,
-    purges::{Began, Force, Purges, Stamp},
+    purges::{Began, Force, Purges, Stamp, Target},
 };
 
 /// So many responses of one key are kept, for requests that differ in what they vary by. The oldest goes.
@@ -243,11 +243,7 @@ mod tests {
 
     use super::*;
     use crate::sidecar::{
-        cache::{
-            Exchange,
-            purges::{Source, Target},
-            stored::Origin,
-        },
+        cache::{Exchange, purges::Source, stored::Origin},
         tests::headers,
     };
 

@@ -210,12 +210,13 @@ async fn what_redis_has_is_told_and_whether_a_purge_has_hit_it() {
     );
 
     let targets = vec![Target::Tag("pages".to_owned())];
-    other.front.memory().purge(targets[0].clone(), Force::Hard, Source::Replica);
+    other.front.memory().purge(&targets, Force::Hard, Source::Replica);
     other.front.shared().unwrap().purge(targets, Force::Hard).await.unwrap();
     let told = explain(&other, "http://shop/a", &[]).await;
     assert!(told.cache_status.contains("fwd=uri-miss"), "{told:?}");
     assert_eq!(told.redis.unwrap().state, "purged since it was stored");
-    other.front.memory().purge(Target::Prefix("http://shop/".to_owned()), Force::Hard, Source::Replica);
+    let prefix = Target::Prefix("http://shop/".to_owned());
+    other.front.memory().purge(&[prefix], Force::Hard, Source::Replica);
     let told = explain(&other, "http://shop/a", &[]).await;
     assert!(told.because.concat().contains("a hard purge of what begins with http://shop/"), "{told:?}");
     assert_eq!(source(&other.get("/a", &[("host", "shop")]).await), "uri-miss");
