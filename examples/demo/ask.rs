@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Method, Uri, uri::Authority};
-use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
 
 use crate::target::Target;
 
@@ -45,14 +43,8 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
     for (name, value) in options.header {
         request.headers_mut().append(name, value);
     }
-    let exchange = async {
-        let answer = target.connect().await?.send_request(request).await;
-        let (head, body) = answer.map_err(|e| format!("request: {e}"))?.into_parts();
-        let body = body.collect().await.map_err(|e| format!("answer: {e}"))?.to_bytes();
-        Ok::<_, String>((head, body))
-    };
     let limit = Duration::from_millis(options.within.into());
-    let (head, body) = timeout(limit, exchange).await.map_err(|_| "no answer in time".to_owned())??;
+    let (head, body) = target.exchange(request, limit).await?;
     let mut headers = Map::new();
     for name in head.headers.keys() {
         let lines: Vec<_> =

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
@@ -36,10 +36,11 @@ const LONGEST_US: u64 = 600_000_000;
 /// What `demo load` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// What to GET, as `http://HOST[:PORT]/PATH`.
-    #[arg(long)]
-    url: Uri,
-    /// How long to send, in seconds.
+    /// What to GET, as `http://HOST[:PORT]/PATH`. Given several times, with the same host, each
+    /// has its turn.
+    #[arg(long, required = true)]
+    url: Vec<Uri>,
+    /// How long to send at most, in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
     /// How many clients send at the same time, each waiting for its answer.
@@ -50,25 +51,35 @@ pub(crate) struct Options {
     /// cannot hide requests that it held back.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
+    /// How many requests to send at most; any number if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: Option<u32>,
+    /// Where the application tells, as a plain number, how many requests have reached it; what
+    /// that grows by is in the summary as `reached`.
+    #[arg(long)]
+    counter: Option<Uri>,
 }
 
 /// Sends the load and prints a line every five seconds, and the summary last.
 /// Fails if not one request was answered with success.
 pub(crate) async fn run(options: Options) -> Result<(), String> {
-    let target = Arc::new(Target::from_url(options.url)?);
+    let targets = Arc::new(targets(options.url)?);
+    let counter = options.counter.map(Target::from_url).transpose()?;
+    let before = count(counter.as_ref()).await?;
     let stop = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
     let start = Instant::now();
     let schedule = Arc::new(Schedule {
         start,
         end: start + Duration::from_secs(options.seconds.into()),
         rate: options.rate,
+        requests: options.requests.unwrap_or(u32::MAX),
         taken: AtomicU32::new(0),
     });
 
     let (sender, mut outcomes) = mpsc::channel(QUEUE);
     let mut clients = JoinSet::new();
     for _ in 0..options.connections {
-        clients.spawn(client(target.clone(), schedule.clone(), sender.clone()));
+        clients.spawn(client(targets.clone(), schedule.clone(), sender.clone()));
     }
     drop(sender);
 
@@ -92,15 +103,41 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
             () = &mut stop => break,
         }
     }
-    println!("{}", total.summary(start.elapsed()));
+    let span = start.elapsed();
+    let after = count(counter.as_ref()).await?;
+    println!(
+        "{}",
+        total.summary(span, after.zip(before).map(|(after, before)| after.saturating_sub(before)))
+    );
     if total.requests == total.failed {
         return Err(format!(
             "no request to {} succeeded; last: {}",
-            target.uri,
+            targets[0].uri,
             total.last_failure.as_deref().unwrap_or("none was sent"),
         ));
     }
     Ok(())
+}
+
+/// At least one, all of one address: a client keeps one connection.
+fn targets(urls: Vec<Uri>) -> Result<Vec<Target>, String> {
+    let targets: Vec<_> = urls.into_iter().map(Target::from_url).collect::<Result<_, _>>()?;
+    match targets.iter().find(|target| target.address != targets[0].address) {
+        None => Ok(targets),
+        Some(other) => Err(format!("{} and {} are not of one host and port", targets[0].uri, other.uri)),
+    }
+}
+
+/// What the application has counted so far; a count that is not there yet is none.
+async fn count(counter: Option<&Target>) -> Result<Option<u64>, String> {
+    let Some(counter) = counter else { return Ok(None) };
+    let (head, body) = counter.exchange(counter.request()?, REQUEST_TIMEOUT).await?;
+    let told = String::from_utf8_lossy(&body);
+    match (head.status, told.trim().parse()) {
+        (StatusCode::NOT_FOUND, _) => Ok(Some(0)),
+        (StatusCode::OK, Ok(count)) => Ok(Some(count)),
+        (status, _) => Err(format!("{} tells no count, but {status}: {}", counter.uri, told.trim())),
+    }
 }
 
 /// When the next request is due, and when to stop.
@@ -108,28 +145,37 @@ struct Schedule {
     start: Instant,
     end: Instant,
     rate: Option<u32>,
+    requests: u32,
     taken: AtomicU32,
 }
 
 impl Schedule {
-    /// Waits until a request is due; `None` once the time is over.
-    async fn next(&self) -> Option<Instant> {
+    /// Waits until a request is due; `None` once all are sent, or the time is over. Returns its
+    /// number, too.
+    async fn next(&self) -> Option<(Instant, u32)> {
         let now = Instant::now();
-        let due = self.rate.map_or(now, |rate| {
-            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-            self.start + Duration::from_secs_f64(f64::from(taken) / f64::from(rate))
-        });
-        if due.max(now) >= self.end {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        let due = self
+            .rate
+            .map_or(now, |rate| self.start + Duration::from_secs_f64(f64::from(taken) / f64::from(rate)));
+        if taken >= self.requests || due.max(now) >= self.end {
             return None;
         }
         sleep_until(due).await;
-        Some(due)
+        Some((due, taken))
     }
 }
 
 struct Outcome {
     time: Duration,
-    result: Result<Option<HeaderValue>, String>,
+    result: Result<Answer, String>,
+}
+
+/// What a good answer tells of itself.
+struct Answer {
+    pod: Option<HeaderValue>,
+    /// Whether it came from a cache (RFC 9211, section 2.1).
+    is_hit: bool,
 }
 
 struct Link {
@@ -138,10 +184,11 @@ struct Link {
 }
 
 /// One client: sends, waits for the whole answer, sends again.
-async fn client(target: Arc<Target>, schedule: Arc<Schedule>, outcomes: mpsc::Sender<Outcome>) {
+async fn client(targets: Arc<Vec<Target>>, schedule: Arc<Schedule>, outcomes: mpsc::Sender<Outcome>) {
     let mut link = None;
-    while let Some(due) = schedule.next().await {
-        let result = timeout(REQUEST_TIMEOUT, exchange(&target, &mut link))
+    while let Some((due, number)) = schedule.next().await {
+        let target = &targets[number as usize % targets.len()];
+        let result = timeout(REQUEST_TIMEOUT, exchange(target, &mut link))
             .await
             .unwrap_or_else(|_| Err("request: timed out".to_owned()));
         let failed = result.is_err();
@@ -161,7 +208,7 @@ async fn client(target: Arc<Target>, schedule: Arc<Schedule>, outcomes: mpsc::Se
 /// A server may close an idle connection at the very moment a request is sent
 /// on it, so a request that gets no answer there is repeated once on a new
 /// connection, as every HTTP client does with a GET (RFC 9112, section 9.3.1).
-async fn exchange(target: &Target, link: &mut Option<Link>) -> Result<Option<HeaderValue>, String> {
+async fn exchange(target: &Target, link: &mut Option<Link>) -> Result<Answer, String> {
     if let Some(mut open) = link.take_if(|open| open.opened.elapsed() < CONNECTION_AGE)
         && open.requests.ready().await.is_ok()
         && let Ok(response) = open.requests.send_request(target.request()?).await
@@ -174,26 +221,34 @@ async fn exchange(target: &Target, link: &mut Option<Link>) -> Result<Option<Hea
     finish(open, link, response).await
 }
 
-/// Reads the answer to its end and keeps the connection; returns the pod.
+/// Reads the answer to its end and keeps the connection.
 async fn finish(
     open: Link,
     link: &mut Option<Link>,
     response: axum::http::Response<hyper::body::Incoming>,
-) -> Result<Option<HeaderValue>, String> {
+) -> Result<Answer, String> {
     let (head, body) = response.into_parts();
     body.collect().await.map_err(|e| format!("answer: {e}"))?;
     *link = Some(open);
     if head.status == StatusCode::OK {
-        Ok(head.headers.get(POD_HEADER).cloned())
+        Ok(Answer { pod: head.headers.get(POD_HEADER).cloned(), is_hit: is_hit(&head.headers) })
     } else {
         Err(format!("answer: {}", head.status))
     }
+}
+
+/// Whether one of the caches on the way had the answer.
+fn is_hit(fields: &HeaderMap) -> bool {
+    fields.get_all("cache-status").iter().filter_map(|line| line.to_str().ok()).any(|line| {
+        line.split(',').any(|cache| cache.split(';').skip(1).any(|parameter| parameter.trim() == "hit"))
+    })
 }
 
 /// What came back in some span of time.
 struct Tally {
     requests: u64,
     failed: u64,
+    hits: u64,
     times_us: Histogram<u64>,
     pods: HashSet<HeaderValue>,
     last_failure: Option<String>,
@@ -204,6 +259,7 @@ impl Tally {
         Ok(Self {
             requests: 0,
             failed: 0,
+            hits: 0,
             times_us: Histogram::new_with_max(LONGEST_US, 2)
                 .map_err(|e| format!("cannot make a histogram: {e}"))?,
             pods: HashSet::new(),
@@ -214,7 +270,8 @@ impl Tally {
     fn add(&mut self, outcome: &Outcome) {
         self.requests += 1;
         match &outcome.result {
-            Ok(pod) => {
+            Ok(Answer { pod, is_hit }) => {
+                self.hits += u64::from(*is_hit);
                 let us = u64::try_from(outcome.time.as_micros()).unwrap_or(LONGEST_US);
                 self.times_us.saturating_record(us.max(1));
                 self.pods.extend(pod.iter().cloned());
@@ -253,10 +310,13 @@ impl Tally {
         )
     }
 
-    fn summary(&self, span: Duration) -> String {
+    /// As JSON; `reached` is how many requests reached the application, if that was counted.
+    fn summary(&self, span: Duration, reached: Option<u64>) -> String {
         json!({
             "requests": self.requests,
             "failed": self.failed,
+            "hits": self.hits,
+            "reached": reached,
             "rps": self.rps(span),
             "p50_ms": self.quantile_ms(0.5),
             "p99_ms": self.quantile_ms(0.99),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,7 @@ use redis::{Cmd, RedisError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::store::Store;
 use crate::termination;
@@ -32,8 +34,8 @@ const MADE: &str = "demo:made";
 /// The least and the most CPU time that one request can ask for.
 const WORK_MS: (u64, u64) = (1, 1000);
 
-/// The longest that a page waits.
-const MOST_WAIT_MS: u64 = 10_000;
+/// The longest time that a page can be made to wait, in milliseconds.
+const LONGEST_WAIT_MS: u64 = 10_000;
 
 /// How long accepted requests may take to finish after SIGTERM. It lies under
 /// the 30 s that Kubernetes gives by default.
@@ -78,7 +80,7 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
     let server = axum::serve(listener, router(service)).with_graceful_shutdown(stop);
     tokio::select! {
         result = server.into_future() => result.map_err(|e| format!("serving failed: {e}")),
-        () = async { overdue.await; tokio::time::sleep(DRAIN).await } => Err(format!(
+        () = async { overdue.await; sleep(DRAIN).await } => Err(format!(
             "requests still ran {} s after SIGTERM and were cut off", DRAIN.as_secs(),
         )),
     }
@@ -142,16 +144,16 @@ async fn work(State(service): State<Arc<Service>>, Query(work): Query<Work>) -> 
 
 #[derive(Deserialize)]
 struct Page {
-    /// For how long it may be kept, in seconds.
+    /// For how long caches may keep it, in seconds; unset, it says nothing of caches.
     fresh: Option<u32>,
     /// CPU time in milliseconds that it takes to make it.
     ms: Option<u64>,
-    /// Milliseconds that it takes beside that, as if for a database.
+    /// Time in milliseconds that it waits, as for a database.
     wait: Option<u64>,
 }
 
-/// A page that caches may keep, with its name and `pages` as tags. Says how many were made so far, and
-/// when it was begun, in microseconds since 1970.
+/// A page with its name and `pages` as tags. Says how many were made so far, and when it was begun, in
+/// microseconds since 1970.
 async fn page(
     State(service): State<Arc<Service>>,
     Path(name): Path<String>,
@@ -159,26 +161,26 @@ async fn page(
 ) -> Response {
     let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let made = query::<u64>(&service, &Cmd::incr(MADE, 1)).await.ok();
-    if let Some(wanted) = page.wait {
-        tokio::time::sleep(Duration::from_millis(wanted.min(MOST_WAIT_MS))).await;
-    }
     if let Some(wanted) = page.ms
         && let Err(message) =
             service.burner.burn(Duration::from_millis(wanted.clamp(WORK_MS.0, WORK_MS.1))).await
     {
         return (StatusCode::INTERNAL_SERVER_ERROR, message + "\n").into_response();
     }
-    let fields = [
-        ("cache-control", format!("max-age={}", page.fresh.unwrap_or(60))),
-        ("cache-tag", format!("pages,{name}")),
-    ];
-    let body = json!({ "page": name, "pod": service.pod, "made": made, "begun_us": u64::try_from(begun.as_micros()).ok() });
-    (fields, Json(body)).into_response()
+    if let Some(wanted) = page.wait {
+        sleep(Duration::from_millis(wanted.min(LONGEST_WAIT_MS))).await;
+    }
+    let tags = [("cache-tag", format!("pages,{name}"))];
+    let freshness = page.fresh.map(|seconds| [(CACHE_CONTROL, format!("max-age={seconds}"))]);
+    let begun_us = u64::try_from(begun.as_micros()).ok();
+    let body = Json(json!({ "page": name, "pod": service.pod, "made": made, "begun_us": begun_us }));
+    (tags, freshness, body).into_response()
 }
 
 async fn read(State(service): State<Arc<Service>>, Path(key): Path<String>) -> Response {
     match query::<Option<Vec<u8>>>(&service, &Cmd::get(&key)).await {
-        Ok(Some(value)) => value.into_response(),
+        // What Redis holds now: a cache could not know.
+        Ok(Some(value)) => ([(CACHE_CONTROL, "no-store")], value).into_response(),
         Ok(None) => (StatusCode::NOT_FOUND, format!("no key {key}\n")).into_response(),
         Err(away) => away.into_response(),
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::header::HOST;
+use axum::http::response::Parts;
 use axum::http::{HeaderValue, Request, Uri};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -58,5 +59,20 @@ impl Target {
             .header(HOST, self.host.clone())
             .body(Empty::new())
             .map_err(|e| format!("request: {e}"))
+    }
+
+    /// Sends one request on a connection of its own, and reads the whole answer.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Empty<Bytes>>,
+        limit: Duration,
+    ) -> Result<(Parts, Bytes), String> {
+        let exchange = async {
+            let answer = self.connect().await?.send_request(request).await;
+            let (head, body) = answer.map_err(|e| format!("request: {e}"))?.into_parts();
+            let body = body.collect().await.map_err(|e| format!("answer: {e}"))?.to_bytes();
+            Ok((head, body))
+        };
+        timeout(limit, exchange).await.map_err(|_| "no answer in time".to_owned())?
     }
 }

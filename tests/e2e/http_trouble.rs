@@ -77,7 +77,7 @@ async fn redis_killed_frozen_or_slow_under_load_fails_no_request() {
     // It is used again by itself.
     sandbox.until_condition(Duration::from_secs(60), "shop", "RedisReady", "True", "Available").await;
     until(Duration::from_secs(20), async || {
-        let path = format!("/pages/back?n={:?}", slowed.elapsed().as_millis());
+        let path = format!("/pages/back?fresh=600&n={:?}", slowed.elapsed().as_millis());
         Connected::to(addresses[0]).get(&path).await.answer?;
         let answer = Connected::to(addresses[1]).get(&path).await.answer?;
         if answer.cache_status.contains("L2") { Ok(()) } else { Err(answer.cache_status) }
