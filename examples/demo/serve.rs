@@ -144,8 +144,11 @@ async fn work(State(service): State<Arc<Service>>, Query(work): Query<Work>) -> 
 
 #[derive(Deserialize)]
 struct Page {
-    /// For how long caches may keep it, in seconds; unset, it says nothing of caches.
+    /// For how long caches may keep it, in seconds; unset, a minute.
     fresh: Option<u32>,
+    /// Whether it says nothing of that, as the pages of most applications.
+    #[serde(default)]
+    silent: bool,
     /// CPU time in milliseconds that it takes to make it.
     ms: Option<u64>,
     /// Time in milliseconds that it waits, as for a database.
@@ -171,7 +174,8 @@ async fn page(
         sleep(Duration::from_millis(wanted.min(LONGEST_WAIT_MS))).await;
     }
     let tags = [("cache-tag", format!("pages,{name}"))];
-    let freshness = page.fresh.map(|seconds| [(CACHE_CONTROL, format!("max-age={seconds}"))]);
+    let fresh = page.fresh.unwrap_or(60);
+    let freshness = (!page.silent).then(|| [(CACHE_CONTROL, format!("max-age={fresh}"))]);
     let begun_us = u64::try_from(begun.as_micros()).ok();
     let body = Json(json!({ "page": name, "pod": service.pod, "made": made, "begun_us": begun_us }));
     (tags, freshness, body).into_response()

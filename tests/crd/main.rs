@@ -9,6 +9,7 @@ mod support;
 
 mod defaults;
 mod definition;
+mod examples;
 mod limits;
 mod purges;
 mod random;

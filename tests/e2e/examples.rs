@@ -1,4 +1,4 @@
-//! Each example is applied as a user would, and serves.
+//! Each example is applied as a user would, and serves; or is carried out, if it is an order.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn every_example_gets_ready() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     examples.sort();
-    assert!(examples.len() >= 8, "{examples:?}");
+    assert!(examples.len() >= 11, "{examples:?}");
     for example in examples {
         println!("{}", example.display());
         let sandbox = sandbox().await;
@@ -32,6 +32,10 @@ async fn every_example_gets_ready() {
             sandbox.apply("redis-of-yours", demo()).await;
             sandbox.until_ready("redis-of-yours").await;
         }
+        if yaml.contains("kind: CachePurge") {
+            sandbox.apply_example("http-cache").await;
+            sandbox.until_ready("http-cache").await;
+        }
         let mut service = String::new();
         for document in serde_saphyr::from_multiple::<Value>(&yaml).unwrap() {
             let kind = document["kind"].as_str().unwrap().to_owned();
@@ -39,6 +43,11 @@ async fn every_example_gets_ready() {
             apply(&sandbox, &document, &name).await;
             match kind.as_str() {
                 "CachedService" => service = name,
+                "CachePurge" => {
+                    service = document["spec"]["serviceName"].as_str().unwrap().to_owned();
+                    let purge = format!("cachepurge/{name}");
+                    sandbox.kubectl(&["wait", "--for=condition=Complete", &purge, "--timeout=30s"]);
+                }
                 "Secret" if external => point_at_a_redis(&sandbox, &name).await,
                 _ => {}
             }
