@@ -7,7 +7,10 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     http_replicas::{address, cached, pods, sidecars},
@@ -91,14 +94,17 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
     let mut spec = cached(4);
     spec["cache"] = Value::Null;
     spec["balancing"] = json!({});
+    // The sidecars reach each other beside it; it lets in this machine, which is outside of the pods' network.
+    let outside = json!({ "ipBlock": { "cidr": "198.19.0.0/16" } });
+    spec["networkPolicy"] = json!({ "app": { "enabled": true, "from": [outside] } });
     let addresses = sidecars(&sandbox, spec).await;
     let all = pods(&sandbox).await;
     let frozen = address(&all[0]).unwrap();
     until(Duration::from_secs(20), async || {
         for at in &addresses {
-            let known = figures(*at, "upstream_healthy").await?.len();
-            if known != 4 {
-                return Err(format!("{at} knows {known} replicas"));
+            let known = figures(*at, "upstream_healthy").await?;
+            if known.len() != 4 || known.iter().any(|(_, is_healthy)| *is_healthy == 0) {
+                return Err(format!("{at} knows {known:?}"));
             }
         }
         Ok(())
@@ -132,23 +138,29 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
         container.freeze(true);
     }
     let began = Instant::now();
-    let mut last_failure = Duration::ZERO;
-    let mut good = 0;
-    while began.elapsed() < AVOIDED_WITHIN || good < 100 {
-        let came = timeout(Duration::from_millis(1500), Connected::to(service).get("/healthz")).await;
-        if came.is_ok_and(|sample| sample.answer.is_ok()) {
-            good += 1;
-        } else {
-            good = 0;
-            last_failure = began.elapsed() - Duration::from_millis(1500);
-        }
-        assert!(began.elapsed() < 4 * AVOIDED_WITHIN, "new connections still come to the pod");
+    let mut connections = JoinSet::new();
+    while began.elapsed() < AVOIDED_WITHIN + Duration::from_secs(1) {
+        let made = began.elapsed();
+        connections.spawn(async move {
+            let mut connected = Connected::to(service);
+            // Longer than a sidecar waits for the application of that pod before it asks another.
+            let came = timeout(Duration::from_secs(6), connected.get("/healthz")).await;
+            (made, came.is_ok_and(|sample| sample.answer.is_ok()))
+        });
+        sleep(Duration::from_millis(50)).await;
     }
+    let (good, bad): (Vec<_>, Vec<_>) =
+        connections.join_all().await.into_iter().partition(|(_, is_answered)| *is_answered);
+    let last = bad.iter().map(|(made, _)| *made).max().expect("some came to it");
     for container in &mut whole {
         container.freeze(false);
     }
-    println!("a pod hangs: the last connection that came to it was made {last_failure:?} after");
-    assert!(last_failure < AVOIDED_WITHIN, "{last_failure:?}");
+    println!(
+        "a pod hangs: {} connections came to it, the last after {last:?}, {} did not",
+        bad.len(),
+        good.len()
+    );
+    assert!(last < AVOIDED_WITHIN, "{last:?}");
 }
 
 #[tokio::test]
