@@ -22,7 +22,7 @@ use crate::{
     support::{
         Sandbox,
         processes::Container,
-        traffic::{Connected, Sample, Samples, Traffic, now_us},
+        traffic::{Connected, Sample, Samples, Traffic, figures, now_us},
         until,
     },
 };
@@ -63,7 +63,7 @@ pub(crate) async fn sidecars(sandbox: &Sandbox, spec: Value) -> [SocketAddr; 4] 
 }
 
 /// Waits until each of them has in Redis what the others store there.
-async fn until_shared(addresses: [SocketAddr; 4]) {
+async fn until_shared(addresses: &[SocketAddr]) {
     for n in 0..4 {
         until(Duration::from_secs(20), async || {
             let path = format!("/pages/shared?fresh=600&n={}", now_us());
@@ -147,7 +147,7 @@ fn readers(addresses: &[SocketAddr]) -> Traffic {
 async fn a_thousand_who_ask_four_replicas_for_what_nobody_has_reach_the_application_once() {
     let sandbox = sandbox().await;
     let addresses = sidecars(&sandbox, cached(4)).await;
-    until_shared(addresses).await;
+    until_shared(&addresses).await;
     let before = ask(addresses[0], "/pages/first").await.answer.unwrap();
     let opened = join_all((0..1000).map(|n| Connected::open(addresses[n % 4]))).await;
     let mut opened: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
@@ -167,7 +167,7 @@ async fn a_thousand_who_ask_four_replicas_for_what_nobody_has_reach_the_applicat
 async fn after_a_purge_that_all_have_acknowledged_nothing_older_is_served() {
     let sandbox = sandbox().await;
     let addresses = sidecars(&sandbox, cached(4)).await;
-    until_shared(addresses).await;
+    until_shared(&addresses).await;
     while_answers_are_on_their_way(&sandbox, &addresses).await;
     while_redis_hangs(&sandbox, &addresses).await;
     while_a_pod_starts(&sandbox, &addresses).await;
@@ -177,7 +177,7 @@ async fn after_a_purge_that_all_have_acknowledged_nothing_older_is_served() {
 async fn while_answers_are_on_their_way(sandbox: &Sandbox, addresses: &[SocketAddr]) {
     let begun = made(sandbox);
     let readers = readers(addresses);
-    let slow: Vec<_> = (0..4).map(|n| format!("/pages/news?fresh=600&wait=1500&slow={n}")).collect();
+    let slow: Vec<_> = (0..4).map(|n| format!("/pages/news?fresh=600&wait=4000&slow={n}")).collect();
     let on_their_way = tokio::spawn(join_all(addresses.iter().zip(&slow).map(|(&at, path)| {
         let path = path.clone();
         async move { ask(at, &path).await }
@@ -212,13 +212,16 @@ async fn while_redis_hangs(sandbox: &Sandbox, addresses: &[SocketAddr]) {
         if answer.cache_status.contains("L2") { Ok(()) } else { Err(answer.cache_status) }
     })
     .await;
+    let before = refused(&addresses[2..]).await;
     let mut redis = Container::of(&sandbox.api::<Pod>().get("shop-redis-0").await.unwrap(), "redis");
     redis.freeze(true);
     let purged = purge(sandbox, "redis-hangs", json!({ "tags": ["news"] })).await;
     readers.until_asked(50).await;
     redis.freeze(false);
-    // The others have these in no memory.
+    until_shared(addresses).await;
+    // The last two have these in no memory, and find them in Redis.
     purged.assert_nothing_older(&ask_all(&addresses[2..], &alone).await);
+    assert!(refused(&addresses[2..]).await > before, "nothing older was there");
     let readers = readers.end().await;
     readers.assert_all_answered(50);
     purged.assert_nothing_older(&readers);
@@ -245,6 +248,16 @@ async fn while_a_pod_starts(sandbox: &Sandbox, addresses: &[SocketAddr]) {
     let readers = readers.end().await;
     readers.assert_all_answered(100);
     purged.assert_nothing_older(&readers);
+}
+
+/// How many responses in Redis these have refused, as they were purged.
+async fn refused(addresses: &[SocketAddr]) -> u64 {
+    let mut sum = 0;
+    for &at in addresses {
+        let lookups = figures(at, "redis_lookups_total", "result").await.unwrap();
+        sum += lookups.iter().filter(|(result, _)| result == "purged").map(|(_, count)| count).sum::<u64>();
+    }
+    sum
 }
 
 /// How many pages were begun so far.

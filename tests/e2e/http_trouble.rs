@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::{Endpoint, EndpointSlice},
+};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
@@ -16,14 +20,13 @@ use crate::{
     http_replicas::{address, cached, pods, sidecars},
     sandbox,
     support::{
+        Sandbox,
         processes::Container,
-        traffic::{Connected, Samples, Traffic},
+        traffic::{Connected, Samples, Traffic, figures},
         until,
     },
 };
 
-/// Where a sidecar tells its figures.
-const ADMIN: u16 = 9801;
 /// A request may take so long at most where Redis is of no help: the machine is small, and busy.
 const LONGEST_WITHOUT_REDIS: Duration = Duration::from_secs(2);
 /// After so many failures one after the other a breaker opens, by default.
@@ -102,7 +105,7 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
     let frozen = address(&all[0]).unwrap();
     until(Duration::from_secs(20), async || {
         for at in &addresses {
-            let known = figures(*at, "upstream_healthy").await?;
+            let known = figures(*at, "upstream_healthy", "replica").await?;
             if known.len() != 4 || known.iter().any(|(_, is_healthy)| *is_healthy == 0) {
                 return Err(format!("{at} knows {known:?}"));
             }
@@ -131,8 +134,8 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
 
     // All of a pod: who connects to the Service does not come to it any more.
     sandbox.until_ready("shop").await;
-    let service = sandbox.api::<Service>().get("shop").await.unwrap().spec.unwrap();
-    let service = SocketAddr::new(service.cluster_ip.unwrap().parse().unwrap(), 80);
+    let service = service(&sandbox).await;
+    until_all_are_asked(&sandbox).await;
     let mut whole = Container::all_of(&all[0]);
     for container in &mut whole {
         container.freeze(true);
@@ -170,41 +173,68 @@ async fn a_rollout_and_fewer_replicas_under_load_lose_no_request() {
     spec["balancing"] = json!({});
     sandbox.apply("shop", spec.clone()).await;
     sandbox.until_ready("shop").await;
-    sandbox.load("http://shop/pages/news?fresh=1", 60, "4").await;
+    let service = service(&sandbox).await;
+    // Pages from a memory, pages that are made, and what no cache may keep.
+    let load = Traffic::start(&[service], 8, |n| match n % 4 {
+        0 => format!("/pages/news?fresh=600&n={n}"),
+        1 => "/work?ms=1".to_owned(),
+        _ => "/pages/news?fresh=1".to_owned(),
+    });
+    load.until_asked(200).await;
     spec["replicas"] = json!(3);
     spec["env"] = json!([{ "name": "COLOUR", "value": "blue" }]);
     sandbox.apply("shop", spec.clone()).await;
     sandbox.until_ready("shop").await;
+    until_left(&sandbox, 3).await;
+    load.until_asked(200).await;
     spec["replicas"] = json!(1);
     sandbox.apply("shop", spec).await;
-    until(Duration::from_secs(60), async || {
-        let left = pods(&sandbox).await.len();
-        if left == 1 { Ok(()) } else { Err(format!("{left} pods")) }
-    })
-    .await;
-    let report = sandbox.load_report(Duration::from_secs(90)).await;
-    println!("a rollout and fewer replicas: {report}");
-    assert_eq!(report["failed"], 0, "{report}");
-    assert!(report["requests"].as_i64() > Some(1000), "{report}");
+    until_left(&sandbox, 1).await;
+    load.until_asked(200).await;
+    let load = load.end().await;
+    println!("a rollout and fewer replicas: {} requests, {} sent twice", load.0.len(), load.repeated());
+    load.assert_all_answered(1000);
 }
 
-/// A figure of each replica, as the sidecar at an address has it.
-async fn figures(sidecar: SocketAddr, name: &str) -> Result<Vec<(String, u64)>, String> {
-    let metrics = Connected::to(SocketAddr::new(sidecar.ip(), ADMIN)).get("/metrics").await.answer?.body;
-    let start = format!("cachedservice_sidecar_{name}{{replica=\"");
-    let lines = metrics.as_str().unwrap().lines().filter_map(|line| line.strip_prefix(&start));
-    let figures = lines.map(|line| {
-        let (replica, figure) = line.split_once("\"} ").expect("a label and a figure");
-        (replica.to_owned(), figure.parse().expect("a number"))
-    });
-    Ok(figures.collect())
+/// Waits until so many pods are left of `shop`, those on their way out among them.
+async fn until_left(sandbox: &Sandbox, wanted: usize) {
+    let selector = "cachedservice.dev/name=shop,app.kubernetes.io/component=app";
+    until(Duration::from_secs(90), async || {
+        let pods = sandbox.api::<Pod>().list(&ListParams::default().labels(selector)).await;
+        let left = pods.map_err(|error| error.to_string())?.items.len();
+        if left == wanted { Ok(()) } else { Err(format!("{left} pods")) }
+    })
+    .await;
+}
+
+/// Waits until new connections go to all four.
+async fn until_all_are_asked(sandbox: &Sandbox) {
+    let of_service = ListParams::default().labels("kubernetes.io/service-name=shop");
+    until(Duration::from_secs(60), async || {
+        let slices = sandbox.api::<EndpointSlice>().list(&of_service).await;
+        let slices = slices.map_err(|error| error.to_string())?;
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        let is_ready =
+            |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|all| all.ready) == Some(true);
+        match endpoints.filter(is_ready).count() {
+            4 => Ok(()),
+            ready => Err(format!("{ready} endpoints are ready")),
+        }
+    })
+    .await;
+}
+
+/// Where the Service `shop` is asked.
+async fn service(sandbox: &Sandbox) -> SocketAddr {
+    let service = sandbox.api::<Service>().get("shop").await.unwrap().spec.unwrap();
+    SocketAddr::new(service.cluster_ip.unwrap().parse().unwrap(), 80)
 }
 
 /// How many requests have failed at the application of a pod, by what all sidecars count.
 async fn failures_at(sidecars: &[SocketAddr], pod: SocketAddr) -> u64 {
     let mut sum = 0;
     for at in sidecars {
-        let figures = figures(*at, "upstream_failures_total").await.unwrap();
+        let figures = figures(*at, "upstream_failures_total", "replica").await.unwrap();
         let of_pod = figures.iter().filter(|(replica, _)| {
             let address: SocketAddr = replica.parse().unwrap();
             address.ip() == pod.ip() || (address.ip().is_loopback() && at.ip() == pod.ip())

@@ -21,6 +21,8 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::until;
 
+/// Where a sidecar tells its figures.
+const ADMIN: u16 = 9801;
 /// The longest that anybody waits for an answer.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What a client leaves between two requests: the machine is small.
@@ -34,6 +36,9 @@ pub struct Sample {
     /// When it was sent, in microseconds since 1970.
     pub sent_us: i64,
     pub took: Duration,
+    /// The connection was used before, and has ended while the answer was waited for: the request was sent once
+    /// more on a new one, as every client does with a GET (RFC 9112 §9.3.1).
+    pub is_repeated: bool,
     pub answer: Result<Answer, String>,
 }
 
@@ -80,26 +85,35 @@ impl Connected {
         Ok(Self { address, requests: Some(requests) })
     }
 
-    /// A GET, of the host `shop`. What gets no answer on a connection that was used before is sent once
-    /// more on a new one, as every client does (RFC 9112 §9.3.1).
+    /// A GET, of the host `shop`.
     pub async fn get(&mut self, path: &str) -> Sample {
         let (sent_us, clock) = (now_us(), std::time::Instant::now());
-        let answer = match timeout(LIMIT, self.exchange(path)).await {
+        let mut is_repeated = false;
+        let answer = match timeout(LIMIT, self.exchange(path, &mut is_repeated)).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.requests = None;
                 Err(format!("no answer in {LIMIT:?}"))
             }
         };
-        Sample { address: self.address, path: path.to_owned(), sent_us, took: clock.elapsed(), answer }
+        Sample {
+            address: self.address,
+            path: path.to_owned(),
+            sent_us,
+            took: clock.elapsed(),
+            is_repeated,
+            answer,
+        }
     }
 
-    async fn exchange(&mut self, path: &str) -> Result<Answer, String> {
+    async fn exchange(&mut self, path: &str, is_repeated: &mut bool) -> Result<Answer, String> {
         if let Some(mut open) = self.requests.take()
             && open.ready().await.is_ok()
-            && let Ok(response) = open.send_request(request(path)).await
         {
-            return self.finish(open, response).await;
+            if let Ok(response) = open.send_request(request(path)).await {
+                return self.finish(open, response).await;
+            }
+            *is_repeated = true;
         }
         let mut open = Self::open(self.address).await?.requests.expect("just opened");
         let response = open.send_request(request(path)).await.map_err(|error| format!("request: {error}"))?;
@@ -126,6 +140,18 @@ impl Connected {
 
 fn request(path: &str) -> Request<Empty<Bytes>> {
     Request::get(path).header("host", "shop").body(Empty::new()).expect("a request")
+}
+
+/// A figure of a sidecar for each value of its one label, from its metrics.
+pub async fn figures(sidecar: SocketAddr, name: &str, label: &str) -> Result<Vec<(String, u64)>, String> {
+    let metrics = Connected::to(SocketAddr::new(sidecar.ip(), ADMIN)).get("/metrics").await.answer?.body;
+    let start = format!("cachedservice_sidecar_{name}{{{label}=\"");
+    let lines = metrics.as_str().expect("text").lines().filter_map(|line| line.strip_prefix(&start));
+    let figures = lines.map(|line| {
+        let (value, figure) = line.split_once("\"} ").expect("a label and a figure");
+        (value.to_owned(), figure.parse().expect("a number"))
+    });
+    Ok(figures.collect())
 }
 
 /// Clients that ask on and on until they are told to stop.
@@ -204,12 +230,18 @@ impl Traffic {
 pub struct Samples(pub Vec<Sample>);
 
 impl Samples {
-    /// Nothing failed, and there was something.
+    /// Nothing failed, no connection ended in the middle of something, and there was enough.
     #[track_caller]
     pub fn assert_all_answered(&self, at_least: usize) {
         let failed: Vec<_> = self.0.iter().filter(|sample| sample.answer.is_err()).collect();
         assert!(failed.is_empty(), "{} of {} failed: {:#?}", failed.len(), self.0.len(), failed.first());
+        assert_eq!(self.repeated(), 0, "connections have ended before an answer");
         assert!(self.0.len() >= at_least, "{} requests are too few to tell", self.0.len());
+    }
+
+    /// How many were sent once more.
+    pub fn repeated(&self) -> usize {
+        self.0.iter().filter(|sample| sample.is_repeated).count()
     }
 
     /// Those that were answered.
