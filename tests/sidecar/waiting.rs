@@ -200,3 +200,37 @@ async fn nobody_waits_for_an_answer_that_finds_no_room() {
         assert!(body.await.unwrap().starts_with('t'), "one after the other");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_renewed_is_asked_for_once_and_no_task_waits_for_that() {
+    const HITS: usize = 30;
+    let (keeper, gate) = gate::shut();
+    let count = AtomicU32::new(0);
+    let pod = Pod::start(settings(), move |_| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        if !is_first {
+            gate.pass();
+        }
+        let (age, body) = if is_first { (0, "old") } else { (60, "new") };
+        let control = format!("max-age={age}, stale-while-revalidate=60");
+        Response::builder().header("cache-control", control).body(Bytes::from(body)).unwrap()
+    })
+    .await;
+    // After the first hit all is there that the others need.
+    for _ in 0..2 {
+        assert_eq!(pod.get("/", &[]).await.body, "old");
+    }
+    until("it is being renewed", || pod.got().len() == 2).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for _ in 0..HITS {
+        assert_eq!(pod.get("/", &[]).await.body, "old");
+    }
+    let more = tokio::runtime::Handle::current().metrics().num_alive_tasks().saturating_sub(tasks);
+    assert!(more < HITS / 2, "{more} more tasks");
+    keeper.open();
+    let began = Instant::now();
+    while pod.get("/", &[]).await.body == "old" {
+        assert!(began.elapsed() < Duration::from_secs(10), "it is renewed");
+    }
+    assert_eq!(pod.got().len(), 2);
+}

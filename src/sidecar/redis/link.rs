@@ -4,6 +4,9 @@
 //! No request waits for a connection and none tries a Redis that has failed: one task connects and
 //! tries, the others do without until it has succeeded.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt::Display,
     future::Future,
