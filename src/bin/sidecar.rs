@@ -127,6 +127,8 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     health.settings_loaded(digest);
     if settings.purges_file.is_none() {
         health.purges_read();
+    } else {
+        front.memory().await_record();
     }
     let token = Token::of(settings.token_file.as_deref().map(Path::new));
     let copy = settings.purges_copy.as_deref().map(|copy| admin::Copy::at(Path::new(copy)));

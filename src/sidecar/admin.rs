@@ -245,6 +245,7 @@ async fn purges(
     let purged = purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
     // After a restart it would not be known.
     let epoch = purged.map_err(|error| Refusal::Failed(format!("the record cannot be kept: {error}")))?;
+    admin.front.memory().record_is_read();
     admin.health.purges_read();
     tracing::debug!(epoch, "purged by the operator");
     Ok(json_of(StatusCode::OK, &json!({ "epoch": epoch })))

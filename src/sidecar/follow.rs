@@ -81,7 +81,12 @@ pub async fn follow_purges(file: &Path, copy: Option<&Path>, memory: Arc<Memory>
             Ok(Some(record)) => {
                 let memory = memory.clone();
                 // It looks at all that is stored, which may be much.
-                if let Ok(epoch) = spawn_blocking(move || memory.purge_by_record(&record)).await {
+                let purged = spawn_blocking(move || {
+                    let epoch = memory.purge_by_record(&record);
+                    memory.record_is_read();
+                    epoch
+                });
+                if let Ok(epoch) = purged.await {
                     tracing::debug!(epoch, "purged by the file");
                     health.purges_read();
                 }

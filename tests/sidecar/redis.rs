@@ -2,6 +2,7 @@
 
 mod purging;
 mod sharing;
+mod slow;
 mod trouble;
 mod warming;
 
@@ -103,6 +104,11 @@ pub async fn run<T: redis::FromRedisValue>(client: &MultiplexedConnection, comma
 /// Ends the connections on which the replicas hear news.
 pub async fn cut_off_news(client: &MultiplexedConnection) {
     let _: u64 = run(client, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+}
+
+/// Ends the connections on which the replicas ask.
+pub async fn cut_off_commands(client: &MultiplexedConnection) {
+    let _: u64 = run(client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
 }
 
 impl Drop for Stage {

@@ -292,7 +292,7 @@ impl Inner {
 
     /// A connection, if all that was purged is known here.
     pub(super) fn coherent(&self, began: Began) -> Option<Connection> {
-        let is_known = began.stamp.generation != 0;
+        let is_known = began.stamp.generation != 0 && self.memory.knows_record();
         self.link.connection().filter(|connection| is_known && self.is_followed_on(connection.number))
     }
 

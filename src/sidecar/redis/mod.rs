@@ -171,7 +171,7 @@ impl Shared {
     /// Records a purge and tells the other replicas, after it was carried out here.
     ///
     /// # Errors
-    /// Why it is recorded nowhere.
+    /// Why it is not known that they know it.
     pub async fn purge(&self, targets: Vec<Target>, force: Force) -> Result<(), String> {
         self.inner.record(targets, force).await
     }
@@ -215,11 +215,10 @@ impl Shared {
         self.inner.link.state()
     }
 
-    /// Whether responses are shared at present: Redis answers, and the record of purges is known and followed.
+    /// Whether responses are shared at present: Redis answers, and the records of purges are known, and followed.
     #[must_use]
     pub fn is_coherent(&self) -> bool {
-        let connection = self.inner.link.connection();
-        connection.is_some_and(|connection| self.inner.is_followed_on(connection.number))
+        self.inner.coherent(self.inner.memory.begin()).is_some()
     }
 }
 

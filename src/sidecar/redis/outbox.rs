@@ -37,14 +37,16 @@ struct Waiting {
     /// By rising numbers.
     changes: VecDeque<(u64, Key)>,
     purges: VecDeque<Pending>,
-    /// The number of the last change.
+    /// The number of the last change, or of the last purge.
     last: u64,
 }
 
 /// A purge that has been carried out here.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    /// Which.
+    /// Which of all: another may be about the same, and stand for what came later.
+    pub id: u64,
+    /// What is purged.
     pub purge: Purge,
     /// What was known of the record when it came: others may have recorded it since. None: it is recorded anyway.
     pub known: Option<Stamp>,
@@ -58,6 +60,13 @@ pub enum Next {
     Changes(u64, Vec<Key>),
     /// A purge.
     Purge(Pending),
+}
+
+impl Waiting {
+    fn purged(&mut self, purge: Purge, known: Option<Stamp>) {
+        self.last += 1;
+        self.purges.push_back(Pending { id: self.last, purge, known, recorded: None });
+    }
 }
 
 impl Outbox {
@@ -88,7 +97,7 @@ impl Outbox {
     /// A purge has been carried out here.
     pub fn purged(&self, purge: Purge, known: Stamp) {
         let mut waiting = self.waiting.lock();
-        waiting.purges.push_back(Pending { purge, known: Some(known), recorded: None });
+        waiting.purged(purge, Some(known));
         self.put_in(&mut waiting);
     }
 
@@ -98,7 +107,7 @@ impl Outbox {
             let purge = Purge { force: Force::Hard, targets: vec![Target::Everything] };
             waiting.changes.clear();
             waiting.purges.clear();
-            waiting.purges.push_back(Pending { purge, known: None, recorded: None });
+            waiting.purged(purge, None);
         }
         self.is_empty.store(false, Ordering::Release);
         self.wake.notify_one();
@@ -164,11 +173,10 @@ impl Outbox {
         });
     }
 
-    /// The first purge that is not recorded is now, as this number of a generation.
-    pub fn purge_recorded(&self, purge: &Purge, generation: u64, number: u64) {
+    /// A purge is recorded, as this number of a generation.
+    pub fn purge_recorded(&self, id: u64, generation: u64, number: u64) {
         let mut waiting = self.waiting.lock();
-        let mut pending = waiting.purges.iter_mut();
-        if let Some(found) = pending.find(|pending| pending.recorded.is_none() && pending.purge == *purge) {
+        if let Some(found) = waiting.purges.iter_mut().find(|pending| pending.id == id) {
             found.recorded = Some((generation, number));
         }
     }
@@ -213,8 +221,9 @@ mod tests {
         let outbox = Outbox::new();
         let tags = ["t".to_owned()];
         outbox.purged(purge("t"), KNOWN);
-        assert!(matches!(outbox.next().await, Next::Purge(pending) if pending.known == Some(KNOWN)));
-        outbox.purge_recorded(&purge("t"), 7, 4);
+        let Next::Purge(pending) = outbox.next().await else { panic!("no purge") };
+        assert_eq!((pending.known, &pending.purge), (Some(KNOWN), &purge("t")));
+        outbox.purge_recorded(pending.id, 7, 4);
         assert!(outbox.hides(&key("http://a/"), &tags, KNOWN));
         assert!(outbox.peek().is_none(), "it is recorded once");
         assert!(!outbox.hides(&key("http://a/"), &tags, Stamp { sequence: 4, ..KNOWN }));
@@ -227,5 +236,19 @@ mod tests {
         assert!(outbox.hides(&key("http://other/"), &[], KNOWN));
         let Next::Purge(pending) = outbox.next().await else { panic!("no purge") };
         assert_eq!((pending.purge, pending.known), (Purge::unknown(), None));
+    }
+
+    #[tokio::test]
+    async fn a_purge_that_stands_for_more_by_now_is_recorded_again() {
+        let outbox = Outbox::new();
+        let many = || (0..=MOST_KEYS).map(|number| key(&format!("http://a/{number}"))).collect();
+        outbox.changed(many());
+        let Next::Purge(first) = outbox.next().await else { panic!("no purge") };
+        // These came after the record had it.
+        outbox.changed(many());
+        outbox.purge_recorded(first.id, 7, 4);
+        outbox.settle(Stamp { sequence: 4, ..KNOWN });
+        assert!(matches!(outbox.peek(), Some(Next::Purge(_))));
+        assert!(outbox.hides(&key("http://a/1"), &[], Stamp { sequence: 4, ..KNOWN }));
     }
 }

@@ -32,7 +32,7 @@ impl Inner {
         loop {
             let told = match self.outbox.next().await {
                 Next::Changes(last, keys) => self.tell_changes(last, &keys).await,
-                Next::Purge(Pending { purge, known, .. }) => self.tell_purge(&purge, known).await,
+                Next::Purge(pending) => self.tell_purge(&pending).await,
             };
             if let Err(trouble) = told {
                 tracing::debug!(%trouble, "the other replicas cannot be told; trying again");
@@ -61,9 +61,9 @@ impl Inner {
         Ok(())
     }
 
-    async fn tell_purge(&self, purge: &Purge, known: Option<Stamp>) -> Result<(), Trouble> {
-        let (generation, number) = self.add(purge, known).await?;
-        self.outbox.purge_recorded(purge, generation, number);
+    async fn tell_purge(&self, pending: &Pending) -> Result<(), Trouble> {
+        let (generation, number) = self.add(&pending.purge, pending.known).await?;
+        self.outbox.purge_recorded(pending.id, generation, number);
         self.outbox.settle(self.memory.begin().stamp);
         Ok(())
     }
@@ -88,11 +88,19 @@ impl Inner {
             .map(|(generation, number)| (generation.parse().unwrap_or_default(), number))
     }
 
-    /// Records a purge that was carried out here, and waits until this replica has seen it come back.
+    /// Records a purge that was carried out here, and waits until this replica has seen it come back: then the
+    /// others have it, too.
     pub(super) async fn record(&self, targets: Vec<Target>, force: Force) -> Result<(), String> {
-        let recorded = self.add(&Purge { force, targets }, None).await;
-        let (generation, number) =
-            recorded.map_err(|trouble| format!("it is recorded nowhere: {trouble}"))?;
+        let known = self.memory.begin().stamp;
+        let purge = Purge { force, targets };
+        let added = self.add(&purge, None).await;
+        if added.is_err() {
+            // It is tried again, and until then nothing that it is about is taken from Redis.
+            self.outbox.purged(purge.clone(), known);
+        }
+        // Once more: a lookup that began before Redis knew of it may have found what was there.
+        self.purge_here(purge.targets, force, Source::Replica).await;
+        let (generation, number) = added.map_err(|trouble| format!("it is not recorded yet: {trouble}"))?;
         let is_seen = async {
             loop {
                 let known = self.memory.begin().stamp;
@@ -103,8 +111,8 @@ impl Inner {
             }
         };
         // Until then nothing is taken from Redis: this replica knows less than the record.
-        let _ = timeout(NEWS, is_seen).await;
-        Ok(())
+        let seen = timeout(NEWS, is_seen).await;
+        seen.map_err(|_| "it is recorded, and the news of it have not come back in time".to_owned())
     }
 }
 

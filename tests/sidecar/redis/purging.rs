@@ -1,17 +1,19 @@
 //! What is purged on one replica is gone on all, in both levels.
 
-use std::sync::{Arc, Condvar, Mutex, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 use cachedservice::{
     settings::purges::{Force, Target},
-    sidecar::redis::Figures,
+    sidecar::{cache::purges::Source, redis::Figures},
 };
 use http::Method;
 use redis::aio::MultiplexedConnection;
+use tokio::task::JoinHandle;
 
-use super::{Stage, counting, cut_off_news, figures, holding_up, page, run, shares, source, stored, until};
+use super::{Stage, counting, cut_off_news, figures, page, run, shares, slow::Slow, source, stored, until};
 use crate::{
     application::{Got, Pod, run_application},
+    gate::{self, Keeper},
     process::Process,
 };
 
@@ -25,24 +27,29 @@ async fn body(pod: &Pod) -> String {
     pod.get("/", &HOST).await.body
 }
 
-/// Holds an application up until it is opened.
-#[derive(Default)]
-struct Gate {
-    is_open: Mutex<bool>,
-    opened: Condvar,
+/// Two replicas, of which one has asked for what is old.
+struct OnItsWay {
+    slow: Arc<Pod>,
+    other: Pod,
+    answer: JoinHandle<String>,
+    keeper: Keeper,
 }
 
-impl Gate {
-    fn pass(&self) {
-        holding_up(|| {
-            let is_open = self.is_open.lock().unwrap();
-            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+impl OnItsWay {
+    async fn begin(stage: &Stage) -> Self {
+        let (keeper, gate) = gate::shut();
+        let answer = move |_: &Got| {
+            gate.pass();
+            page("t", "old")
+        };
+        let slow = Arc::new(stage.pod(answer).await);
+        let other = stage.pod(|_: &Got| page("t", "new")).await;
+        let answer = tokio::spawn({
+            let slow = slow.clone();
+            async move { body(&slow).await }
         });
-    }
-
-    fn open(&self) {
-        *self.is_open.lock().unwrap() = true;
-        self.opened.notify_all();
+        until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
+        Self { slow, other, answer, keeper }
     }
 }
 
@@ -87,23 +94,11 @@ async fn a_soft_purge_has_all_ask_the_application_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_during_a_purge_is_stored_nowhere() {
     let stage = Stage::begin();
-    let gate = Arc::new(Gate::default());
-    let waiting = gate.clone();
-    let answer = move |_: &Got| {
-        waiting.pass();
-        page("t", "old")
-    };
-    let slow = Arc::new(stage.pod(answer).await);
-    let other = stage.pod(|_: &Got| page("t", "new")).await;
-    let asking = tokio::spawn({
-        let slow = slow.clone();
-        async move { body(&slow).await }
-    });
-    until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
+    let OnItsWay { slow, other, answer, keeper } = OnItsWay::begin(&stage).await;
     other.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
     purged(&slow, 1).await;
-    gate.open();
-    assert_eq!(asking.await.unwrap(), "old", "it was asked for before");
+    keeper.open();
+    assert_eq!(answer.await.unwrap(), "old", "it was asked for before");
     assert_eq!(body(&other).await, "new");
     stored(&other, 1).await;
     assert_eq!(body(&slow).await, "new", "from Redis");
@@ -166,25 +161,13 @@ async fn a_request_that_changes_something_takes_it_from_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_during_a_change_is_not_stored() {
     let stage = Stage::begin();
-    let gate = Arc::new(Gate::default());
-    let waiting = gate.clone();
-    let answer = move |_: &Got| {
-        waiting.pass();
-        page("t", "old")
-    };
-    let slow = Arc::new(stage.pod(answer).await);
-    let other = stage.pod(|_: &Got| page("t", "new")).await;
-    let asking = tokio::spawn({
-        let slow = slow.clone();
-        async move { body(&slow).await }
-    });
-    until("it is on its way", async || (!slow.got().is_empty()).then_some(())).await;
+    let OnItsWay { slow: _slow, other, answer, keeper } = OnItsWay::begin(&stage).await;
     // The slow replica hears of it late, or not at all: its lock is broken.
     let client = stage.client().await;
     cut_off_news(&client).await;
     other.ask(Method::POST, "/", &HOST, "change").await;
-    gate.open();
-    asking.await.unwrap();
+    keeper.open();
+    answer.await.unwrap();
     shares(&other).await;
     let third = stage.pod(|_: &Got| page("t", "third")).await;
     assert_eq!(body(&third).await, "third", "nothing old is in Redis");
@@ -233,4 +216,68 @@ async fn a_purge_that_the_application_orders_from_its_own_pod_reaches_all() {
     for process in &processes {
         until("it is gone", async || (source(&process.get("/").await) == "uri-miss").then_some(())).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_which_no_news_come_is_not_said_to_have_reached_all() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let slow = Slow::before(stage.port).await;
+    let one = Pod::sharing(&stage.through(slow.port), super::PATIENT, answer.clone()).await;
+    shares(&one).await;
+    let other = stage.pod(answer).await;
+    assert_eq!(body(&other).await, "0");
+    stored(&other, 1).await;
+    slow.hold_news(true);
+    one.front.memory().purge(&tag("t"), Force::Hard, Source::Replica);
+    let between = one.get("/", &HOST).await;
+    assert_eq!((between.body.as_str(), source(&between).as_str()), ("0", "L2"), "it is not recorded yet");
+    let why = one.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap_err();
+    assert!(why.starts_with("it is recorded, and "), "{why}");
+    assert_ne!(body(&one).await, "0");
+    slow.hold_news(false);
+    shares(&one).await;
+    one.front.shared().unwrap().purge(tag("t"), Force::Hard).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_other_replicas_is_given_before_the_operators_record_is_read() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let (app, _) = run_application(answer).await;
+    let redis = stage.settings.clone();
+    let first = Process::start(app, move |settings| settings.redis = Some(redis));
+    first.until_readyz(200).await;
+    reaches_all(&first).await;
+    for target in ["/a", "/b"] {
+        first.get(target).await;
+    }
+    let client = stage.client().await;
+    until("both are in Redis", async || {
+        let responses: Vec<String> = run(&client, &["KEYS", "u-1:http:*"]).await;
+        (responses.len() == 2).then_some(())
+    })
+    .await;
+    // Keys have the port in them, which the next has from the first.
+    let (redis, port) = (stage.settings.clone(), first.settings.http_port);
+    drop(first);
+    let next = Process::start(app, move |settings| {
+        (settings.redis, settings.http_port) = (Some(redis), port);
+        std::fs::write(settings.purges_file.as_ref().unwrap(), "no record").unwrap();
+    });
+    next.until_readyz(503).await;
+    reaches_all(&next).await;
+    assert_eq!(source(&next.get("/a").await), "uri-miss");
+    next.put("purges.json", r#"{"version":1,"forgotten":0,"purges":[]}"#);
+    next.until_readyz(200).await;
+    assert_eq!(source(&next.get("/b").await), "L2");
+}
+
+/// Waits until a purge of a replica reaches all: it shares from then on.
+async fn reaches_all(process: &Process) {
+    until("it shares", async || {
+        let answer = process.admin(Method::POST, "/purge", Some(crate::process::TOKEN), r#"{"tags":["x"]}"#);
+        answer.await.filter(|answer| answer.status == 200)
+    })
+    .await;
 }

@@ -1,10 +1,7 @@
 //! Redis is slow, frozen or gone, or comes back as another: requests are answered, and with nothing old.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,18 +9,19 @@ use cachedservice::{
     settings::purges::{Force, PurgeRecord, Target},
     sidecar::{
         breaker::State,
+        cache::purges::Source,
         redis::{Figures, LOOKUP},
     },
 };
 use http::Method;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
-use super::{PASSWORD, Stage, counting, figures, page, run, shares, source, stored, until};
+use super::{
+    PASSWORD, Stage, counting, cut_off_commands, figures, page, run, shares, slow::Slow, source, stored,
+    until,
+};
 use crate::{
     application::{Got, Pod},
+    gate,
     redis_server::Redis,
 };
 
@@ -83,7 +81,7 @@ async fn a_redis_that_comes_back_empty_brings_nothing_old_back() {
     assert!(slowest(&one, "b", 20).await < BOUND);
     assert_eq!(body(&one).await, "0", "its memory goes on");
     let refused = one.front.shared().unwrap().purge(vec![Target::Everything], Force::Hard).await.unwrap_err();
-    assert!(refused.starts_with("it is recorded nowhere: Redis"), "{refused}");
+    assert!(refused.starts_with("it is not recorded yet: Redis"), "{refused}");
     stage.server = Some(Redis::start(stage.port, PASSWORD));
     for pod in [&one, &other] {
         shares(pod).await;
@@ -180,11 +178,73 @@ async fn what_was_changed_and_could_not_be_told_is_not_taken_from_redis() {
     assert_eq!(body(&pod).await, "0");
     stored(&pod, 1).await;
     let client = stage.client().await;
-    let _: u64 = run(&client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+    cut_off_commands(&client).await;
     // The connection is found to be gone, and the change is told again after a pause; Redis is asked before.
     assert_eq!(pod.ask(Method::POST, "/", &HOST, "").await.body, "1");
     shares(&pod).await;
     assert_eq!(body(&pod).await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_purged_and_could_not_be_recorded_is_not_taken_from_redis() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let pod = Pod::sharing(&stage.settings, LOOKUP, answer.clone()).await;
+    shares(&pod).await;
+    assert_eq!(body(&pod).await, "0");
+    stored(&pod, 1).await;
+    let other = stage.pod(answer).await;
+    assert_eq!(body(&other).await, "0");
+    let client = stage.client().await;
+    cut_off_commands(&client).await;
+    let targets = vec![Target::Tag("t".to_owned())];
+    pod.front.memory().purge(&targets, Force::Hard, Source::Replica);
+    pod.front.shared().unwrap().purge(targets, Force::Hard).await.unwrap_err();
+    shares(&pod).await;
+    assert_ne!(body(&pod).await, "0");
+    until("the other knows", async || (body(&other).await != "0").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_much_changes_while_redis_is_frozen_nothing_of_before_is_given() {
+    // Each is two keys, of both schemes: more than what is remembered one by one.
+    const CHANGED: usize = 2100;
+    let stage = Stage::begin();
+    let (_, count) = counting();
+    let (keeper, gate) = gate::shut();
+    let answer = move |got: &Got| {
+        if got.target == "/slow" {
+            gate.pass();
+        }
+        count(got)
+    };
+    let one = Arc::new(Pod::sharing(&stage.settings, LOOKUP, answer.clone()).await);
+    let other = Pod::sharing(&stage.settings, LOOKUP, answer).await;
+    shares(&one).await;
+    shares(&other).await;
+    let before = body(&one).await;
+    stored(&one, 1).await;
+    assert_eq!(body(&other).await, before);
+    let slow = tokio::spawn({
+        let one = one.clone();
+        async move { one.get("/slow", &HOST).await.body }
+    });
+    until("it is on its way", async || (one.got().len() == 2).then_some(())).await;
+    stage.server().freeze(true);
+    for number in 0..CHANGED {
+        // Not among the first, which are on their way into Redis.
+        let target = if number == CHANGED / 2 { "/".to_owned() } else { format!("/{number}") };
+        assert_eq!(one.ask(Method::POST, &target, &HOST, "").await.status, 200);
+    }
+    keeper.open();
+    let old = slow.await.unwrap();
+    assert_ne!(one.get("/slow", &HOST).await.body, old, "who knows whether it was changed");
+    stage.server().freeze(false);
+    shares(&one).await;
+    assert_ne!(body(&one).await, before);
+    until("the other knows", async || (body(&other).await != before).then_some(())).await;
+    let third = stage.pod(|_: &Got| page("t", "third")).await;
+    assert_ne!(body(&third).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,7 +328,7 @@ async fn what_is_no_url_of_this_redis_is_read_again_until_it_is_one() {
     // Nothing, something else, and a Redis that is to speak TLS and does not.
     for wrong in [String::new(), "http://x".to_owned(), format!("rediss://127.0.0.1:{}/0", stage.port)] {
         std::fs::write(&stage.settings.url_file, &wrong).unwrap();
-        let _: u64 = run(&client, &["CLIENT", "KILL", "TYPE", "normal"]).await;
+        cut_off_commands(&client).await;
         until("it has tried in vain", async || {
             assert_eq!(pod.ask(Method::POST, "/", &HOST, "").await.status, 200);
             (pod.front.shared().unwrap().breaker() != State::Closed).then_some(())
@@ -276,42 +336,5 @@ async fn what_is_no_url_of_this_redis_is_read_again_until_it_is_one() {
         .await;
         stage.tell(PASSWORD);
         shares(&pod).await;
-    }
-}
-
-/// What stands before a Redis and takes its time with what that says.
-struct Slow {
-    port: u16,
-    delay: Arc<AtomicU64>,
-}
-
-impl Slow {
-    async fn before(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let slow = Self { port: listener.local_addr().unwrap().port(), delay: Arc::default() };
-        let delay = slow.delay.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-                let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-                    (client.into_split(), server.into_split());
-                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-                let delay = delay.clone();
-                tokio::spawn(async move {
-                    let mut bytes = [0; 4096];
-                    while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
-                        tokio::time::sleep(Duration::from_millis(delay.load(Ordering::SeqCst))).await;
-                        if to_client.write_all(&bytes[..length]).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        slow
-    }
-
-    fn each_takes(&self, delay: Duration) {
-        self.delay.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
