@@ -23,7 +23,9 @@ impl Memory {
     pub fn purge(&self, targets: &[Target], force: Force, source: Source) {
         self.carry_out(|purges| {
             // At once: who sees a number relies on all of them.
-            targets.iter().for_each(|target| purges.add(target.clone(), force, source));
+            for target in targets {
+                purges.add(target.clone(), force, source);
+            }
             // Also of one that names nothing.
             purges.see(source);
             targets.iter().map(|target| (target.clone(), force)).collect()
@@ -84,10 +86,9 @@ impl Memory {
         let (looked_for, known): (Vec<_>, Vec<_>) =
             orders.into_iter().partition(|(target, force)| is_looked_for(target, *force));
         for (target, _) in known {
-            match target {
-                // As each request that changes something purges it.
-                Target::Key(url) => drop(self.entries.remove(&Key::told(url))),
-                _ => self.entries.clear(),
+            // As each request that changes something purges it.
+            if let Target::Key(url) = target {
+                self.entries.remove(&Key::told(url));
             }
         }
         if !looked_for.is_empty() {
@@ -99,6 +100,9 @@ impl Memory {
     }
 
     fn sweep(&self, orders: &[(Target, Force)]) {
+        if orders.contains(&(Target::Everything, Force::Hard)) {
+            return self.entries.clear();
+        }
         let force_of = |key: &Key, stored: &Stored| {
             let hits = orders.iter().filter(|(target, _)| target.matches(key.as_str(), &stored.tags));
             hits.map(|(_, force)| *force).max()
@@ -149,13 +153,9 @@ impl Memory {
     }
 }
 
-/// Whether entries have to be looked at one by one: all go, or it is one URL in full, where that is not so.
+/// Whether all entries are looked at: it is not one URL in full, where that is not so.
 fn is_looked_for(target: &Target, force: Force) -> bool {
-    match (target, force) {
-        (Target::Everything, Force::Hard) => false,
-        (Target::Key(url), Force::Hard) => url.starts_with('/'),
-        _ => true,
-    }
+    !matches!((target, force), (Target::Key(url), Force::Hard) if !url.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -237,8 +237,7 @@ mod tests {
         let [path, url] = ["/a", "http://shop/a"].map(|key| [Target::Key(key.to_owned())]);
         let everything = [Target::Everything];
         for (targets, force, is_long) in [
-            (&everything, Force::Hard, false),
-            (&everything, Force::Soft, true),
+            (&everything, Force::Hard, true),
             (&url, Force::Hard, false),
             (&url, Force::Soft, true),
             (&path, Force::Hard, true),

@@ -240,13 +240,19 @@ impl Inner {
         self.followed.load(Ordering::Acquire) == connection
     }
 
-    /// Carries out purges in memory; off the runtime where that takes long.
+    /// Carries out purges in memory.
     async fn purge_here(&self, targets: Vec<Target>, force: Force, source: Source) {
-        if !self.memory.takes_long(&targets, force) {
-            return self.memory.purge(&targets, force, source);
+        let is_long = self.memory.takes_long(&targets, force);
+        self.in_memory(is_long, move |memory| memory.purge(&targets, force, source)).await;
+    }
+
+    /// Does something in memory; off the runtime where that takes long.
+    async fn in_memory(&self, is_long: bool, work: impl FnOnce(&Memory) + Send + 'static) {
+        if !is_long {
+            return work(&self.memory);
         }
         let memory = self.memory.clone();
         // It ends with the runtime at most.
-        let _ = spawn_blocking(move || memory.purge(&targets, force, source)).await;
+        let _ = spawn_blocking(move || work(&memory)).await;
     }
 }

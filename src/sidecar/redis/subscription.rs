@@ -151,10 +151,12 @@ impl Inner {
             && (record.forgotten..=record.sequence).contains(&stamp.sequence);
         if !is_continued {
             tracing::info!("another record of purges begins: nothing of before is given any more");
-            self.memory.begin_generation(record.generation, record.forgotten);
+            let Record { generation, forgotten, .. } = *record;
+            let is_long = self.memory.takes_long(&[Target::Everything], Force::Hard);
+            self.in_memory(is_long, move |memory| memory.begin_generation(generation, forgotten)).await;
         } else if known.changes != Some(record.changes) {
             // Which keys they were is told once, and nobody has heard it here.
-            self.memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
+            self.purge_here(vec![Target::Everything], Force::Hard, Source::Replica).await;
         }
         known.changes = Some(record.changes);
         let after = if is_continued { stamp.sequence } else { record.forgotten };
