@@ -175,8 +175,10 @@ impl Inner {
         }
         let began = Instant::now();
         while began.elapsed() < COHERENT {
-            let Some(connection) = self.link.connection() else { return false };
-            if self.is_followed_on(connection.number) {
+            if self.link.connection().is_none() {
+                return false;
+            }
+            if self.coherent(self.memory.begin()).is_some() {
                 return true;
             }
             sleep(PAUSE).await;
