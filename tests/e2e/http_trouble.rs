@@ -31,6 +31,8 @@ use crate::{
 const LONGEST_WITHOUT_REDIS: Duration = Duration::from_secs(2);
 /// After so many failures one after the other a breaker opens, by default.
 const THRESHOLD: u64 = 5;
+/// It is open so long at first, by default.
+const OPEN: Duration = Duration::from_secs(5);
 /// How soon new connections go to other pods.
 const AVOIDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -118,8 +120,11 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
     load.until_asked(100).await;
     let mut app = Container::of(&all[0], "app");
     app.freeze(true);
+    let frozen_at = Instant::now();
     load.until_asked(2000).await;
     let load = load.end().await;
+    // Each opening ends with one trial, of which each sidecar has one at a time.
+    let trials = frozen_at.elapsed().as_secs() / OPEN.as_secs();
     let failures = failures_at(&addresses, frozen).await;
     app.freeze(false);
     let (rare, longest) = (load.quantile(0.99), load.quantile(1.0));
@@ -130,7 +135,7 @@ async fn requests_avoid_an_application_that_hangs_and_connections_a_pod_that_doe
     load.assert_all_answered(2000);
     assert!(longest < Duration::from_secs(30), "{longest:?}");
     assert!(failures > 0, "it was never asked");
-    assert!(failures <= 4 * THRESHOLD, "{failures}");
+    assert!(failures <= 4 * (THRESHOLD + trials), "{failures}, with {trials} trials of each sidecar");
 
     // All of a pod: who connects to the Service does not come to it any more.
     sandbox.until_ready("shop").await;
@@ -213,7 +218,7 @@ async fn until_all_are_asked(sandbox: &Sandbox) {
     until(Duration::from_secs(60), async || {
         let slices = sandbox.api::<EndpointSlice>().list(&of_service).await;
         let slices = slices.map_err(|error| error.to_string())?;
-        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+        let endpoints = slices.iter().flat_map(|slice| &slice.endpoints).flatten();
         let is_ready =
             |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|all| all.ready) == Some(true);
         match endpoints.filter(is_ready).count() {
