@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use cachedservice::sidecar::http::{Front, server::serve};
+use cachedservice::{
+    settings::HttpCache,
+    sidecar::http::{Front, server::serve},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -48,12 +51,24 @@ impl Record {
 pub struct Wired {
     pub address: SocketAddr,
     pub record: Record,
-    _stop: oneshot::Sender<()>,
+    front: Arc<Front>,
+    stop: oneshot::Sender<()>,
 }
 
 impl Wired {
     /// `serve_one` has each connection of the application.
     pub async fn start<F>(serve_one: impl Fn(TcpStream, Record) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start_with(settings(), serve_one).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with<F>(
+        settings: HttpCache,
+        serve_one: impl Fn(TcpStream, Record) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -72,8 +87,16 @@ impl Wired {
         let stopped = async {
             let _ = stopped.await;
         };
-        tokio::spawn(serve(listener, Front::new(settings(), port), stopped, Duration::from_secs(1)));
-        Self { address, record, _stop: stop }
+        let front = Front::new(settings, port);
+        tokio::spawn(serve(listener, front.clone(), stopped, Duration::from_secs(1)));
+        Self { address, record, front, stop }
+    }
+
+    /// What SIGTERM does: nothing new is taken, and what has come is answered.
+    pub fn end(self) -> Record {
+        self.front.drain();
+        let _ = self.stop.send(());
+        self.record
     }
 
     /// An application that takes the body and answers `ok`.

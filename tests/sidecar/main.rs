@@ -7,6 +7,7 @@ mod balancing;
 mod bytes;
 mod caching;
 mod crowd;
+mod ending;
 mod exchanges;
 mod explain;
 mod figures;

@@ -1,6 +1,6 @@
 //! One connection of a client, from its first byte to its last.
 
-use std::{pin::pin, sync::Arc};
+use std::{io::ErrorKind, mem::MaybeUninit, pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
@@ -8,7 +8,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::SockRef;
 use tokio::{
+    io::Interest,
     net::TcpStream,
     sync::{Notify, watch},
     time::{interval, timeout},
@@ -19,8 +21,8 @@ use super::{
     edge::{
         Client,
         limits::{
-            BUFFER, CONNECTION_WINDOW, FIELDS, HEAD, IDLE_TIME, PARK_TIME, PING_TIME, STREAM_BUFFER,
-            STREAM_WINDOW, STREAMS,
+            BUFFER, CONNECTION_WINDOW, FIELDS, HEAD, HEAD_TIME, IDLE_TIME, PARK_TIME, PING_TIME,
+            STREAM_BUFFER, STREAM_WINDOW, STREAMS,
         },
         parking::{Parked, Parking},
         streams::Verdict,
@@ -64,18 +66,36 @@ pub(super) async fn serve(
     client: Client,
     mut ending: watch::Receiver<bool>,
 ) {
-    let mut next = Some(Parked::new(stream));
-    while let Some(parked) = next {
+    let (mut parked, mut time) = (Parked::new(stream), HEAD_TIME);
+    while comes(&parked.stream, time, &mut ending).await {
         // Apart, so that what is parked does not keep the room for it.
-        next = Box::pin(active(&builder, parked, &front, &client, &mut ending)).await;
-        if let Some(parked) = &next {
-            let readable = timeout(IDLE_TIME, parked.stream.readable());
-            tokio::select! {
-                readable = readable => if !matches!(readable, Ok(Ok(()))) { return },
-                _ = ending.wait_for(|ending| *ending) => return,
+        let Some(next) = Box::pin(active(&builder, parked, &front, &client, &mut ending)).await else {
+            return;
+        };
+        (parked, time) = (next, IDLE_TIME);
+    }
+}
+
+/// Whether something comes in time and before the end. What is there counts, also where nobody has been told yet.
+async fn comes(stream: &TcpStream, time: Duration, ending: &mut watch::Receiver<bool>) -> bool {
+    let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    let readable = async {
+        loop {
+            stream.readable().await?;
+            match stream.try_io(Interest::READABLE, peek) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                bytes => return bytes,
             }
         }
+    };
+    let mut readable = pin!(timeout(time, readable));
+    tokio::select! {
+        biased;
+        bytes = readable.as_mut() => return matches!(bytes, Ok(Ok(1..))),
+        _ = ending.wait_for(|ending| *ending) => {}
     }
+    // It is told soon what is there already.
+    peek().is_ok_and(|bytes| bytes > 0) && matches!(readable.await, Ok(Ok(1..)))
 }
 
 /// Serves a connection until its end, or until nothing happens on it any more.
@@ -94,14 +114,27 @@ async fn active(
         service_fn(move |request| answer(client.clone(), front.clone(), request, last.clone()))
     };
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
-    let mut is_last = false;
+    let (mut is_last, mut is_told) = (false, false);
     let mut look = interval(PARK_TIME);
     let ended = loop {
         tokio::select! {
+            // What has come is looked at before the end is.
+            biased;
             ended = connection.as_mut() => break ended,
-            _ = ending.wait_for(|ending| *ending), if !is_last => {}
+            _ = ending.wait_for(|ending| *ending), if !is_last && !is_told => {
+                is_told = true;
+                if shared.is_in_head() {
+                    // The rest of it comes soon, or it is refused.
+                    continue;
+                }
+                if shared.is_quiet(Duration::ZERO) {
+                    // Not ended before it is looked whether something has come.
+                    parking.want();
+                }
+            }
             () = last.notified(), if !is_last => {}
             _ = look.tick() => match shared.verdict() {
+                Verdict::GoOn if is_told && !is_last && !shared.is_in_head() => {}
                 Verdict::GoOn if !is_last && shared.is_quiet(PARK_TIME) => parking.want(),
                 Verdict::GoOn => continue,
                 Verdict::Idle => {}

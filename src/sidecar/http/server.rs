@@ -1,10 +1,10 @@
 //! Connections of clients, as they come in.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -28,27 +28,42 @@ pub async fn serve(
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
     let mut stop = pin!(stop);
+    let start = |stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
+        let _ = stream.set_nodelay(true);
+        let Ok(local) = stream.local_addr() else { return };
+        let place = Some((place, front.figures().connected()));
+        let client = Client { peer, local, shared: Arc::new(Shared::holding(place)) };
+        tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, ending.subscribe()));
+    };
     loop {
         let accept = async {
             // Never closed, so there is a place at some time.
             let place = places.clone().acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accept => accepted,
             () = &mut stop => break,
         };
-        let Ok((stream, peer)) = accepted else {
-            sleep(PAUSE).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let Ok(local) = stream.local_addr() else { continue };
-        let place = place.ok().map(|place| (place, front.figures().connected()));
-        let client = Client { peer, local, shared: Arc::new(Shared::holding(place)) };
-        tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, ending.subscribe()));
+        match accepted {
+            (Ok(place), Ok((stream, peer))) => start(stream, peer, place),
+            _ => sleep(PAUSE).await,
+        }
     }
-    drop(listener);
+    for (stream, peer) in waiting(listener) {
+        let Ok(place) = places.clone().try_acquire_owned() else { break };
+        start(stream, peer, place);
+    }
     ending.send_replace(true);
     let _ = timeout(grace, ending.closed()).await;
+}
+
+/// The connections that clients have made already and that nobody has taken yet; afterwards they can make none.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let listener = listener.into_std().ok();
+    std::iter::from_fn(move || {
+        let (stream, peer) = listener.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    })
 }

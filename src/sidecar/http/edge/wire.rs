@@ -66,6 +66,8 @@ pub struct Shared {
     is_http2: AtomicBool,
     /// How many heads have passed, if nothing came since the end of the last request; else none.
     heads_between: AtomicUsize,
+    /// A part of a head has come.
+    is_in_head: AtomicBool,
     /// Something waits for the client to take it.
     is_writing: AtomicBool,
     /// Of the connections that there may be. A connection that has changed its protocol still has it.
@@ -98,6 +100,7 @@ impl Shared {
             streams: Streams::default(),
             is_http2: AtomicBool::new(false),
             heads_between: AtomicUsize::new(0),
+            is_in_head: AtomicBool::new(false),
             is_writing: AtomicBool::new(false),
             _place: place,
         }
@@ -137,6 +140,12 @@ impl Shared {
             && told.over == heads
             && told.last.is_some_and(|last| last.elapsed() >= time)
             && !self.is_writing.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request has begun to come and is not there yet.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        self.is_in_head.load(Ordering::Relaxed)
     }
 
     /// A request that asked for another protocol has been answered.
@@ -229,6 +238,11 @@ impl<S> Wire<S> {
         }
         let is_between = heads > self.before && self.held.is_empty() && self.scan.is_between();
         self.shared.heads_between.store(if is_between { heads } else { 0 }, Ordering::Relaxed);
+        self.shared.is_in_head.store(self.is_in_head(), Ordering::Relaxed);
+    }
+
+    fn is_in_head(&self) -> bool {
+        matches!(self.scan.state(), State::Head) && !self.held.is_empty()
     }
 
     /// The stream; none once it is parked.
@@ -328,10 +342,6 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         self.held.extend_from_slice(buffer.filled());
         self.clear();
         Poll::Ready(Ok(buffer.filled().is_empty()))
-    }
-
-    fn is_in_head(&self) -> bool {
-        matches!(self.scan.state(), State::Head) && !self.held.is_empty()
     }
 
     /// After the last answer: what still comes is dropped, until the client has seen the end.
