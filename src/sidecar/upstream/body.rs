@@ -1,18 +1,22 @@
 //! The bodies of requests on their way to the application, and of its answers.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::expectation::Gate;
 use super::replica::{Replica, Slot};
@@ -25,6 +29,17 @@ pub enum Upload {
     Lent(Arc<Lender>),
 }
 
+/// Why the body of a request does not come to its end.
+#[derive(Debug, Error)]
+pub enum BrokenOff {
+    /// As the client's side tells.
+    #[error(transparent)]
+    Told(#[from] hyper::Error),
+    /// Nothing more has come for long.
+    #[error("nothing more of the body has come for long")]
+    Stalled,
+}
+
 /// The body of a client's request. A try that came to nothing before it read of it leaves it to the next.
 pub struct Lender {
     body: Mutex<Incoming>,
@@ -35,12 +50,15 @@ pub struct Lender {
     waits_for_client: AtomicBool,
     /// How many pieces have passed.
     passed: AtomicU64,
+    /// For how long nothing may come.
+    patience: Option<Duration>,
+    stalled: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl Lender {
-    /// Of a body, which is held back by a gate or not.
+    /// Of a body, which is held back by a gate or not. Between two pieces of it no more than `patience` may pass.
     #[must_use]
-    pub fn new(body: Incoming, gate: Option<Arc<Gate>>) -> Arc<Self> {
+    pub fn new(body: Incoming, gate: Option<Arc<Gate>>, patience: Option<Duration>) -> Arc<Self> {
         let size = body.size_hint();
         Arc::new(Self {
             body: Mutex::new(body),
@@ -49,7 +67,16 @@ impl Lender {
             is_touched: AtomicBool::new(false),
             waits_for_client: AtomicBool::new(false),
             passed: AtomicU64::new(0),
+            patience,
+            stalled: Mutex::default(),
         })
+    }
+
+    /// Ready when nothing has come for too long.
+    fn poll_stalled(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(patience) = self.patience else { return Poll::Pending };
+        let mut stalled = self.stalled.lock();
+        stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience))).as_mut().poll(context)
     }
 
     /// What holds it back.
@@ -85,12 +112,12 @@ impl Lender {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self::Lent(lender) = self.get_mut() else { return Poll::Ready(None) };
         if let Some(gate) = &lender.gate {
             ready!(gate.poll(context));
@@ -98,10 +125,14 @@ impl Body for Upload {
         // That it was asked for is no harm yet: only what was read is gone.
         let frame = Pin::new(&mut *lender.body.lock()).poll_frame(context);
         lender.waits_for_client.store(frame.is_pending(), Ordering::Release);
-        let frame = ready!(frame);
+        let Poll::Ready(frame) = frame else {
+            ready!(lender.poll_stalled(context));
+            return Poll::Ready(Some(Err(BrokenOff::Stalled)));
+        };
+        *lender.stalled.lock() = None;
         lender.is_touched.store(true, Ordering::Release);
         lender.passed.fetch_add(1, Ordering::AcqRel);
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Told)))
     }
 
     fn is_end_stream(&self) -> bool {

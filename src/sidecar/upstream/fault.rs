@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use http::StatusCode;
 use thiserror::Error;
 
+use super::body::BrokenOff;
+
 /// Why a request has no answer.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -40,6 +42,9 @@ pub enum Fault {
     /// The client did not send its request to the end.
     #[error("the request broke off: {0}")]
     Client(hyper::Error),
+    /// The client did not go on with its request.
+    #[error("the request does not come on")]
+    Stalled,
     /// All replicas have as many requests as they may.
     #[error("too many requests at once")]
     Full,
@@ -55,7 +60,10 @@ impl Fault {
     /// Of a request of which something was sent.
     #[must_use]
     pub fn of_sending(error: hyper::Error, was_reused: bool) -> Self {
-        if error.is_user() {
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<BrokenOff>());
+        if matches!(cause, Some(BrokenOff::Stalled)) {
+            Self::Stalled
+        } else if error.is_user() {
             Self::Client(error)
         } else if error.is_parse() {
             Self::Malformed(error)
@@ -79,7 +87,7 @@ impl Fault {
             // No port or file descriptor is left here.
             Self::NoConnection(error) => !matches!(error.raw_os_error(), Some(23 | 24 | 99)),
             // An application of HTTP/1 alone is as well as before a client asked it for HTTP/2.
-            Self::NoHttp2(_) | Self::Client(_) | Self::Full => false,
+            Self::NoHttp2(_) | Self::Client(_) | Self::Stalled | Self::Full => false,
         }
     }
 
@@ -90,6 +98,7 @@ impl Fault {
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::Client(_) => StatusCode::BAD_REQUEST,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -101,6 +110,7 @@ impl Fault {
             Self::TimedOut => "the application does not answer in time",
             Self::Full => "the application has as many requests as it may",
             Self::Client(_) => "the request broke off",
+            Self::Stalled => "the body of the request does not come on",
             Self::NoHttp2(_) => "the application does not answer in HTTP/2, as gRPC needs it",
             Self::Malformed(_) => "the application does not answer in HTTP",
             _ => "the application does not answer",

@@ -16,6 +16,7 @@ use super::{
     expectation::Gate,
     retries::is_idempotent,
 };
+use crate::sidecar::http::edge::limits::STALL_TIME;
 
 /// On requests to the application of another pod. Whoever gets one that has it asks its own application
 /// alone, so that no error of configuration lets requests go round.
@@ -51,7 +52,9 @@ impl Asked {
         let is_upgrade = parts.headers.contains_key(UPGRADE) || parts.method == Method::CONNECT;
         // HTTP/2 has interim answers too, but they are not told here.
         let gate = (!is_grpc && parts.headers.contains_key(EXPECT)).then(Gate::closed);
-        let body = (!body.is_end_stream()).then(|| Lender::new(body, gate));
+        // The wire sees to bodies of HTTP/1. Streams of gRPC may be silent for as long as both sides like.
+        let patience = (parts.version == Version::HTTP_2 && !is_grpc).then_some(STALL_TIME);
+        let body = (!body.is_end_stream()).then(|| Lender::new(body, gate, patience));
         Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers) }
     }
 

@@ -105,6 +105,10 @@ impl Taken {
     /// An answer.
     #[must_use]
     pub fn new(inner: Body, of: Of) -> Self {
+        if let Of::Http2(stream) = &of {
+            // Also what is never asked for, as the client gives no room from the beginning (RFC 9113 §6.9.1).
+            *stream.0.lock() = Some(Instant::now());
+        }
         Self { inner, of }
     }
 }
@@ -152,6 +156,17 @@ mod tests {
         tokio::time::advance(STALL_TIME - Duration::from_secs(1)).await;
         assert_eq!(streams.verdict(), Verdict::GoOn);
         tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(streams.verdict(), Verdict::Stalled);
+        drop(body);
+        assert_eq!(streams.verdict(), Verdict::GoOn);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_whose_answer_nothing_is_ever_asked_for_is_stalled() {
+        let streams = Streams::default();
+        // hyper asks for nothing while the client gives no room (RFC 9113 §6.9.1).
+        let body = Taken::new(Body::from(Bytes::from_static(b"x")), Of::Http2(streams.begin()));
+        tokio::time::advance(STALL_TIME).await;
         assert_eq!(streams.verdict(), Verdict::Stalled);
         drop(body);
         assert_eq!(streams.verdict(), Verdict::GoOn);
