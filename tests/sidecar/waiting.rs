@@ -22,7 +22,7 @@ use http::{Method, Response};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    application::{Got, Pod, settings},
+    application::{Got, HANG_UP, Pod, settings},
     gate,
 };
 
@@ -233,4 +233,45 @@ async fn what_is_renewed_is_asked_for_once_and_no_task_waits_for_that() {
         assert!(began.elapsed() < Duration::from_secs(10), "it is renewed");
     }
     assert_eq!(pod.got().len(), 2);
+}
+
+/// An application of which all answers but the first are this.
+async fn failing_after_the_first(answer: impl Fn() -> Response<Bytes> + Send + Sync + 'static) -> Pod {
+    let has_answered = AtomicBool::new(false);
+    Pod::start(settings(), move |_| {
+        if has_answered.swap(true, Ordering::SeqCst) {
+            return answer();
+        }
+        let page = Response::builder().header("cache-control", "max-age=0, stale-while-revalidate=60");
+        page.body(Bytes::from_static(b"page")).unwrap()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_failure_what_is_stale_is_not_asked_for_anew_with_each_request() {
+    for answer in [
+        || Response::builder().status(503).body(Bytes::new()).unwrap(),
+        || Response::builder().header(HANG_UP, "1").body(Bytes::new()).unwrap(),
+        || Response::builder().header("cache-control", "no-store").body(Bytes::new()).unwrap(),
+    ] {
+        let pod = failing_after_the_first(answer).await;
+        let began = Instant::now();
+        let mut asked = 0;
+        while began.elapsed() < Duration::from_millis(900) {
+            assert_eq!(pod.get("/", &[]).await.body, "page");
+            asked += 1;
+        }
+        // One that hangs up is asked once more each time.
+        let got = pod.got().len();
+        assert!(asked > 20 && got <= 5, "{got} of {asked} have reached the application");
+        // It is not forgotten either.
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while pod.got().len() == got {
+                assert_eq!(pod.get("/", &[]).await.body, "page");
+            }
+        })
+        .await
+        .expect("it is asked again");
+    }
 }

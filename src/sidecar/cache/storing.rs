@@ -34,11 +34,13 @@ pub enum NotStored {
     TooLarge,
     /// It ends with its connection, so it may have been cut short (RFC 9112 §8).
     NoEnd,
+    /// Bodies on their way, to clients that are slow above all, have all the memory beside the cache.
+    NoRoom,
 }
 
 impl NotStored {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Method,
         Self::Status,
         Self::NoStore,
@@ -51,6 +53,7 @@ impl NotStored {
         Self::Unmarked,
         Self::TooLarge,
         Self::NoEnd,
+        Self::NoRoom,
     ];
 
     /// As it is told in figures.
@@ -69,6 +72,7 @@ impl NotStored {
             Self::Unmarked => "unmarked",
             Self::TooLarge => "too-large",
             Self::NoEnd => "no-end",
+            Self::NoRoom => "no-room",
         }
     }
 }

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 
 use super::{
     Front,
-    body::{Body, Kept},
+    body::Body,
     front::{Asked, hit, unreachable_app},
+    kept::Kept,
     origin::prepare,
     share::{Leave, Share, Way},
 };
@@ -26,6 +27,7 @@ use crate::{
             cookies::vary_by_cookies,
             head::{Effect, effect},
             hop::remove_hop_by_hop,
+            key::Key,
             may_store,
             purges::Began,
             reuse::Reuse,
@@ -197,14 +199,21 @@ impl Front {
         remove_hop_by_hop(response.headers_mut());
         let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
         status.add_to(response.headers_mut());
-        let most = usize::try_from(self.settings().max_object).unwrap_or(usize::MAX);
         response.map(|()| match kept {
-            Some(done) => {
-                let (front, key) = (self.clone(), asked.key.clone());
-                let too_large = move || front.not_stored(&key, NotStored::TooLarge);
-                Body::Kept(Kept::new(body, most, done, too_large))
-            }
+            Some(keep) => Body::Kept(self.take(body, asked.key.clone(), keep)),
             None => Body::Streamed(body),
+        })
+    }
+
+    /// Takes a body that is kept where it comes whole and is not too large.
+    fn take(self: &Arc<Self>, body: Answer, key: Key, keep: impl FnOnce(Bytes) + Send + 'static) -> Kept {
+        let settings = self.settings();
+        let most = usize::try_from(settings.max_object).unwrap_or(usize::MAX);
+        let room = self.bodies.room(settings.memory, settings.max_object);
+        let front = self.clone();
+        Kept::new(body, most, &room, move |came| match came {
+            Ok(body) => keep(body),
+            Err(why) => front.not_stored(&key, why),
         })
     }
 
@@ -245,6 +254,10 @@ impl Front {
 
     /// Asks for it anew while the stored response answers (RFC 5861 §3).
     pub(super) fn revalidate(self: &Arc<Self>, asked: &Asked) {
+        // An application that is in trouble is not asked with each request.
+        if self.flights.is_paused(&asked.key) {
+            return;
+        }
         // One is enough, and none waits for it: at each hit there would be another.
         let Some(flight) = self.flights.begin(&asked.key) else { return };
         let began = self.levels.memory.begin();
@@ -253,6 +266,7 @@ impl Front {
         let front = self.clone();
         let asked = asked.clone();
         tokio::spawn(async move {
+            let before = stored.clone();
             let stale = Some((stored, Reuse::Validate));
             // Another replica may have renewed it, or be about to.
             let share = front.share(&asked, stale, Way::Hurry).await;
@@ -265,6 +279,10 @@ impl Front {
                 http_body_util::BodyExt::collect(answer.into_body()),
             )
             .await;
+            let now = front.levels.memory.get(&asked.key, &asked.parts.headers);
+            if matches!(now, Found::Stored(now) if Arc::ptr_eq(&now, &before)) {
+                front.flights.pause(asked.key);
+            }
         });
     }
 

@@ -19,6 +19,9 @@ const ALONE: usize = 4096;
 /// For so long.
 const ALONE_FOR: Duration = Duration::from_secs(3);
 
+/// After an answer that renewed nothing, what is stale is not asked for anew for so long by those who do not wait.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The keys that are being asked for.
 #[derive(Clone)]
 pub struct Flights(Arc<Known>);
@@ -28,11 +31,17 @@ struct Known {
     /// Until when the answers to a key are taken to be for nobody else: for requests that say who asks, or
     /// for all.
     alone: Cache<(Key, bool), Instant>,
+    /// Until when a key is not asked for anew.
+    paused: Cache<Key, Instant>,
 }
 
 impl Default for Flights {
     fn default() -> Self {
-        Self(Arc::new(Known { under_way: Mutex::default(), alone: Cache::new(ALONE) }))
+        Self(Arc::new(Known {
+            under_way: Mutex::default(),
+            alone: Cache::new(ALONE),
+            paused: Cache::new(ALONE),
+        }))
     }
 }
 
@@ -76,6 +85,17 @@ impl Flights {
         let until = |is_of_a_user| self.0.alone.get(&(key.clone(), is_of_a_user));
         let now = Instant::now();
         until(false).or_else(|| until(true).filter(|_| is_of_a_user)).is_some_and(|until| until > now)
+    }
+
+    /// Has a key not asked for anew for a while: nothing came of it.
+    pub fn pause(&self, key: Key) {
+        self.0.paused.insert(key, Instant::now() + PAUSE);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_paused(&self, key: &Key) -> bool {
+        self.0.paused.get(key).is_some_and(|until| until > Instant::now())
     }
 
     /// Whose turn it is to ask for a key; waits for the end of another's.
@@ -150,6 +170,16 @@ mod tests {
         for waiting in waiting {
             assert!(matches!(waiting.await.unwrap(), Turn::Alone));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_over_after_a_while() {
+        let flights = Flights::default();
+        assert!(!flights.is_paused(&key()));
+        flights.pause(key());
+        assert!(flights.is_paused(&key()));
+        tokio::time::advance(PAUSE).await;
+        assert!(!flights.is_paused(&key()));
     }
 
     #[tokio::test(start_paused = true)]

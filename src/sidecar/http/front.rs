@@ -28,6 +28,7 @@ use quick_cache::sync::Cache;
 use super::{
     body::Body,
     flights::{Flights, Turn},
+    room::Bodies,
     route::{Head, Route, keep_keyed},
     share::{Leave, Levels, Share, Way},
 };
@@ -61,6 +62,7 @@ pub struct Front {
     pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
+    pub(super) bodies: Bodies,
     pub(super) figures: Figures,
     /// Why the last answer to a key was not stored, and when that was; of the last of these keys.
     pub(super) unstored: Cache<Key, (NotStored, Instant)>,
@@ -136,6 +138,7 @@ impl Front {
             levels,
             origin,
             flights: Flights::default(),
+            bodies: Bodies::default(),
             figures: Figures::default(),
             unstored: Cache::new(UNSTORED),
             access_log: AccessLog::default(),

@@ -4,7 +4,7 @@
 //!  client ─▶ server ─▶ front ──▶ fill, passing ──▶ upstream ─▶ application
 //!                       │  ▲         │
 //!                       ▼  │         ▼
-//!                      memory ◀─── body (kept while it passes)
+//!                      memory ◀─── kept (as it comes; its client takes its time)
 //!                       │  ▲         │
 //!                       ▼  │         ▼
 //!                      share ◀─▶ Redis, of all replicas
@@ -17,8 +17,10 @@ pub mod explain;
 mod fill;
 pub mod flights;
 pub mod front;
+pub mod kept;
 pub mod origin;
 mod passing;
+pub mod room;
 pub mod route;
 pub mod server;
 mod share;
