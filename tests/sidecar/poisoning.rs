@@ -2,6 +2,8 @@
 //! each. In all of them the first to ask is the attacker, or the one to whom the page belongs, and the
 //! second is another user; what the second gets must not be of the first.
 
+mod wire;
+
 use bytes::Bytes;
 use cachedservice::settings::{HttpCache, Rule};
 use http::{Method, Response};
@@ -51,6 +53,19 @@ async fn a_field_that_names_another_host_or_path_does_not_reach_a_page_for_all()
         "x-http-host-override",
         "x-host",
         "forwarded",
+        "x-forwarded-path",
+        "x-proxy-url",
+        "x-script-name",
+        // Of the frameworks themselves, from one of their parts to the next.
+        "x-middleware-prefetch",
+        "x-middleware-subrequest",
+        "x-invoke-path",
+        "x-invoke-query",
+        "x-invoke-status",
+        "x-matched-path",
+        "x-now-route-matches",
+        "x-react-router-prerender-data",
+        "x-react-router-spa-mode",
     ] {
         let pod = reflecting(field).await;
         pod.get("/", &[(field, EVIL)]).await;
@@ -405,7 +420,7 @@ async fn what_credentials_were_needed_for_is_not_stored_not_even_by_a_rule() {
 #[tokio::test]
 async fn an_error_that_one_clients_field_has_made_is_not_stored_for_all() {
     // Oversized fields, meta characters, expectations, conditions, ranges and rates.
-    for status in [400, 408, 412, 413, 416, 417, 421, 426, 429, 431, 500, 501] {
+    for status in [400, 406, 408, 412, 413, 416, 417, 421, 426, 429, 431, 500, 501] {
         let answer = move |got: &Got| match got.field("x-oversized") {
             "" => shared("page"),
             // The worst that an application can say of it, except where others do not go by it either.

@@ -18,6 +18,7 @@ pub mod head;
 pub mod hop;
 pub mod invalidation;
 pub mod key;
+pub mod kind;
 pub mod purges;
 pub mod range;
 pub mod reuse;

@@ -85,11 +85,11 @@ fn is_understood(status: StatusCode) -> bool {
     )
 }
 
-/// Statuses that speak of one request: of fields that are too large or malformed, of a condition or a
+/// Statuses that speak of one request: of fields that are too large, malformed or want too much, of a condition or a
 /// range, of how often this client asks. A client could have one stored for all others by what it writes
 /// into a field (cache-poisoned denial of service), whatever the application says of its pages.
 fn is_of_this_request(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 407 | 408 | 411..=413 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431)
+    matches!(status.as_u16(), 400 | 406..=408 | 411..=413 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431)
 }
 
 /// Whether a response itself says that it may be stored, and not its status alone. Of one that does not, a

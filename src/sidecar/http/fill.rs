@@ -28,6 +28,7 @@ use crate::{
             head::{Effect, effect},
             hop::remove_hop_by_hop,
             key::Key,
+            kind::is_page_by_name_of_file,
             may_store,
             purges::Began,
             reuse::Reuse,
@@ -219,7 +220,8 @@ impl Front {
 
     /// Whether the response, or a rule in its place, lets it be kept for others.
     fn allowed(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Result<(), NotStored> {
-        let gives_time = asked.rule.as_ref().filter(|rule| rule.ttl.is_some());
+        let is_of_rule = !is_page_by_name_of_file(asked.target.path(), headers);
+        let gives_time = asked.rule.as_ref().filter(|rule| rule.ttl.is_some() && is_of_rule);
         let is_anonymous = !asked.parts.headers.contains_key(AUTHORIZATION);
         // RFC 9111 §3.5 holds for it still: credentials are of one user.
         if gives_time.is_some_and(|rule| rule.overrides) && status == StatusCode::OK && is_anonymous {

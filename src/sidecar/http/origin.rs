@@ -33,8 +33,9 @@ pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &str, peer: IpAddr) 
 }
 
 /// Fields by which frameworks take another target, host or port for that of the request. They are not
-/// in the key, so with them a response that is stored could be another than that which was asked for.
-const UNKEYED: [&str; 26] = [
+/// in the key, so with them a response that is stored could be another than that which was asked for. And fields
+/// that one part of a framework sends to the next (Next.js, React Router), which clients have been found to send too.
+const UNKEYED: [&str; 36] = [
     "forwarded",
     "front-end-https",
     "x-forwarded-path",
@@ -51,12 +52,22 @@ const UNKEYED: [&str; 26] = [
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-invoke-output",
+    "x-invoke-path",
+    "x-invoke-query",
+    "x-invoke-status",
+    "x-matched-path",
     "x-method-override",
+    "x-middleware-prefetch",
+    "x-middleware-subrequest",
+    "x-now-route-matches",
     "x-original-host",
     "x-original-method",
     "x-original-uri",
     "x-original-url",
     "x-proxy-url",
+    "x-react-router-prerender-data",
+    "x-react-router-spa-mode",
     "x-rewrite-uri",
     "x-rewrite-url",
     "x-script-name",
