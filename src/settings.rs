@@ -6,6 +6,7 @@
 //! and keeps what it has.
 
 pub mod balancing;
+pub mod memory;
 pub mod purges;
 
 use std::{fmt::Write, time::Duration};

@@ -11,10 +11,10 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{Settings, balancing::POD_ADDRESSES, digest},
+    settings::{Settings, balancing::POD_ADDRESSES, digest, memory},
     sidecar::{
         admin::{self, Admin, PurgeOthers, Token},
-        files,
+        container, files,
         follow::{cache_of, follow_purges, follow_settings},
         health::Health,
         http::{Front, server::serve},
@@ -122,6 +122,8 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
         Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
         None => Front::before(cache_of(&settings), origin),
     };
+    let (stored, max_object) = settings.http.as_ref().map_or((0, 0), |http| (http.memory, http.max_object));
+    front.limit_connections(memory::connections(container::memory(), stored, max_object));
     front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
     health.settings_loaded(digest);

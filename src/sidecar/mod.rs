@@ -4,6 +4,7 @@
 //! * [`admin`]: probes, purges and the order to drain.
 //! * [`breaker`]: whether something that fails is asked at all. PURE.
 //! * [`cache`]: what may be stored, for how long, and what answers a request. PURE.
+//! * [`container`]: how much memory there is.
 //! * [`figures`], [`metrics`]: what is counted, and as Prometheus reads it.
 //! * [`mod@file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
 //! * [`files`]: how many connections the process may have.
@@ -20,6 +21,7 @@ pub mod access_log;
 pub mod admin;
 pub mod breaker;
 pub mod cache;
+pub mod container;
 pub mod figures;
 pub mod file;
 pub mod files;

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cachedservice::settings::memory::CONNECTION;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -94,6 +95,30 @@ impl Crowded {
         assert!(median < Duration::from_millis(50) && most < Duration::from_secs(2), "{median:?} {most:?}");
     }
 
+    /// Clients of all kinds that do not mean well, as they stand after what they have sent: they do not read, do not
+    /// go on with a head or a body, or are refused.
+    async fn trouble(&self) -> Vec<TcpStream> {
+        let (head, field) = ("GET / HTTP/1.1\r\nHost: shop\r\n", "x".repeat(30_000));
+        let kinds = [
+            "GET /endless HTTP/1.1\r\nHost: shop\r\n\r\n".to_owned(),
+            format!("{head}X: {field}"),
+            "POST /unread HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\nx".to_owned(),
+            "POST /unread HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\nx".to_owned(),
+            format!("{head}X: {field}\r\nY: {field}\r\n\r\n"),
+            format!("{head} folded\r\n\r\n"),
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\0\0\0\0\0\0".to_owned(),
+        ];
+        let mut clients = Vec::new();
+        for kind in kinds.iter().cycle().take(kinds.len() * 15) {
+            let mut stream = self.connect().await;
+            // It may have been refused before all is sent.
+            let _ = stream.write_all(kind.as_bytes()).await;
+            clients.push(stream);
+        }
+        until_still(&self.written).await;
+        clients
+    }
+
     /// What the process has in memory, when it has settled.
     async fn resident(&self) -> u64 {
         let mut before = self.process.resident();
@@ -175,6 +200,12 @@ async fn connections_held_open(count: usize, busy: u64, idle: u64) {
     println!("{count} connections: {} KiB, empty {} KiB", full / KIB, empty / KIB);
     assert!(full - empty < busy, "{} KiB for each", (full - empty) / KIB / count as u64);
     crowded.others_go_on().await;
+    let trouble = crowded.trouble().await;
+    let troubled = crowded.resident().await;
+    println!("and {} in trouble: {} KiB", trouble.len(), troubled / KIB);
+    assert!(troubled - empty < busy + trouble.len() as u64 * 384 * KIB, "{} KiB", (troubled - empty) / KIB);
+    crowded.others_go_on().await;
+    drop(trouble);
     // After a while they take next to nothing.
     let parked = async {
         while crowded.process.resident() - empty >= idle {
@@ -193,7 +224,7 @@ async fn connections_held_open(count: usize, busy: u64, idle: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_connections_are_held_open_in_little_memory() {
-    connections_held_open(1_000, 32 * MIB, 8 * MIB).await;
+    connections_held_open(1_000, CONNECTION * 1_000, 8 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +246,7 @@ async fn ten_thousand_connections_are_held_open_in_little_memory() {
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let count = usize::try_from(files - files / 20).unwrap_or(usize::MAX).min(10_000);
     println!("of {files} files");
-    connections_held_open(count, 256 * MIB, 64 * MIB).await;
+    connections_held_open(count, CONNECTION * 10_000, 64 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

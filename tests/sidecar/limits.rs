@@ -1,12 +1,35 @@
-//! The limits that the documents name are those of the code.
+//! The limits that the documents name are those of the code; and what becomes of connections that are too many.
 
-use cachedservice::sidecar::http::edge::{limits, streams};
+use std::time::Duration;
+
+use cachedservice::{
+    settings::memory,
+    sidecar::http::{
+        Front,
+        edge::{limits, streams},
+        server::serve,
+    },
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    application::{run_application, settings},
+    bytes::{rest, until},
+};
 
 #[test]
 fn the_documents_name_the_limits_of_the_code() {
     let documents = include_str!("../../docs/http-cache.md");
     for line in [
-        format!("| connections to a pod | {} |", limits::CONNECTIONS),
+        format!("| connections to a pod | 1 for each {} KiB of its limit", memory::CONNECTION >> 10),
+        format!("{} MiB for the program", memory::PROGRAM >> 20),
+        format!("{} MiB for bodies on", memory::BODIES >> 20),
+        format!("{} to {}", memory::FEW, memory::MOST),
+        format!("{} in the {} MiB", memory::connections(Some(128 << 20), 64 << 20, 1 << 20), 128),
         format!(
             "| head of a request | {} bytes, {} fields, {} s (431, 408) |",
             limits::HEAD,
@@ -24,5 +47,39 @@ fn the_documents_name_the_limits_of_the_code() {
         format!("| requests at once on a connection of HTTP/2 | {} |", limits::STREAMS),
     ] {
         assert!(documents.contains(&line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn connections_on_which_nothing_happens_make_room_for_others_and_those_that_ask_do_not() {
+    let (port, _) = run_application(|_| http::Response::new("page".into())).await;
+    let front = Front::new(settings(), port);
+    front.limit_connections(3);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, front.clone(), std::future::pending(), Duration::ZERO));
+    let connect = async || TcpStream::connect(address).await.unwrap();
+    // Of two the request is under way, the third says nothing.
+    let mut asking = [connect().await, connect().await];
+    for stream in &mut asking {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a").await.unwrap();
+    }
+    let mut silent = connect().await;
+    timeout(Duration::from_secs(5), async {
+        while front.figures().connections() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("all have a place");
+    let mut another = connect().await;
+    another.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    // Sooner than the silent one would end by itself.
+    let answer = timeout(limits::HEAD_TIME / 2, until(&mut another, "page")).await;
+    assert!(answer.expect("a place").starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(rest(&mut silent).await, "");
+    for stream in &mut asking {
+        stream.write_all(b"\r\n\r\n").await.unwrap();
+        assert!(until(stream, "page").await.starts_with("HTTP/1.1 200 OK"));
     }
 }

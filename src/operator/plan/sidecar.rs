@@ -17,7 +17,7 @@ use crate::{
         },
         parse_duration,
     },
-    settings::{self, Settings},
+    settings::{self, Settings, memory},
 };
 
 /// Folder of the settings in the container.
@@ -43,8 +43,6 @@ pub const REDIS_FILE: &str = "url";
 const CPU_REQUEST: &str = "50m";
 /// Memory of the sidecar beside what it stores: its program, connections and what passes through.
 const MEMORY_BESIDE: u64 = 64 << 20;
-/// A limit with less beside what it stores would end it again and again.
-const LEAST_MEMORY_BESIDE: u64 = 16 << 20;
 
 /// The sidecar in the application's pods, while a tier is on.
 #[derive(Clone, Debug)]
@@ -99,7 +97,7 @@ pub(super) fn sidecar(
     check_names(template)?;
     let http = spec.http_cache().map(cache).transpose()?;
     let balancing = balancing::balancing(spec, template, identity)?;
-    let resources = resources(&spec.sidecar.resources, http.as_ref().map_or(0, |http| http.memory))?;
+    let resources = resources(&spec.sidecar.resources, http.as_ref())?;
     let redis_url = http.as_ref().map(|_| redis_url(redis, identity));
     let settings = settings(spec, shutdown, identity, http, balancing)?;
     Ok(Some(SidecarPlan {
@@ -180,7 +178,9 @@ fn containers(
     init.enumerate().map(at("initContainers")).chain(main.enumerate().map(at("containers")))
 }
 
-fn resources(wanted: &Resources, stored: u64) -> Result<Resources, Invalid> {
+fn resources(wanted: &Resources, http: Option<&settings::HttpCache>) -> Result<Resources, Invalid> {
+    let (stored, max_object) = http.map_or((0, 0), |http| (http.memory, http.max_object));
+    let least = memory::least_beside(max_object);
     let mut resources = wanted.clone();
     let names = |quantities: &BTreeMap<String, Quantity>, name: &str| quantities.contains_key(name);
     if !names(&wanted.requests, "cpu") && !names(&wanted.limits, "cpu") {
@@ -188,12 +188,12 @@ fn resources(wanted: &Resources, stored: u64) -> Result<Resources, Invalid> {
     }
     if !names(&wanted.requests, "memory") && !names(&wanted.limits, "memory") {
         for quantities in [&mut resources.requests, &mut resources.limits] {
-            let memory = quantity::written(stored.saturating_add(MEMORY_BESIDE));
+            let memory = quantity::written(stored.saturating_add(least.max(MEMORY_BESIDE)));
             quantities.insert("memory".to_owned(), memory);
         }
     }
     let limit = wanted.limits.get("memory").and_then(|limit| quantity::bytes(&limit.0));
-    let least = stored.saturating_add(LEAST_MEMORY_BESIDE);
+    let least = stored.saturating_add(least);
     if limit.is_some_and(|limit| limit < least) {
         let least = quantity::written(least).0;
         let problem = format!(

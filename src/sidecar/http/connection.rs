@@ -34,6 +34,14 @@ use super::{
 /// Serves both versions of HTTP.
 pub(super) type Builder = auto::Builder<TokioExecutor>;
 
+/// Why a connection on which nothing happens ends before its time.
+pub(super) struct End {
+    /// All do.
+    pub(super) ending: watch::Receiver<bool>,
+    /// Others wait for its place.
+    pub(super) crowded: Arc<Notify>,
+}
+
 /// The two versions of HTTP, with what a client may take of them.
 pub(super) fn builder() -> Builder {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -64,12 +72,12 @@ pub(super) async fn serve(
     stream: TcpStream,
     front: Arc<Front>,
     client: Client,
-    mut ending: watch::Receiver<bool>,
+    mut end: End,
 ) {
     let (mut parked, mut time) = (Parked::new(stream), HEAD_TIME);
-    while comes(&parked.stream, time, &mut ending).await {
+    while comes(&parked.stream, time, &mut end).await {
         // Apart, so that what is parked does not keep the room for it.
-        let Some(next) = Box::pin(active(&builder, parked, &front, &client, &mut ending)).await else {
+        let Some(next) = Box::pin(active(&builder, parked, &front, &client, &mut end.ending)).await else {
             return;
         };
         (parked, time) = (next, IDLE_TIME);
@@ -77,7 +85,7 @@ pub(super) async fn serve(
 }
 
 /// Whether something comes in time and before the end. What is there counts, also where nobody has been told yet.
-async fn comes(stream: &TcpStream, time: Duration, ending: &mut watch::Receiver<bool>) -> bool {
+async fn comes(stream: &TcpStream, time: Duration, end: &mut End) -> bool {
     let peek = || SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
     let readable = async {
         loop {
@@ -92,7 +100,11 @@ async fn comes(stream: &TcpStream, time: Duration, ending: &mut watch::Receiver<
     tokio::select! {
         biased;
         bytes = readable.as_mut() => return matches!(bytes, Ok(Ok(1..))),
-        _ = ending.wait_for(|ending| *ending) => {}
+        _ = end.ending.wait_for(|ending| *ending) => {}
+        () = end.crowded.notified() => if peek().is_ok() {
+            // Another has less to do.
+            end.crowded.notify_one();
+        },
     }
     // It is told soon what is there already.
     peek().is_ok_and(|bytes| bytes > 0) && matches!(readable.await, Ok(Ok(1..)))

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ use super::{
     share::{Leave, Levels, Share, Way},
 };
 use crate::{
-    settings::{HttpCache, Redis, Rule},
+    settings::{HttpCache, Redis, Rule, memory::MOST},
     sidecar::{
         access_log::AccessLog,
         cache::{
@@ -59,6 +59,7 @@ const LONGEST_UNSTORED: usize = 1024;
 pub struct Front {
     settings: RwLock<Arc<HttpCache>>,
     draining: AtomicBool,
+    connections: AtomicUsize,
     pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
@@ -135,6 +136,7 @@ impl Front {
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(usize::try_from(MOST).unwrap_or(usize::MAX)),
             levels,
             origin,
             flights: Flights::default(),
@@ -159,6 +161,17 @@ impl Front {
 
     pub(super) fn settings(&self) -> Arc<HttpCache> {
         self.settings.read().clone()
+    }
+
+    /// Takes so many connections at once, from before it serves any; more wait in the listener's queue.
+    pub fn limit_connections(&self, most: u64) {
+        self.connections.store(usize::try_from(most).unwrap_or(usize::MAX), Ordering::Release);
+    }
+
+    /// How many that are.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// From here on each answer is the last of its connection: the next request is for another replica.

@@ -8,8 +8,7 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 
-/// For bodies beside those that are stored, in bytes; more where one alone may be larger.
-pub const BESIDE: u64 = 16 << 20;
+use crate::settings::memory::BODIES;
 
 /// How much all bodies may take, and do.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Bodies {
     /// Room beside a cache of so many bytes, of which one body may have so many.
     #[must_use]
     pub fn room(&self, memory: u64, max_object: u64) -> Room {
-        Room { taken: self.0.clone(), most: memory.saturating_add(BESIDE.max(max_object)) }
+        Room { taken: self.0.clone(), most: memory.saturating_add(BODIES.max(max_object)) }
     }
 }
 
@@ -97,7 +96,7 @@ mod tests {
         let bodies = Bodies::default();
         let room = bodies.room(0, 0);
         let mut taken = room.nothing();
-        assert!(taken.more(5) && !taken.more(usize::try_from(BESIDE).unwrap()) && taken.more(5));
+        assert!(taken.more(5) && !taken.more(usize::try_from(BODIES).unwrap()) && taken.more(5));
         let body = taken.hold(BytesMut::from(&b"0123456789"[..]));
         drop(taken);
         let part = body.slice(2..4);
@@ -109,7 +108,7 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_one_body_of_the_size_that_is_allowed() {
-        let room = Bodies::default().room(0, BESIDE * 2);
-        assert!(room.nothing().more(usize::try_from(BESIDE * 2).unwrap()));
+        let room = Bodies::default().room(0, BODIES * 2);
+        assert!(room.nothing().more(usize::try_from(BODIES * 2).unwrap()));
     }
 }

@@ -2,15 +2,17 @@
 
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    Front, connection,
-    edge::{Client, limits::CONNECTIONS, wire::Shared},
+    Front,
+    connection::{self, End},
+    edge::{Client, wire::Shared},
 };
 
 /// After an error of the listener, such as too many open files.
@@ -24,22 +26,32 @@ pub async fn serve(
     grace: Duration,
 ) {
     let builder = Arc::new(connection::builder());
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(front.most_connections()));
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
+    let crowded = Arc::new(Notify::new());
     let mut stop = pin!(stop);
     let start = |stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let place = Some((place, front.figures().connected()));
         let client = Client { peer, local, shared: Arc::new(Shared::holding(place)) };
-        tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, ending.subscribe()));
+        let end = End { ending: ending.subscribe(), crowded: crowded.clone() };
+        tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, end));
     };
     loop {
         let accept = async {
+            let accepted = listener.accept().await;
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                return (Ok(place), accepted);
+            }
+            // The connection on which nothing has happened for longest makes room for it.
+            crowded.notify_one();
             // Never closed, so there is a place at some time.
             let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
+            // If none was there to hear it, none is to make room for nobody later.
+            let _ = crowded.notified().now_or_never();
+            (place, accepted)
         };
         let accepted = tokio::select! {
             accepted = accept => accepted,

@@ -121,11 +121,11 @@ fn its_memory_is_that_of_the_responses_and_a_little() {
     assert_eq!(resources(json!({ "requests": {} }), "128Mi"), Ok(expected));
     let own = json!({ "requests": { "memory": "100Mi" }, "limits": { "cpu": "1" } });
     assert_eq!(resources(own.clone(), "64Mi"), Ok(own));
-    let least = json!({ "limits": { "cpu": "1", "memory": "80Mi" } });
+    let least = json!({ "limits": { "cpu": "1", "memory": "92Mi" } });
     assert_eq!(resources(least.clone(), "64Mi"), Ok(least.clone()));
     let invalid = resources(least, "65Mi").unwrap_err();
     assert_eq!(invalid.field, "spec.sidecar.resources.limits.memory");
-    assert!(invalid.problem.contains("at least 81Mi"), "{invalid}");
+    assert!(invalid.problem.contains("at least 93Mi"), "{invalid}");
 }
 
 #[test]

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-/// Connections at once; more wait in the listener's queue. With each at most some tens of kilobytes this is
-/// what a pod with the default memory can hold.
-pub const CONNECTIONS: usize = 16_384;
-
 /// The head of a request: four times what browsers and frameworks keep to.
 pub const HEAD: usize = 32 * 1024;
 /// The target alone: RFC 9112 §3 asks for 8,000 at least.

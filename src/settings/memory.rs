@@ -1,0 +1,71 @@
+//! What the memory of a sidecar's container is for: the operator asks for so much, and the sidecar takes no more
+//! connections than fit. PURE.
+//!
+//! ```text
+//!  limit = program + what is stored + bodies on their way + connections
+//! ```
+
+/// The program itself, with what Redis and the application are asked by.
+pub const PROGRAM: u64 = 16 << 20;
+/// Bodies on their way into the cache, and out of it to clients that are slow; more where one alone may be larger.
+pub const BODIES: u64 = 8 << 20;
+/// A connection that is busy: 25 KiB were measured, and 5 where nothing happens (`tests/sidecar/crowd.rs`).
+pub const CONNECTION: u64 = 32 << 10;
+/// So few are too few for any service.
+pub const FEW: u64 = 128;
+/// So many are held also where nothing limits the memory.
+pub const MOST: u64 = 16_384;
+
+/// What the least of all containers needs beside what it stores.
+#[must_use]
+pub const fn least_beside(max_object: u64) -> u64 {
+    PROGRAM.saturating_add(bodies(max_object)).saturating_add(FEW * CONNECTION)
+}
+
+const fn bodies(max_object: u64) -> u64 {
+    if max_object > BODIES { max_object } else { BODIES }
+}
+
+/// How many connections there may be in a container of so many bytes, beside a cache of `stored`, of which one body
+/// may have `max_object`.
+#[must_use]
+pub const fn connections(limit: Option<u64>, stored: u64, max_object: u64) -> u64 {
+    let Some(limit) = limit else { return MOST };
+    let beside = limit.saturating_sub(PROGRAM).saturating_sub(stored);
+    let left = beside.saturating_sub(bodies(max_object)) / CONNECTION;
+    if left < FEW {
+        FEW
+    } else if left > MOST {
+        MOST
+    } else {
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_container_is_for_fits_into_it() {
+        for stored in [0, 1 << 20, 64 << 20, 1 << 30] {
+            for max_object in [0, 1 << 20, BODIES, 32 << 20] {
+                for beside in [least_beside(max_object), 64 << 20, 256 << 20, 4 << 30] {
+                    let limit = stored + beside;
+                    let count = connections(Some(limit), stored, max_object);
+                    let taken = PROGRAM + stored + bodies(max_object) + count * CONNECTION;
+                    assert!(taken <= limit, "{taken} of {limit}");
+                    assert!(count == MOST || taken + CONNECTION > limit, "{count} are too few in {limit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_body_leaves_room_for_fewer_connections_and_no_limit_for_the_most() {
+        assert_eq!(connections(Some(128 << 20), 64 << 20, 1 << 20), 1_280);
+        assert_eq!(connections(Some(128 << 20), 64 << 20, 24 << 20), 768);
+        assert_eq!(connections(Some(64 << 20), 64 << 20, 64 << 20), FEW);
+        assert_eq!(connections(None, 64 << 20, 1 << 20), MOST);
+    }
+}
