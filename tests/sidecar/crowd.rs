@@ -291,15 +291,18 @@ async fn streams_that_are_not_taken_are_held_up_and_not_in_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes two minutes of real time"]
-async fn a_client_of_http_2_that_leaves_a_stream_full_is_let_go_though_it_answers_pings() {
+async fn a_stream_that_is_left_full_is_reset_though_its_client_answers_pings_and_its_connection_goes_on() {
     let crowded = Crowded::start().await;
     let mut stream = frames::begin(crowded.connect().await).await;
     stream.write_all(&frames::get(1, "/endless")).await.unwrap();
     let start = Instant::now();
     // It reads all, gives no room for more, and answers each ping.
-    while timeout(Duration::from_mins(3), frames::answer_pings(&mut stream)).await.expect("an end in time") {}
+    let reset = timeout(Duration::from_mins(3), frames::until_reset(&mut stream)).await;
+    assert_eq!(reset.expect("an end in time"), 1);
     let time = start.elapsed();
     assert!(time >= Duration::from_mins(1) && time < Duration::from_secs(130), "{time:?}");
+    stream.write_all(&frames::get(3, "/page")).await.unwrap();
+    assert!(timeout(SOON, frames::is_answered(&mut stream)).await.expect("an answer in time"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

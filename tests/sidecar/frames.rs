@@ -126,22 +126,40 @@ async fn ask(pod: &Wired, fields: Fields<'_>, body: Option<&[u8]>) -> Outcome {
     outcome(&mut stream).await
 }
 
-/// Reads a frame, and answers it if that has to be; false at the end.
-pub async fn answer_pings(stream: &mut TcpStream) -> bool {
-    let mut head = [0; 9];
-    if stream.read_exact(&mut head).await.is_err() {
-        return false;
+/// The next frame that need not be answered, its kind and its stream; others are answered. None at the end.
+async fn next_frame(stream: &mut TcpStream) -> Option<(u8, u32)> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.ok()?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.ok()?;
+        let answer = match head[3] {
+            SETTINGS if head[4] & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
+            PING if head[4] & ACK == 0 => frame(PING, ACK, 0, &payload),
+            kind => return Some((kind, u32::from_be_bytes(head[5..].try_into().unwrap()))),
+        };
+        stream.write_all(&answer).await.ok()?;
     }
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    if stream.read_exact(&mut payload).await.is_err() {
-        return false;
+}
+
+/// Reads all that comes until a stream is reset, and which that is.
+pub async fn until_reset(stream: &mut TcpStream) -> u32 {
+    loop {
+        let (kind, number) = next_frame(stream).await.expect("a reset before the end");
+        if kind == RST_STREAM {
+            return number;
+        }
     }
-    let answer = match head[3] {
-        SETTINGS if head[4] & ACK == 0 => frame(SETTINGS, ACK, 0, &[]),
-        PING if head[4] & ACK == 0 => frame(PING, ACK, 0, &payload),
-        _ => return true,
-    };
-    stream.write_all(&answer).await.is_ok()
+}
+
+/// Whether an answer comes before the end.
+pub async fn is_answered(stream: &mut TcpStream) -> bool {
+    while let Some((kind, _)) = next_frame(stream).await {
+        if kind == HEADERS {
+            return true;
+        }
+    }
+    false
 }
 
 /// A whole request for a path.

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, mem::MaybeUninit, pin::pin, sync::Arc, time::Duration};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use socket2::SockRef;
@@ -25,14 +25,14 @@ use super::{
             STREAM_BUFFER, STREAM_WINDOW, STREAMS,
         },
         parking::{Parked, Parking},
-        streams::Verdict,
+        streams::{Answers, Verdict},
         wire::Wire,
     },
     tally::{Tallied, Tally},
 };
 
 /// Serves both versions of HTTP.
-pub(super) type Builder = auto::Builder<TokioExecutor>;
+pub(super) type Builder = auto::Builder<Answers>;
 
 /// Why a connection on which nothing happens ends before its time.
 pub(super) struct End {
@@ -44,7 +44,7 @@ pub(super) struct End {
 
 /// The two versions of HTTP, with what a client may take of them.
 pub(super) fn builder() -> Builder {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Answers);
     // The wire sees to the time of a head, and hyper to the time between two. Without `pipeline_flush`: with it,
     // the last answer of a connection is lost where more has come than is answered.
     builder

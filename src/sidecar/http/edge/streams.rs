@@ -2,6 +2,7 @@
 //! comes, answer each ping, and leave one stream full, or open none at all.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll},
@@ -10,10 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::rt::Executor;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-use super::{super::body::Body, limits::STALL_TIME, wire::Shared};
+use super::{
+    super::body::Body,
+    limits::{STALL_TIME, STREAM_BUFFER},
+    wire::Shared,
+};
 
 /// A connection without a request for so long is for others. Clients of gRPC keep one for longer than browsers.
 pub const IDLE: Duration = Duration::from_mins(5);
@@ -25,11 +31,50 @@ struct Inner {
     running: Vec<Weak<Stream>>,
     /// When the last has begun.
     last: Instant,
+    /// Since when it has been told to end, as there was none for long.
+    idle: Option<Instant>,
 }
 
 /// One of them, from its request to the end of its answer.
-#[derive(Default)]
-pub struct Stream(Mutex<Option<Instant>>);
+pub struct Stream {
+    /// Since when its client is to take what is there.
+    waits: Mutex<Option<Instant>>,
+    end: Option<Arc<Notify>>,
+}
+
+tokio::task_local! {
+    /// Ends the task.
+    static END: Arc<Notify>;
+}
+
+/// Runs the answers of a connection, each of which can be ended without the others: its stream is reset then.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Answers {
+    fn execute(&self, answer: F) {
+        let end = Arc::new(Notify::new());
+        tokio::spawn(END.scope(end.clone(), async move {
+            tokio::select! {
+                biased;
+                () = end.notified() => {}
+                () = answer => {}
+            }
+        }));
+    }
+}
+
+impl Stream {
+    /// Whether its client has not taken anything for so long. Then it is ended alone; it stands in nobody's way.
+    fn is_stalled(&self, now: Instant) -> bool {
+        let Some(time) = self.waits.lock().map(|since| now - since) else { return false };
+        if let Some(end) = self.end.as_ref().filter(|_| time >= STALL_TIME) {
+            end.notify_one();
+            return time >= STALL_TIME * 2;
+        }
+        time >= STALL_TIME
+    }
+}
 
 /// What is to be done with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +89,16 @@ pub enum Verdict {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self(Mutex::new(Inner { running: Vec::new(), last: Instant::now() }))
+        Self(Mutex::new(Inner { running: Vec::new(), last: Instant::now(), idle: None }))
     }
 }
 
 impl Streams {
     /// A request has come.
     pub fn begin(&self) -> Arc<Stream> {
-        let stream = Arc::<Stream>::default();
+        let stream = Arc::new(Stream { waits: Mutex::default(), end: END.try_with(Arc::clone).ok() });
         let mut inner = self.0.lock();
-        inner.last = Instant::now();
+        (inner.last, inner.idle) = (Instant::now(), None);
         if inner.running.len() == inner.running.capacity() {
             // Before it grows.
             inner.running.retain(|running| running.strong_count() > 0);
@@ -67,12 +112,14 @@ impl Streams {
         let now = Instant::now();
         let mut inner = self.0.lock();
         inner.running.retain(|running| running.strong_count() > 0);
-        let is_stalled =
-            |stream: &Arc<Stream>| stream.0.lock().is_some_and(|since| now - since >= STALL_TIME);
-        if inner.running.iter().filter_map(Weak::upgrade).any(|stream| is_stalled(&stream)) {
+        let stalled = inner.running.iter().filter_map(Weak::upgrade).filter(|stream| stream.is_stalled(now));
+        // All are asked, as each ends by that.
+        if stalled.count() > 0 {
             Verdict::Stalled
         } else if inner.running.is_empty() && now - inner.last >= IDLE {
-            Verdict::Idle
+            // One that does not end then has the end of some answer still, which it does not take.
+            let is_stalled = now - *inner.idle.get_or_insert(now) >= STALL_TIME;
+            if is_stalled { Verdict::Stalled } else { Verdict::Idle }
         } else {
             Verdict::GoOn
         }
@@ -99,6 +146,8 @@ impl Drop for Of {
 pub struct Taken {
     inner: Body,
     of: Of,
+    /// The rest of a piece of which HTTP/2 gets a part at a time: what it has got it keeps for as long as it likes.
+    rest: Bytes,
 }
 
 impl Taken {
@@ -107,9 +156,9 @@ impl Taken {
     pub fn new(inner: Body, of: Of) -> Self {
         if let Of::Http2(stream) = &of {
             // Also what is never asked for, as the client gives no room from the beginning (RFC 9113 §6.9.1).
-            *stream.0.lock() = Some(Instant::now());
+            *stream.waits.lock() = Some(Instant::now());
         }
-        Self { inner, of }
+        Self { inner, of, rest: Bytes::new() }
     }
 }
 
@@ -122,25 +171,42 @@ impl HttpBody for Taken {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let taken = self.get_mut();
-        let frame = Pin::new(&mut taken.inner).poll_frame(context);
-        if let Of::Http2(stream) = &taken.of {
-            *stream.0.lock() = frame.is_ready().then(Instant::now);
+        let Of::Http2(stream) = &taken.of else { return Pin::new(&mut taken.inner).poll_frame(context) };
+        let mut frame = if taken.rest.is_empty() {
+            Pin::new(&mut taken.inner).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut taken.rest)))))
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(data) = frame.data_mut().filter(|data| data.len() > STREAM_BUFFER)
+        {
+            taken.rest = data.split_off(STREAM_BUFFER);
         }
+        *stream.waits.lock() = frame.is_ready().then(Instant::now);
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (inner, rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::{body::Incoming, client::conn::http2, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
 
     use super::*;
 
@@ -180,8 +246,47 @@ mod tests {
         assert_eq!(streams.verdict(), Verdict::GoOn, "one is under way");
         drop(stream);
         assert_eq!(streams.verdict(), Verdict::Idle);
+        tokio::time::advance(STALL_TIME).await;
+        assert_eq!(streams.verdict(), Verdict::Stalled, "it does not end by itself");
         drop(streams.begin());
         assert_eq!(streams.verdict(), Verdict::GoOn);
+    }
+
+    /// A connection of HTTP/2 in memory, of which each answer is more than its client takes without reading.
+    async fn connection(streams: &Arc<Streams>) -> http2::SendRequest<Empty<Bytes>> {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let streams = streams.clone();
+        let service = service_fn(move |_: Request<Incoming>| {
+            let streams = streams.clone();
+            async move {
+                let of = Of::Http2(streams.begin());
+                let body = Taken::new(Body::from(Bytes::from(vec![b'x'; 1 << 20])), of);
+                Ok::<_, std::convert::Infallible>(Response::new(body))
+            }
+        });
+        let serving = hyper::server::conn::http2::Builder::new(Answers);
+        tokio::spawn(serving.serve_connection(TokioIo::new(server), service));
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(1 << 16).initial_connection_window_size(1 << 24);
+        let (sender, connection) = builder.handshake(TokioIo::new(client)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_not_taken_is_ended_and_the_others_of_its_connection_go_on() {
+        let streams = Arc::new(Streams::default());
+        let mut sender = connection(&streams).await;
+        let ask = || Request::get("http://shop/").body(Empty::new()).unwrap();
+        let unread = sender.send_request(ask()).await.unwrap();
+        tokio::time::sleep(STALL_TIME + Duration::from_secs(1)).await;
+        let read = sender.send_request(ask()).await.unwrap();
+        assert_eq!(streams.verdict(), Verdict::GoOn, "the connection is for others, too");
+        assert_eq!(read.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
+        assert!(unread.into_body().collect().await.is_err());
+        assert_eq!(streams.0.lock().running.iter().filter(|stream| stream.strong_count() > 0).count(), 0);
+        let next = sender.send_request(ask()).await.unwrap();
+        assert_eq!(next.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
     }
 
     #[test]
