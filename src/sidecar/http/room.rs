@@ -13,14 +13,14 @@ use crate::settings::memory::BODIES;
 /// How much all bodies may take, and do.
 #[derive(Debug)]
 pub struct Room {
-    taken: Arc<AtomicU64>,
+    all: Arc<AtomicU64>,
     most: u64,
 }
 
 /// A part of it, until it is dropped.
 #[derive(Debug)]
 pub struct Taken {
-    taken: Arc<AtomicU64>,
+    all: Arc<AtomicU64>,
     most: u64,
     own: u64,
 }
@@ -33,7 +33,7 @@ impl Bodies {
     /// Room beside a cache of so many bytes, of which one body may have so many.
     #[must_use]
     pub fn room(&self, memory: u64, max_object: u64) -> Room {
-        Room { taken: self.0.clone(), most: memory.saturating_add(BODIES.max(max_object)) }
+        Room { all: self.0.clone(), most: memory.saturating_add(BODIES.max(max_object)) }
     }
 }
 
@@ -41,7 +41,7 @@ impl Room {
     /// A part that is empty yet.
     #[must_use]
     pub fn nothing(&self) -> Taken {
-        Taken { taken: self.taken.clone(), most: self.most, own: 0 }
+        Taken { all: self.all.clone(), most: self.most, own: 0 }
     }
 }
 
@@ -49,23 +49,23 @@ impl Taken {
     /// Takes so many more bytes, if there is room for them.
     pub fn more(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        let is_there = self.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.most;
+        let is_there = self.all.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.most;
         if is_there {
             self.own += bytes;
         } else {
-            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+            self.all.fetch_sub(bytes, Ordering::Relaxed);
         }
         is_there
     }
 
     /// Gives all back.
     pub fn give_back(&mut self) {
-        self.taken.fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
+        self.all.fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
     }
 
     /// A body that has this part for as long as somebody has something of it.
     pub fn hold(&mut self, body: BytesMut) -> Bytes {
-        let taken = Self { taken: self.taken.clone(), most: self.most, own: std::mem::take(&mut self.own) };
+        let taken = Self { all: self.all.clone(), most: self.most, own: std::mem::take(&mut self.own) };
         Bytes::from_owner(Held { body, _taken: taken })
     }
 }
