@@ -36,11 +36,13 @@ pub enum NotStored {
     NoEnd,
     /// Bodies on their way, to clients that are slow above all, have all the memory beside the cache.
     NoRoom,
+    /// It is a page by the name of a file: no rule allows what the response does not.
+    NameOfFile,
 }
 
 impl NotStored {
     /// All, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Method,
         Self::Status,
         Self::NoStore,
@@ -54,6 +56,7 @@ impl NotStored {
         Self::TooLarge,
         Self::NoEnd,
         Self::NoRoom,
+        Self::NameOfFile,
     ];
 
     /// As it is told in figures.
@@ -73,6 +76,7 @@ impl NotStored {
             Self::TooLarge => "too-large",
             Self::NoEnd => "no-end",
             Self::NoRoom => "no-room",
+            Self::NameOfFile => "name-of-file",
         }
     }
 }

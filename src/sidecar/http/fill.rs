@@ -220,8 +220,9 @@ impl Front {
 
     /// Whether the response, or a rule in its place, lets it be kept for others.
     fn allowed(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Result<(), NotStored> {
-        let is_of_rule = !is_page_by_name_of_file(asked.target.path(), headers);
-        let gives_time = asked.rule.as_ref().filter(|rule| rule.ttl.is_some() && is_of_rule);
+        let is_page = is_page_by_name_of_file(asked.target.path(), headers);
+        let told = asked.rule.as_ref().filter(|rule| rule.ttl.is_some());
+        let gives_time = told.filter(|_| !is_page);
         let is_anonymous = !asked.parts.headers.contains_key(AUTHORIZATION);
         // RFC 9111 §3.5 holds for it still: credentials are of one user.
         if gives_time.is_some_and(|rule| rule.overrides) && status == StatusCode::OK && is_anonymous {
@@ -231,6 +232,7 @@ impl Front {
         match may_store(&Method::GET, &asked.parts.headers, status, headers, &directives) {
             // Who gives these paths a time has said that their pages are for all.
             Err(NotStored::Cookie) if gives_time.is_some() => Ok(()),
+            Err(_) if told.is_some() && is_page => Err(NotStored::NameOfFile),
             allowed => allowed,
         }
     }

@@ -177,6 +177,12 @@ pub fn not_stored(why: NotStored) -> String {
         NotStored::Unmarked => "nothing says that it may be, and its status does not",
         NotStored::TooLarge => "it is larger than maxObjectSize",
         NotStored::NoEnd => "it ends with its connection, so it may have been cut short",
+        NotStored::NoRoom => {
+            "other bodies on their way, to slow clients above all, had all the memory for them"
+        }
+        NotStored::NameOfFile => {
+            "it is HTML or JSON by the name of a file, for which no rule allows what the response does not"
+        }
     };
     format!("{} ({words})", why.as_str())
 }
