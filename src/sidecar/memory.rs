@@ -1,6 +1,7 @@
 //! The memory of a replica (L1): stored responses, bounded in bytes.
 
 mod purging;
+mod variants;
 
 use std::sync::{
     Arc,
@@ -11,6 +12,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
+use self::variants::Variants;
 use super::cache::{
     Stored,
     key::Key,
@@ -29,8 +31,6 @@ const TYPICAL: u64 = 4096;
 const HEAD: u64 = 64 << 10;
 /// In so many parts, each with its lock, what is stored is held at most.
 const PARTS: u64 = 256;
-
-type Variants = Arc<[Arc<Stored>]>;
 
 /// Stored responses by key.
 pub struct Memory {

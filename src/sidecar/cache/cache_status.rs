@@ -1,6 +1,6 @@
 //! How a response was made, for whoever looks at it: `Cache-Status` (RFC 9211). PURE.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -117,7 +117,7 @@ impl Left {
 impl Status {
     /// Adds it to a response, after those of the caches that are nearer to the origin.
     pub fn add_to(&self, response: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::try_from(self.member()) {
+        if let Ok(value) = HeaderValue::from_str(&self.member()) {
             response.append(CACHE_STATUS, value);
         }
     }
@@ -151,19 +151,26 @@ impl Status {
     /// As it stands in the field.
     #[must_use]
     pub fn member(&self) -> String {
-        let mut member = NAME.to_owned();
+        let mut member = String::with_capacity(64);
+        member.push_str(NAME);
         match self {
             Self::Hit { level, left } => {
                 let (sign, time) = match left {
                     Left::Fresh(time) => ("", time),
                     Left::Stale(time) => ("-", time),
                 };
-                let _ = write!(member, "; hit; ttl={sign}{}; detail={}", time.as_secs(), level.as_str());
+                member.push_str("; hit; ttl=");
+                member.push_str(sign);
+                push_number(&mut member, time.as_secs());
+                member.push_str("; detail=");
+                member.push_str(level.as_str());
             }
             Self::Forwarded { why, answered, stored, collapsed } => {
-                let _ = write!(member, "; fwd={}", why.as_str());
+                member.push_str("; fwd=");
+                member.push_str(why.as_str());
                 if let Some(status) = answered {
-                    let _ = write!(member, "; fwd-status={}", status.as_u16());
+                    member.push_str("; fwd-status=");
+                    member.push_str(status.as_str());
                 }
                 for (is_so, parameter) in [(stored, "; stored"), (collapsed, "; collapsed")] {
                     if *is_so {
@@ -174,6 +181,15 @@ impl Status {
         }
         member
     }
+}
+
+/// Each answer has one: without what formatting costs.
+fn push_number(text: &mut String, number: u64) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    // A digit.
+    text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or_default()));
 }
 
 /// Parameters of a member.
@@ -202,6 +218,10 @@ mod tests {
         assert_eq!(
             hit(Level::Redis, Left::Stale(Duration::from_secs(3))),
             "CachedService; hit; ttl=-3; detail=L2"
+        );
+        assert_eq!(
+            hit(Level::Memory, Left::Fresh(Duration::from_secs(1_234_567_890))),
+            "CachedService; hit; ttl=1234567890; detail=L1"
         );
     }
 

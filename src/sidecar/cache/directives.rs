@@ -164,6 +164,8 @@ pub(super) fn seconds(text: &str) -> Option<Duration> {
 /// Those of the targeted field: a dictionary (RFC 8941 §3.2) in all its lines together. None where
 /// it is not there, empty or malformed: then it is as if it were not there.
 fn targeted(headers: &HeaderMap) -> Option<ResponseDirectives> {
+    // Most responses have none.
+    headers.get(CDN_CACHE_CONTROL)?;
     let lines: Vec<&[u8]> = headers.get_all(CDN_CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
     let dictionary: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
     let mut found = ResponseDirectives { is_targeted: true, ..ResponseDirectives::default() };

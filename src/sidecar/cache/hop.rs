@@ -9,13 +9,16 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Of a connection, whether `Connection` names them or not.
-const OF_A_CONNECTION: [HeaderName; 6] =
+static OF_A_CONNECTION: [HeaderName; 6] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+
+/// What `Connection` says mostly: `close` is no field, and the other one goes in any case.
+const OPTIONS: [&[u8]; 2] = [b"close", b"keep-alive"];
 
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
 /// Not stored either: they are about proxies, or about a body that is stored as one piece.
-const NOT_STORED: [HeaderName; 4] =
+static NOT_STORED: [HeaderName; 4] =
     [PROXY_AUTHENTICATE, PROXY_AUTHENTICATION_INFO, PROXY_AUTHORIZATION, TRAILER];
 
 /// Fields that are for all on the way, and which naming them in `Connection` does not take away: no sender may
@@ -52,17 +55,28 @@ pub fn is_kept_though_named(name: &HeaderName) -> bool {
 
 /// Takes the fields out that hold for the connection alone.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.is_empty() {
-        return;
+    // It is done thrice for a request that is passed on, and most have none: to look through what is there
+    // costs less than to look each of them up.
+    if headers.keys().any(|name| *name == CONNECTION) {
+        remove_named(headers);
     }
+    while let Some(name) = headers.keys().find(|name| OF_A_CONNECTION.contains(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Takes the fields out that `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
+    let is_name = |name: &&[u8]| !OPTIONS.iter().any(|option| name.eq_ignore_ascii_case(option));
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        .filter(is_name)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
-    let named = named.iter().filter(|name| !is_kept_though_named(name));
-    for name in named.chain(&OF_A_CONNECTION) {
+    for name in named.iter().filter(|name| !is_kept_though_named(name)) {
         headers.remove(name);
     }
 }

@@ -3,13 +3,13 @@
 //! Scheme, host and the whole target, as they were sent to the application. What is not in the key
 //! must not change the response: a rule that leaves out a query parameter leaves it out for all.
 
-use std::fmt::{self, Write};
+use std::{borrow::Cow, fmt};
 
 use http::uri::PathAndQuery;
 
 /// The key of a GET, or of a HEAD, which is answered by the same stored response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
+pub struct Key(Box<str>);
 
 impl Key {
     /// Of a target on a host. `ignored` are the names of query parameters that change nothing; one that
@@ -24,13 +24,13 @@ impl Key {
         if let Some(query) = target.query() {
             push_query(&mut key, query, ignored);
         }
-        Self(key)
+        Self(key.into_boxed_str())
     }
 
     /// That which is told so.
     #[must_use]
     pub fn told(text: String) -> Self {
-        Self(text)
+        Self(text.into_boxed_str())
     }
 
     /// As it is told to people and in purges.
@@ -50,8 +50,13 @@ impl fmt::Display for Key {
 /// of their scheme, which paths are not (RFC 9110 §4.2.3). The application gets it so too: else a
 /// page with the host as one client wrote it would be given to others.
 #[must_use]
-pub fn normal_host(scheme: &str, host: &str) -> String {
-    without_default_port(scheme, host).to_ascii_lowercase()
+pub fn normal_host<'a>(scheme: &str, host: &'a str) -> Cow<'a, str> {
+    let host = without_default_port(scheme, host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
 }
 
 /// The target without the query parameters that are ignored: what is not in the key does not reach
@@ -74,7 +79,8 @@ fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
 /// knows whether that matters.
 fn push_query(key: &mut String, query: &str, ignored: &[String]) {
     if ignored.is_empty() {
-        let _ = write!(key, "?{query}");
+        key.push('?');
+        key.push_str(query);
         return;
     }
     let mut separator = '?';

@@ -19,6 +19,7 @@ pub mod hop;
 pub mod invalidation;
 pub mod key;
 pub mod kind;
+pub mod packed;
 pub mod purges;
 pub mod range;
 pub mod reuse;

@@ -7,51 +7,62 @@ use http::{
 
 /// Fields whose values are the same in any case of their letters: content codings and language ranges
 /// (RFC 9110 §8.4.1, §12.5.4). Their order is left: some applications take the first for the one to prefer.
-const OF_ANY_CASE: [HeaderName; 2] = [ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+static OF_ANY_CASE: [HeaderName; 2] = [ACCEPT_ENCODING, ACCEPT_LANGUAGE];
 
 /// What the fields that a response varies by hold in a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecondaryKey(Vec<(String, Option<Vec<u8>>)>);
+///
+/// Most responses vary by nothing, which takes no room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecondaryKey(Option<Box<Parts>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts(Vec<(String, Option<Vec<u8>>)>);
 
 impl SecondaryKey {
     /// Of a request, by the fields that a stored response varies by.
     #[must_use]
     pub fn of(names: &[HeaderName], request: &HeaderMap) -> Self {
-        let value = |name: &HeaderName| {
-            let mut lines = request.get_all(name).iter().peekable();
-            lines.peek()?;
-            // To combine lines and to leave out space around commas changes no meaning (§4.1).
-            let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-            let mut value = members.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b","[..]);
-            if OF_ANY_CASE.contains(name) {
-                value.make_ascii_lowercase();
-            }
-            Some(value)
-        };
-        Self(names.iter().map(|name| (name.as_str().to_owned(), value(name))).collect())
+        let part = |name: &HeaderName| (name.as_str().to_owned(), value(name.as_str(), request));
+        Self::from_parts(names.iter().map(part).collect())
+    }
+
+    /// Whether a request has the same in these fields.
+    #[must_use]
+    pub fn is_of(&self, request: &HeaderMap) -> bool {
+        self.parts().all(|(name, known)| value(name, request).as_deref() == known)
     }
 
     /// How many bytes it takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let parts = self.0.iter();
-        parts
-            .map(|(name, value)| {
-                size_of::<(String, Option<Vec<u8>>)>() + name.len() + value.as_ref().map_or(0, Vec::len)
-            })
-            .sum()
+        let of_part = size_of::<(String, Option<Vec<u8>>)>();
+        self.parts().map(|(name, value)| of_part + name.len() + value.map_or(0, <[u8]>::len)).sum()
     }
 
     /// Each field's name, and its value where it has one: to write them down.
     pub fn parts(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+        let parts = self.0.iter().flat_map(|parts| &parts.0);
+        parts.map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
     /// Of what was written down.
     #[must_use]
     pub fn from_parts(parts: Vec<(String, Option<Vec<u8>>)>) -> Self {
-        Self(parts)
+        Self((!parts.is_empty()).then(|| Box::new(Parts(parts))))
     }
+}
+
+/// What a field of a request holds; none where it is not there, which is not the same as empty.
+fn value(name: &str, request: &HeaderMap) -> Option<Vec<u8>> {
+    let mut lines = request.get_all(name).iter().peekable();
+    lines.peek()?;
+    // To combine lines and to leave out space around commas changes no meaning (§4.1).
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut value = members.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b","[..]);
+    if OF_ANY_CASE.iter().any(|known| known == name) {
+        value.make_ascii_lowercase();
+    }
+    Some(value)
 }
 
 /// The fields that a response varies by, each once and in order, so that the same set is the same.

@@ -19,6 +19,7 @@ use super::{
     fields::Fields,
     freshness::age,
     hop::remove_unstorable,
+    packed::Packed,
     range::{Part, is_current, part},
     reuse::{self, ByRule, Reuse},
     selection::varies_by,
@@ -39,15 +40,13 @@ pub struct Stored {
     /// How old it was by then (`corrected_initial_age` in RFC 9111 §4.2.3).
     pub initial_age: Duration,
     /// What it asks of caches.
-    pub directives: ResponseDirectives,
+    pub directives: Packed,
     /// How long it is fresh.
     pub lifetime: Duration,
-    /// The fields of a request that it varies by.
-    pub varies_by: Vec<HeaderName>,
-    /// What these were in its own request.
+    /// The fields of a request that it varies by, and what these were in its own.
     pub secondary: SecondaryKey,
     /// By what it can be purged.
-    pub tags: Vec<String>,
+    pub tags: Box<[String]>,
     /// A soft purge has asked for it to be validated.
     pub is_purged_softly: bool,
 }
@@ -83,6 +82,10 @@ impl Stored {
         }
         let secondary = SecondaryKey::of(&varies_by, origin.request);
         remove_unstorable(&mut headers);
+        if status != StatusCode::NO_CONTENT {
+            // Each answer tells its own.
+            headers.remove(CONTENT_LENGTH);
+        }
         // When it came is when it was made, and stays so (RFC 9110 §6.6.1).
         if !headers.contains_key(DATE) {
             set(&mut headers, DATE, &date::written(origin.exchange.received));
@@ -93,11 +96,10 @@ impl Stored {
             body,
             received: origin.exchange.received,
             initial_age: age(&headers, origin.exchange, origin.exchange.received),
-            directives,
+            directives: Packed::of(&directives),
             lifetime: origin.lifetime.unwrap_or(told),
-            varies_by,
             secondary,
-            tags: origin.tags,
+            tags: origin.tags.into(),
             is_purged_softly: false,
         }
     }
@@ -105,7 +107,7 @@ impl Stored {
     /// Whether it is a response to requests of these fields (RFC 9111 §4.1).
     #[must_use]
     pub fn is_for(&self, request: &HeaderMap) -> bool {
-        self.secondary == SecondaryKey::of(&self.varies_by, request)
+        self.secondary.is_of(request)
             && (self.status != StatusCode::PARTIAL_CONTENT || is_current(request, &self.headers()))
     }
 
@@ -125,14 +127,9 @@ impl Stored {
     /// What it is good for, for a request and by the rule for it.
     #[must_use]
     pub fn reuse(&self, request: &RequestDirectives, rule: ByRule, now: Timestamp) -> Reuse {
-        let stored = reuse::Stored {
-            lifetime: self.lifetime,
-            age: self.age(now),
-            directives: &self.directives,
-            rule,
-            is_purged_softly: self.is_purged_softly,
-        };
-        stored.reuse_for(request)
+        let directives = &self.directives.directives();
+        let (lifetime, is_purged_softly) = (self.lifetime, self.is_purged_softly);
+        reuse::Stored { lifetime, age: self.age(now), directives, rule, is_purged_softly }.reuse_for(request)
     }
 
     /// How many bytes it takes, about.

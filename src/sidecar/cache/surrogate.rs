@@ -19,6 +19,7 @@ const TARGET: &str = "cachedservice";
 /// `Expires`, but for `private`, for which the note has no word: what is for one user stays so.
 #[must_use]
 pub fn directives(response: &HeaderMap) -> Option<ResponseDirectives> {
+    response.get(SURROGATE_CONTROL)?;
     let of_all = Directives::of(response, None);
     let of_this = Directives::of(response, Some(TARGET));
     // What names a cache goes before what is for all of them (§2.2).

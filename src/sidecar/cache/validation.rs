@@ -91,9 +91,9 @@ pub fn is_known_to(method: &Method, request: &HeaderMap, status: StatusCode, sto
     }
     // Only where no tag is given (§13.1.3). What does not say when it was modified was not since it was
     // made (RFC 9111 §4.3.2).
-    let since = date::date(request, &IF_MODIFIED_SINCE);
+    let Some(since) = date::date(request, &IF_MODIFIED_SINCE) else { return false };
     let by = if stored.contains_key(LAST_MODIFIED) { LAST_MODIFIED } else { DATE };
-    since.zip(date::date(stored, &by)).is_some_and(|(since, modified)| modified <= since)
+    date::date(stored, &by).is_some_and(|modified| modified <= since)
 }
 
 /// The entity tags of a list; a comma may stand within one.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Front,
-    front::{Asked, why_not},
+    front::{Asked, Held, why_not},
     route::{Head, Route, keep_keyed},
 };
 use crate::{
@@ -138,7 +138,7 @@ impl Front {
             target,
             parts,
             directives,
-            rule: route.rule.cloned(),
+            rule: route.rule.and_then(|rule| Held::of(&settings, rule)),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scheme: route.scheme,
             host: route.host,
@@ -257,10 +257,10 @@ fn told(state: &'static str, response: Option<(&Asked, &Stored, Timestamp)>) -> 
             status: stored.status.as_u16(),
             age,
             lifetime,
-            lifetime_by: words::lifetime_by(stored, asked.rule.as_ref()),
+            lifetime_by: words::lifetime_by(stored, asked.rule.as_deref()),
             fresh_for: lifetime.cast_signed().saturating_sub(age.cast_signed()),
-            varies_by: stored.varies_by.iter().map(ToString::to_string).collect(),
-            tags: stored.tags.clone(),
+            varies_by: stored.secondary.parts().map(|(name, _)| name.to_owned()).collect(),
+            tags: stored.tags.to_vec(),
             bytes: stored.body.len(),
             purged_softly: stored.is_purged_softly,
             cache_control: (!lines.is_empty()).then(|| lines.join(", ")),

@@ -119,7 +119,7 @@ impl Front {
         let mut headers = stored.headers();
         update(&mut headers, &parts.headers);
         asked.mark(&mut headers);
-        let origin = Self::origin_of(asked, exchange, stored.tags.clone());
+        let origin = Self::origin_of(asked, exchange, stored.tags.to_vec());
         let now = ResponseDirectives::of(&headers);
         let is_renewed =
             Self::allowed(asked, stored.status, &headers).is_ok() && !parts.headers.contains_key(SET_COOKIE);
@@ -153,7 +153,7 @@ impl Front {
     }
 
     fn origin_of(asked: &Asked, exchange: Exchange, tags: Vec<String>) -> stored::Origin<'_> {
-        let default_lifetime = asked.rule.as_ref().and_then(Rule::ttl);
+        let default_lifetime = asked.rule.as_deref().and_then(Rule::ttl);
         let lifetime = default_lifetime.filter(|_| asked.rule.as_ref().is_some_and(|rule| rule.overrides));
         stored::Origin { request: &asked.parts.headers, exchange, lifetime, default_lifetime, tags }
     }
@@ -342,7 +342,7 @@ impl Front {
                 {
                     return;
                 }
-                let origin = Self::origin_of(asked, exchange, stored.tags.clone());
+                let origin = Self::origin_of(asked, exchange, stored.tags.to_vec());
                 Stored::new(stored.status, headers, stored.body.clone(), origin)
             }
             Effect::Outdated => Stored { is_purged_softly: true, ..stored.clone() },

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -27,6 +28,7 @@ use quick_cache::sync::Cache;
 
 use super::{
     body::Body,
+    edge::request::is_host,
     flights::{Flights, Turn},
     room::Bodies,
     route::{Head, Route, keep_keyed},
@@ -77,16 +79,39 @@ pub(super) struct Asked {
     pub(super) target: PathAndQuery,
     pub(super) parts: request::Parts,
     pub(super) directives: RequestDirectives,
-    pub(super) rule: Option<Rule>,
+    pub(super) rule: Option<Held>,
     pub(super) peer: IpAddr,
     pub(super) scheme: &'static str,
     pub(super) host: String,
 }
 
+/// A rule of the settings, held without a copy: a request may outlive them.
+#[derive(Clone)]
+pub(super) struct Held {
+    settings: Arc<HttpCache>,
+    index: usize,
+}
+
+impl Held {
+    pub(super) fn of(settings: &Arc<HttpCache>, rule: &Rule) -> Option<Self> {
+        let index = settings.rules.iter().position(|other| std::ptr::eq(other, rule))?;
+        Some(Self { settings: settings.clone(), index })
+    }
+}
+
+impl Deref for Held {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        // It was found there, and settings that are held do not change.
+        &self.settings.rules[self.index]
+    }
+}
+
 impl Asked {
     /// What the rule for it says of what is stale.
     pub(super) fn by_rule(&self) -> ByRule {
-        ByRule::of(self.rule.as_ref())
+        ByRule::of(self.rule.as_deref())
     }
 
     /// What a stored response is good for, for this.
@@ -106,7 +131,7 @@ impl Asked {
     /// is for requests that do not say who asks.
     pub(super) fn is_for_users(&self, stored: &Stored) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.ttl.is_some())
-            || is_permitted(&stored.headers(), &stored.directives)
+            || is_permitted(&stored.headers(), &stored.directives.directives())
     }
 }
 
@@ -226,7 +251,7 @@ impl Front {
         let settings = self.settings();
         let head = Head {
             method: request.method(),
-            host: &host,
+            host,
             target: &target,
             headers: request.headers(),
             // It is not in the key, and the application may go by it.
@@ -241,7 +266,7 @@ impl Front {
         let (mut parts, _) = request.into_parts();
         keep_keyed(&mut parts.headers, &parts.method, route.rule);
         let Route { scheme, host, rule, .. } = route;
-        let rule = rule.cloned();
+        let rule = rule.and_then(|rule| Held::of(&settings, rule));
         self.cached(Asked { key, target, parts, directives, rule, peer, scheme, host }).await
     }
 
@@ -352,7 +377,7 @@ pub(super) fn hit(stored: &Stored, asked: &Asked, level: Level, now: Timestamp) 
 }
 
 /// The one host of a request (RFC 9110 §7.2).
-fn host(request: &Request<Incoming>) -> Option<String> {
+fn host(request: &Request<Incoming>) -> Option<&str> {
     let mut lines = request.headers().get_all(HOST).iter();
     let line = lines.next().map(|line| line.to_str().ok());
     if lines.next().is_some() {
@@ -364,10 +389,7 @@ fn host(request: &Request<Incoming>) -> Option<String> {
         (None, Some(line)) => line?,
         (None, None) => return None,
     };
-    host.parse::<http::uri::Authority>()
-        .ok()
-        .filter(|parsed| !parsed.as_str().contains('@'))
-        .map(|_| host.to_owned())
+    is_host(host.as_bytes()).then_some(host)
 }
 
 fn refusal(status: StatusCode, words: &'static str) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! What the application is to see of a request.
 
-use std::net::IpAddr;
+use std::{io::Write, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
 
@@ -14,22 +14,45 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Makes the fields of a request what the application is to see of it.
-pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &str, peer: IpAddr) {
+pub fn prepare(headers: &mut HeaderMap, host: &str, scheme: &'static str, peer: IpAddr) {
     remove_hop_by_hop(headers);
-    let set = |headers: &mut HeaderMap, name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    set(headers, HOST, host);
     // What was there came from whoever is before this pod, and is kept; who that is stands last.
-    let before: Vec<&str> =
-        headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
-    let chain = before.into_iter().chain([peer.to_string().as_str()]).collect::<Vec<_>>().join(", ");
-    set(headers, X_FORWARDED_FOR, &chain);
+    let mut chain = Vec::with_capacity(64);
+    for line in headers.get_all(X_FORWARDED_FOR).iter().filter(|line| line.to_str().is_ok()) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    push_address(&mut chain, peer);
+    if let Ok(chain) = HeaderValue::from_bytes(&chain) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
     // What is in the key, and nothing else that a client may have written there.
-    set(headers, X_FORWARDED_PROTO, scheme);
-    set(headers, X_FORWARDED_HOST, host);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if let Ok(host) = HeaderValue::from_str(host) {
+        headers.insert(HOST, host.clone());
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+}
+
+/// The address as it is written, without what formatting costs: it is done for each request that is passed on.
+fn push_address(text: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        // Writing into memory cannot fail.
+        let _ = write!(text, "{address}");
+        return;
+    };
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push(b'.');
+        }
+        if octet >= 100 {
+            text.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            text.push(b'0' + octet / 10 % 10);
+        }
+        text.push(b'0' + octet % 10);
+    }
 }
 
 /// Fields by which frameworks take another target, host or port for that of the request. They are not
@@ -77,13 +100,15 @@ const UNKEYED: [&str; 36] = [
 /// Whether a field is one of those.
 #[must_use]
 pub fn is_unkeyed(name: &HeaderName) -> bool {
-    UNKEYED.contains(&name.as_str())
+    // Most fields are none, as their first letter tells.
+    matches!(name.as_str().as_bytes(), [b'f' | b'x', ..]) && UNKEYED.contains(&name.as_str())
 }
 
 /// Takes those out of a request that may be answered from the cache. Of the caches before it the application
 /// sees this one alone: with a capability that a client claims it would make pages that are not for all.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
-    for name in UNKEYED {
+    // To look through what is there costs less than to look each of them up.
+    while let Some(name) = headers.keys().find(|name| is_unkeyed(name)).cloned() {
         headers.remove(name);
     }
     headers.insert(SURROGATE_CAPABILITY, CAPABILITY);
@@ -96,5 +121,31 @@ pub fn scheme(headers: &HeaderMap) -> &'static str {
     match (lines.next().map(HeaderValue::as_bytes), lines.next()) {
         (Some(b"https"), None) => "https",
         _ => "http",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_always_is() {
+        for text in ["0.0.0.0", "10.9.0.100", "127.0.0.1", "255.210.99.7", "fd00::1", "::ffff:10.0.0.1"] {
+            let mut written = Vec::new();
+            push_address(&mut written, text.parse().unwrap());
+            assert_eq!(written, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn all_fields_that_are_not_in_the_key_go() {
+        let names = UNKEYED.iter().map(|name| HeaderName::from_static(name));
+        let mut headers: HeaderMap = names.map(|name| (name, HeaderValue::from_static("x"))).collect();
+        headers.append(UNKEYED[0], HeaderValue::from_static("y"));
+        headers.insert("x-mine", HeaderValue::from_static("z"));
+        remove_unkeyed(&mut headers);
+        let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(headers.contains_key("x-mine") && headers.contains_key(SURROGATE_CAPABILITY));
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Route<'a> {
             _ if has_body => Some(Past::Body),
             _ => None,
         };
-        Self { scheme, host: normal_host(scheme, host), rule: rule.ok().flatten(), past }
+        Self { scheme, host: normal_host(scheme, host).into_owned(), rule: rule.ok().flatten(), past }
     }
 
     /// The target as the application gets it, and the key of what is stored for it.

@@ -20,7 +20,9 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::reader::Reader;
-use crate::sidecar::cache::{ResponseDirectives, SecondaryKey, Stored, fields::Fields, purges::Stamp};
+use crate::sidecar::cache::{
+    ResponseDirectives, SecondaryKey, Stored, fields::Fields, packed::Packed, purges::Stamp,
+};
 
 /// What it begins with; the last byte is the version.
 const BEGINNING: [u8; 4] = *b"CSR\x01";
@@ -66,7 +68,6 @@ pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
         initial_age,
         directives,
         lifetime,
-        varies_by: _,
         secondary,
         tags,
         // What was purged is not shared: others know it by its stamp.
@@ -84,7 +85,7 @@ pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
     push_duration(&mut bytes, *initial_age);
     push_duration(&mut bytes, *lifetime);
     bytes.extend(status.as_u16().to_le_bytes());
-    push_directives(&mut bytes, directives);
+    push_directives(&mut bytes, &directives.directives());
     push(&mut bytes, key.as_bytes())?;
     push_length(&mut bytes, secondary.parts().count())?;
     for (name, value) in secondary.parts() {
@@ -96,14 +97,18 @@ pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
     for tag in tags {
         push(&mut bytes, tag.as_bytes())?;
     }
-    push(&mut bytes, fields.as_bytes())?;
+    let before = bytes.len();
+    push_length(&mut bytes, 0)?;
+    fields.write(&mut bytes);
+    let length = u32::try_from(bytes.len() - before - size_of::<u32>()).ok()?;
+    bytes.get_mut(before..before + size_of::<u32>())?.copy_from_slice(&length.to_le_bytes());
     push(&mut bytes, body)?;
     let checksum = xxh3_64(&bytes[HEAD..]);
     bytes[BEGINNING.len()..HEAD].copy_from_slice(&checksum.to_le_bytes());
     Some(bytes)
 }
 
-/// The entry that bytes are. Its body and its fields are parts of them, not copies.
+/// The entry that bytes are. Its body is a part of them, and no copy.
 ///
 /// # Errors
 /// When they are none.
@@ -126,11 +131,11 @@ fn entry(from: &mut Reader) -> Option<Entry> {
     let received = Timestamp::new(from.i64()?, from.i32()?).ok()?;
     let (initial_age, lifetime) = (duration(from)?, duration(from)?);
     let status = StatusCode::from_u16(from.u16()?).ok()?;
-    let directives = directives(from)?;
+    let directives = Packed::of(&directives(from)?);
     let key = from.text()?;
-    let (varies_by, secondary) = secondary(from)?;
-    let tags = (0..from.length()?).map(|_| from.text()).collect::<Option<Vec<String>>>()?;
-    let fields = Fields::of_bytes(from.bytes()?)?;
+    let secondary = secondary(from)?;
+    let tags = (0..from.length()?).map(|_| from.text()).collect::<Option<Box<[String]>>>()?;
+    let fields = Fields::of_written(&from.bytes()?)?;
     let body = from.bytes()?;
     let stored = Stored {
         status,
@@ -140,7 +145,6 @@ fn entry(from: &mut Reader) -> Option<Entry> {
         initial_age,
         directives,
         lifetime,
-        varies_by,
         secondary,
         tags,
         is_purged_softly: false,
@@ -225,13 +229,13 @@ fn directives(from: &mut Reader) -> Option<ResponseDirectives> {
     })
 }
 
-fn secondary(from: &mut Reader) -> Option<(Vec<HeaderName>, SecondaryKey)> {
-    let (mut names, mut parts) = (Vec::new(), Vec::new());
+fn secondary(from: &mut Reader) -> Option<SecondaryKey> {
+    let mut parts = Vec::new();
     for _ in 0..from.length()? {
         let name = from.text()?;
-        names.push(HeaderName::from_lowercase(name.as_bytes()).ok()?);
+        HeaderName::from_lowercase(name.as_bytes()).ok()?;
         let (is_there, value) = (from.flag()?, from.bytes()?);
         parts.push((name, is_there.then(|| value.to_vec())));
     }
-    Some((names, SecondaryKey::from_parts(parts)))
+    Some(SecondaryKey::from_parts(parts))
 }

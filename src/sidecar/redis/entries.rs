@@ -274,7 +274,7 @@ impl Inner {
         let Some(bytes) = codec::encode(key.as_str(), began.stamp, stored) else { return };
         let mut put = scripts::PUT.key(self.names.responses(key));
         put.key(self.names.lock(key)).arg(&lease.token).arg(names::field(&stored.secondary)).arg(bytes);
-        put.arg(names::set(&stored.varies_by)).arg(millis(time)).arg(RESPONSES).arg(LARGEST_KEY);
+        put.arg(names::set(&stored.secondary)).arg(millis(time)).arg(RESPONSES).arg(LARGEST_KEY);
         put.arg(names::SETS);
         let put = self
             .link
@@ -312,7 +312,7 @@ impl Inner {
 /// For how long it is of use to anybody: while it is fresh, or good enough though it is stale. None where it is
 /// of none.
 fn time_to_live(stored: &Stored, rule: ByRule, now: Timestamp) -> Option<Duration> {
-    let directives = &stored.directives;
+    let directives = &stored.directives.directives();
     let whole = stored.lifetime.saturating_add(rule.longest_stale(directives));
     let left = whole.checked_sub(stored.age(now)).filter(|left| !left.is_zero())?;
     (!directives.no_cache).then(|| left.min(LONGEST))

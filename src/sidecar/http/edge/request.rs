@@ -71,7 +71,7 @@ fn target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
 /// One host, by whatever way it is told (RFC 9110 §7.2); afterwards it is in `Host`.
 fn host(parts: &mut Parts, local: SocketAddr) -> Result<(), Refusal> {
     let mut lines = parts.headers.get_all(HOST).iter();
-    let line = lines.next().map(|line| line.as_bytes().to_vec());
+    let line = lines.next();
     if lines.next().is_some() {
         return Err(Refusal::bad("there are several Hosts"));
     }
@@ -81,11 +81,13 @@ fn host(parts: &mut Parts, local: SocketAddr) -> Result<(), Refusal> {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = match (authority, line) {
         // RFC 9113 §8.3.1; and RFC 9112 §3.2.2 would have the line ignored. Who came before may not have.
-        (Some(authority), Some(line)) if !line.eq_ignore_ascii_case(authority.as_bytes()) => {
+        (Some(authority), Some(line)) if !line.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
             return Err(Refusal::bad("the target and the Host name different hosts"));
         }
         (Some(authority), _) => authority.as_bytes().to_vec(),
-        (None, Some(line)) => line,
+        // It is where it belongs already.
+        (None, Some(line)) if is_host(line.as_bytes()) => return Ok(()),
+        (None, Some(_)) => return Err(Refusal::bad("the Host is none")),
         // RFC 9112 §3.3: then it is that of the address.
         (None, None) if parts.version == Version::HTTP_10 => local.to_string().into_bytes(),
         (None, None) => return Err(Refusal::bad("a request has to have one Host")),
@@ -100,7 +102,8 @@ fn host(parts: &mut Parts, local: SocketAddr) -> Result<(), Refusal> {
 
 /// A name or an address, with a port or not. RFC 3986 §3.2.2 would allow more signs, which no host has and which
 /// applications have been found to take for the end of it.
-fn is_host(host: &[u8]) -> bool {
+#[must_use]
+pub fn is_host(host: &[u8]) -> bool {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let (name, port) = match host.iter().rposition(|byte| *byte == b':') {
         Some(at) if host.last() != Some(&b']') => (host.get(..at), host.get(at + 1..)),
@@ -151,6 +154,14 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// `Connection` names: what the application does not get is not in a key, and no rule goes by it.
 fn of_the_connection(parts: &mut Parts) {
     let headers = &mut parts.headers;
+    let is_of_it = |name: &HeaderName| {
+        let name = name.as_str();
+        matches!(name, "connection" | "keep-alive" | "proxy-connection" | "http2-settings")
+            || matches!(name, "te" | "transfer-encoding" | "upgrade")
+    };
+    if !headers.keys().any(is_of_it) {
+        return;
+    }
     let takes_trailers = has_member(headers, &TE, b"trailers");
     let protocol = headers
         .get(UPGRADE)
@@ -201,7 +212,7 @@ fn one_cookie(headers: &mut HeaderMap) {
 fn without_doubles(headers: &mut HeaderMap) {
     let doubles: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().contains('_'))
+        .filter(|name| name.as_str().bytes().any(|byte| byte == b'_'))
         .filter(|name| {
             let dashed = HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
             dashed.is_ok_and(|name| {

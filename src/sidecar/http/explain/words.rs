@@ -27,10 +27,10 @@ pub const NOTHING: &str = "nothing";
 
 /// By what a stored response has its lifetime (RFC 9111 §4.2.1).
 pub fn lifetime_by(stored: &Stored, rule: Option<&Rule>) -> String {
-    let Stored { directives, lifetime, .. } = stored;
+    let (lifetime, directives) = (stored.lifetime, stored.directives.directives());
     let headers = stored.headers();
     let ttl = rule.and_then(Rule::ttl);
-    if rule.is_some_and(|rule| rule.overrides) && ttl == Some(*lifetime) {
+    if rule.is_some_and(|rule| rule.overrides) && ttl == Some(lifetime) {
         return format!("ttl of the rule, {} s, which overrides what the response says", lifetime.as_secs());
     }
     let field = match (directives.is_targeted, headers.contains_key(CDN_CACHE_CONTROL)) {
@@ -42,9 +42,9 @@ pub fn lifetime_by(stored: &Stored, rule: Option<&Rule>) -> String {
     let explicit = explicit.into_iter().find_map(|(name, time)| Some((name, time?)));
     let expires = !directives.is_targeted && headers.contains_key(EXPIRES);
     match explicit {
-        Some((name, time)) if time == *lifetime => format!("{name}={} in {field}", time.as_secs()),
-        None if expires && ttl != Some(*lifetime) => "Expires".to_owned(),
-        None if ttl == Some(*lifetime) => {
+        Some((name, time)) if time == lifetime => format!("{name}={} in {field}", time.as_secs()),
+        None if expires && ttl != Some(lifetime) => "Expires".to_owned(),
+        None if ttl == Some(lifetime) => {
             format!("ttl of the rule, {} s, as the response does not say", lifetime.as_secs())
         }
         None if lifetime.is_zero() => "nothing: the response does not say how long it is fresh".to_owned(),
@@ -55,32 +55,32 @@ pub fn lifetime_by(stored: &Stored, rule: Option<&Rule>) -> String {
 
 /// What a stored response is good for, and what decides.
 pub fn verdict(asked: &Asked, stored: &Stored, now: Timestamp) -> String {
-    let age = stored.age(now);
+    let (age, directives) = (stored.age(now), stored.directives.directives());
     let (left, since) = (stored.lifetime.saturating_sub(age), age.saturating_sub(stored.lifetime));
     let by_rule = |of_rule: fn(&Rule) -> Option<u64>, of_response: Option<Duration>| {
-        let rule = asked.rule.as_ref();
+        let rule = asked.rule.as_deref();
         let counts = rule.filter(|rule| of_response.is_none() || rule.overrides).and_then(of_rule);
         if counts.is_some() { "of the rule" } else { "of the response" }
     };
     match asked.reuse(stored, now) {
         Reuse::Fresh if since.is_zero() && !stored.is_purged_softly => {
-            let by = lifetime_by(stored, asked.rule.as_ref());
+            let by = lifetime_by(stored, asked.rule.as_deref());
             format!("it is fresh for {} s more, by {by}", left.as_secs())
         }
         Reuse::Fresh => {
             format!("it is stale for {} s, and the request takes that: max-stale", since.as_secs())
         }
         Reuse::WhileRevalidated => {
-            let by = by_rule(|rule| rule.stale_while_revalidate, stored.directives.stale_while_revalidate);
+            let by = by_rule(|rule| rule.stale_while_revalidate, directives.stale_while_revalidate);
             format!("it is stale, and answers while it is asked for anew, by stale-while-revalidate {by}")
         }
         Reuse::IfError => {
-            let by = by_rule(|rule| rule.stale_if_error, stored.directives.stale_if_error);
+            let by = by_rule(|rule| rule.stale_if_error, directives.stale_if_error);
             format!("it is stale: it answers where the application fails, by stale-if-error {by}")
         }
         Reuse::IfUnreachable => format!(
             "it is stale, by {}: the application is asked whether it still holds, and it answers where that cannot be reached (RFC 9111 §4.2.4)",
-            lifetime_by(stored, asked.rule.as_ref())
+            lifetime_by(stored, asked.rule.as_deref())
         ),
         Reuse::Validate => {
             let why = why_validated(asked, stored, age);
@@ -90,7 +90,7 @@ pub fn verdict(asked: &Asked, stored: &Stored, now: Timestamp) -> String {
 }
 
 fn why_validated(asked: &Asked, stored: &Stored, age: Duration) -> String {
-    let (response, request) = (&stored.directives, &asked.directives);
+    let (response, request) = (&stored.directives.directives(), &asked.directives);
     let overrides = asked.rule.as_ref().is_some_and(|rule| rule.overrides);
     let is_fresh = age < stored.lifetime;
     // Without the user who asks it would be good for more.
@@ -109,7 +109,7 @@ fn why_validated(asked: &Asked, stored: &Stored, age: Duration) -> String {
     if request.min_fresh.is_some_and(|least| stored.lifetime < age.saturating_add(least)) {
         return "min-fresh in the request".to_owned();
     }
-    let by = lifetime_by(stored, asked.rule.as_ref());
+    let by = lifetime_by(stored, asked.rule.as_deref());
     let stale = match (stored.is_purged_softly, is_fresh) {
         (true, _) => "a soft purge has hit it".to_owned(),
         (false, _) => format!("it is stale, by {by}"),

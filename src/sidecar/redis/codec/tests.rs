@@ -20,7 +20,9 @@ fn points() -> impl Strategy<Value = Timestamp> {
 }
 
 fn all_directives() -> impl Strategy<Value = ResponseDirectives> {
-    let times = (option::of(times()), option::of(times()), option::of(times()), option::of(times()));
+    // As they are read of a field.
+    let seconds = || option::of((0..=1_u64 << 31).prop_map(Duration::from_secs));
+    let times = (seconds(), seconds(), seconds(), seconds());
     (any::<[bool; 8]>(), times).prop_map(|(flags, times)| ResponseDirectives {
         is_targeted: flags[0],
         no_store: flags[1],
@@ -57,18 +59,16 @@ fn entries() -> impl Strategy<Value = Entry> {
     (numbers, secondary, response, beside).prop_map(|(numbers, secondary, response, beside)| {
         let (status, headers, body, directives, lifetime) = response;
         let (received, initial_age, tags, key) = beside;
-        let names = secondary.iter().map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).unwrap());
         let stored = Stored {
             status: StatusCode::from_u16(status).unwrap(),
             fields: Fields::of(&headers),
             body: Bytes::from(body),
             received,
             initial_age,
-            directives,
+            directives: Packed::of(&directives),
             lifetime,
-            varies_by: names.collect(),
             secondary: SecondaryKey::from_parts(secondary),
-            tags,
+            tags: tags.into(),
             is_purged_softly: false,
         };
         let [api, generation, sequence] = numbers;
