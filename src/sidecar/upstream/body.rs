@@ -13,11 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::alone::Alone;
 use super::expectation::Gate;
 use super::replica::{Replica, Slot};
 
@@ -170,7 +171,7 @@ pub struct Held {
 /// The connection of an answer.
 pub enum Line {
     /// Of HTTP/1: it is for one request at a time.
-    Alone(SendRequest<Upload>),
+    Alone(Alone),
     /// Of HTTP/2: a share of it.
     Shared(Arc<()>),
     /// It is for another protocol from here on.
@@ -184,6 +185,18 @@ impl Answer {
         let mut answer = Self { inner, held: Some(held) };
         answer.end_if_over();
         answer
+    }
+
+    /// A part of it, or its end.
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let come = Pin::new(&mut self.inner).poll_frame(context);
+        match &mut self.held {
+            Some(Held { line: Line::Alone(connection), .. }) if come.is_pending() => {
+                connection.drive(context);
+                Pin::new(&mut self.inner).poll_frame(context)
+            }
+            _ => come,
+        }
     }
 
     fn end_if_over(&mut self) {
@@ -212,7 +225,7 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let answer = self.get_mut();
-        let frame = ready!(Pin::new(&mut answer.inner).poll_frame(context));
+        let frame = ready!(answer.poll_inner(context));
         match &frame {
             Some(Ok(_)) => answer.end_if_over(),
             Some(Err(_)) => {

@@ -10,10 +10,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
@@ -23,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{body::Upload, fault::Fault};
+use super::{alone::Alone, body::Upload, fault::Fault};
 use crate::sidecar::http::edge::limits::BUFFER;
 
 /// Shorter than most servers keep a connection that is not used.
@@ -55,7 +52,7 @@ pub struct Connections {
 }
 
 struct Idle {
-    connection: http1::SendRequest<Upload>,
+    connection: Alone,
     since: Instant,
 }
 
@@ -104,13 +101,14 @@ impl Connections {
         &self,
         mut request: Request<Upload>,
         is_repeatable: bool,
-    ) -> Result<(Response<Incoming>, http1::SendRequest<Upload>), Fault> {
+    ) -> Result<(Response<Incoming>, Alone), Fault> {
         loop {
             let (mut connection, was_reused) = match self.take(is_repeatable) {
                 Some(connection) => (connection, true),
-                None => (self.open_http1().await?, false),
+                // What an application sends faster than a client takes it is not kept here.
+                None => (Alone::on(self.open().await?, BUFFER).await?, false),
             };
-            match connection.try_send_request(request).await {
+            match connection.send(request).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(mut failed) => match failed.take_message() {
                     // It had ended meanwhile, before anything was written.
@@ -123,8 +121,8 @@ impl Connections {
     }
 
     /// Keeps a connection for the next request.
-    pub fn put_back(&self, connection: http1::SendRequest<Upload>) {
-        if connection.is_closed() {
+    pub fn put_back(&self, connection: Alone) {
+        if connection.has_ended() {
             return;
         }
         let mut idle = self.idle.lock();
@@ -137,14 +135,14 @@ impl Connections {
         }
     }
 
-    fn take(&self, is_repeatable: bool) -> Option<http1::SendRequest<Upload>> {
+    fn take(&self, is_repeatable: bool) -> Option<Alone> {
         let most = if is_repeatable { IDLE } else { IDLE_UNREPEATABLE };
         let mut idle = self.idle.lock();
         let mut index = idle.len();
         // The youngest first, so that those that are not needed grow old.
         while index > 0 {
             index -= 1;
-            let Idle { connection, since } = &idle[index];
+            let Some(Idle { connection, since }) = idle.get_mut(index) else { return None };
             if connection.is_closed() {
                 idle.remove(index);
             } else if since.elapsed() > most {
@@ -226,19 +224,6 @@ impl Connections {
         (Arc::strong_count(&least.requests) <= STREAMS as usize).then(|| least.clone())
     }
 
-    async fn open_http1(&self) -> Result<http1::SendRequest<Upload>, Fault> {
-        let stream = self.open().await?;
-        let mut builder = http1::Builder::new();
-        // What an application sends faster than a client takes it is not kept here.
-        builder.max_buf_size(BUFFER);
-        let (connection, driver) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Unsent)?;
-        tokio::spawn(async move {
-            let _ = driver.with_upgrades().await;
-        });
-        Ok(connection)
-    }
-
     async fn open(&self) -> Result<TcpStream, Fault> {
         let stream = match timeout(self.connect, TcpStream::connect(self.address)).await {
             Ok(connected) => connected.map_err(Fault::of_connecting)?,
@@ -273,7 +258,7 @@ async fn reap(connections: Weak<Connections>) {
         sleep(IDLE / 2).await;
         let Some(connections) = connections.upgrade() else { return };
         let mut idle = connections.idle.lock();
-        idle.retain(|idle| !idle.connection.is_closed() && idle.since.elapsed() <= IDLE);
+        idle.retain_mut(|idle| !idle.connection.is_closed() && idle.since.elapsed() <= IDLE);
         if idle.is_empty() {
             // Under the lock, so that what is put back next starts this again.
             connections.is_reaping.store(false, Ordering::Release);

@@ -13,10 +13,11 @@
 //! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
 //! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
 //! * [`peers`], `checks`: who is there, and whether they are well.
-//! * [`connections`], [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
+//! * [`connections`], `alone`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
 //! * [`expectation`]: a body that the application may not want.
 //! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.
 
+mod alone;
 pub mod body;
 pub mod budget;
 mod checks;
@@ -33,6 +34,7 @@ pub mod request;
 pub mod retries;
 mod tries;
 
+pub use alone::Alone;
 pub use fault::Fault;
 pub use origin::{Origin, Timing};
 pub use peers::{Dns, Peers, Resolve};
