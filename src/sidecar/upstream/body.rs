@@ -155,6 +155,8 @@ impl Body for Upload {
 /// The body of an answer. The connection it comes on is used again when it has come to its end.
 pub struct Answer {
     inner: Incoming,
+    /// What ended it, which is told when what came before is on its way.
+    broken: Option<hyper::Error>,
     held: Option<Held>,
 }
 
@@ -182,20 +184,30 @@ impl Answer {
     /// Of a body.
     #[must_use]
     pub fn new(inner: Incoming, held: Held) -> Self {
-        let mut answer = Self { inner, held: Some(held) };
+        let mut answer = Self { inner, broken: None, held: Some(held) };
         answer.end_if_over();
         answer
     }
 
     /// A part of it, or its end.
     fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let come = Pin::new(&mut self.inner).poll_frame(context);
-        match &mut self.held {
-            Some(Held { line: Line::Alone(connection), .. }) if come.is_pending() => {
-                connection.drive(context);
-                Pin::new(&mut self.inner).poll_frame(context)
+        let Some(Held { line: Line::Alone(connection), .. }) = &mut self.held else { return come };
+        if come.is_ready() {
+            return come;
+        }
+        connection.drive(context);
+        match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+            Some(Err(error)) => {
+                // Who gets an error writes nothing any more, and may have got the last part just now.
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
-            _ => come,
+            come => Poll::Ready(come),
         }
     }
 
