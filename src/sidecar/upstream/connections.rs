@@ -106,7 +106,7 @@ impl Connections {
             let (mut connection, was_reused) = match self.take(is_repeatable) {
                 Some(connection) => (connection, true),
                 // What an application sends faster than a client takes it is not kept here.
-                None => (Alone::on(self.open().await?, BUFFER).await?, false),
+                None => (Box::pin(self.open_alone()).await?, false),
             };
             match connection.send(request).await {
                 Ok(response) => return Ok((response, connection)),
@@ -222,6 +222,10 @@ impl Connections {
             .retain(|shared| !shared.connection.is_closed() && !shared.trust.is_lost.load(Ordering::Acquire));
         let least = shared.iter().min_by_key(|shared| Arc::strong_count(&shared.requests))?;
         (Arc::strong_count(&least.requests) <= STREAMS as usize).then(|| least.clone())
+    }
+
+    async fn open_alone(&self) -> Result<Alone, Fault> {
+        Alone::on(self.open().await?, BUFFER).await
     }
 
     async fn open(&self) -> Result<TcpStream, Fault> {

@@ -269,13 +269,14 @@ impl Origin {
     pub(super) fn free_place(&self, wanted: &Wanted<'_>) -> Option<Try> {
         let state = self.0.state.read().clone();
         let turn = self.0.turns[usize::from(!wanted.tried.is_empty())].fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
         // Another may take the place or the trial that was seen; then there is one less to choose from.
         for _ in 0..=state.replicas.len() {
             let candidates: Vec<Candidate> = state
                 .replicas
                 .iter()
                 .filter(|replica| !wanted.own_alone || replica.is_own())
-                .map(|replica| replica.candidate(state.most, wanted.tried.contains(&replica.address())))
+                .map(|replica| replica.candidate(state.most, wanted.tried.contains(&replica.address()), now))
                 .collect();
             let (index, rank) = choose(state.mode, &candidates, turn)?;
             if rank > wanted.worst {
@@ -284,7 +285,7 @@ impl Origin {
             let mut replicas = state.replicas.iter().filter(|replica| !wanted.own_alone || replica.is_own());
             let replica = replicas.nth(index)?;
             let needs_pass = matches!(rank, Rank::Usable(_));
-            if let Some(place) = replica.begin(state.most, needs_pass) {
+            if let Some(place) = replica.begin(state.most, needs_pass, now) {
                 return Some(place);
             }
         }

@@ -131,8 +131,8 @@ impl Replica {
 
     /// What a choice goes by.
     #[must_use]
-    pub fn candidate(&self, most: u32, was_tried: bool) -> Candidate {
-        let now = self.began.elapsed();
+    pub fn candidate(&self, most: u32, was_tried: bool, now: Instant) -> Candidate {
+        let now = now.saturating_duration_since(self.began);
         let health = *self.health.lock();
         let breaker = self.breaker.lock();
         let gate = match breaker.state(now) {
@@ -158,12 +158,12 @@ impl Replica {
     }
 
     /// Takes a place for a request; None if all `most` are taken, or another is being tried meanwhile.
-    pub fn begin(self: &Arc<Self>, most: u32, needs_pass: bool) -> Option<Try> {
+    pub fn begin(self: &Arc<Self>, most: u32, needs_pass: bool, now: Instant) -> Option<Try> {
         let taken = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, |in_flight| {
             (in_flight < most).then_some(in_flight.saturating_add(1))
         });
         let slot = taken.ok().map(|_| Slot(self.clone()))?;
-        let pass = self.breaker.lock().pass(self.began.elapsed());
+        let pass = self.breaker.lock().pass(now.saturating_duration_since(self.began));
         if needs_pass && pass.is_none() {
             return None;
         }

@@ -279,7 +279,8 @@ async fn send(replica: Arc<Replica>, asked: Arc<Asked>, pause: Duration) -> Came
     let request = asked.request(replica.is_own());
     let connections = replica.connections();
     if asked.is_grpc {
-        let (answer, share) = connections.ask_http2(request).await?;
+        // Apart, so that the others do not have the room for it.
+        let (answer, share) = Box::pin(connections.ask_http2(request)).await?;
         return Ok((answer, Line::Shared(share)));
     }
     let (answer, connection) = connections.ask(request, asked.is_repeatable()).await?;

@@ -79,7 +79,7 @@ impl Client {
 async fn ask(front: &Arc<Front>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
     let (version, asks_upgrade) = (request.version(), request.headers().contains_key(UPGRADE));
     // Boxed: a connection keeps the room for it also while it is idle.
-    let answer = Box::pin(front.answer(request, peer.ip())).await;
+    let answer = Box::pin(front.answer(request, peer.ip().to_canonical())).await;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
         // RFC 9110 §15.2.2: what follows it would be taken for answers to others.
         let unasked = "the application has changed the protocol, which nobody has asked for";
