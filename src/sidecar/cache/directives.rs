@@ -1,7 +1,7 @@
 //! What `Cache-Control` (RFC 9111 §5.2) and the field for caches in front of an origin,
 //! `CDN-Cache-Control` (RFC 9213), ask for. PURE.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
@@ -118,7 +118,7 @@ impl RequestDirectives {
         for (name, argument) in directives(headers, &CACHE_CONTROL) {
             let seconds = argument.as_deref().and_then(seconds);
             // Of two the first that is a number counts; what is none asks for nothing.
-            match name.as_str() {
+            match &*name {
                 "no-cache" => found.no_cache = true,
                 "no-store" => found.no_store = true,
                 "only-if-cached" => found.only_if_cached = true,
@@ -181,9 +181,12 @@ fn targeted(headers: &HeaderMap) -> Option<ResponseDirectives> {
 
 /// The directives of a field, with lower-case names, in the order of their lines. Text that is
 /// none is passed over.
-fn directives(headers: &HeaderMap, field: &HeaderName) -> Vec<(String, Option<String>)> {
-    members(headers, field).filter_map(directive).collect()
+fn directives<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Directive<'a>> {
+    members(headers, field).filter_map(directive)
 }
+
+/// Its name and its argument, which mostly are parts of the line.
+type Directive<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
 
 /// The members of a field that is a list, in the order of its lines.
 pub(super) fn members<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -212,7 +215,7 @@ fn members_of_line(line: &str) -> Vec<&str> {
 }
 
 /// `name`, `name=token` or `name="text"`: either form of the argument counts (RFC 9111 §5.2).
-fn directive(member: &str) -> Option<(String, Option<String>)> {
+fn directive(member: &str) -> Option<Directive<'_>> {
     let (name, argument) = match member.split_once('=') {
         Some((name, argument)) => (name, Some(argument)),
         None => (member, None),
@@ -227,9 +230,11 @@ fn directive(member: &str) -> Option<(String, Option<String>)> {
     let argument = argument.map(|argument| {
         let argument = argument.trim_end_matches([' ', '\t']);
         let quoted = argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        quoted.map_or_else(|| argument.to_owned(), unescaped)
+        quoted.map_or(Cow::Borrowed(argument), |quoted| Cow::Owned(unescaped(quoted)))
     });
-    Some((name.to_ascii_lowercase(), argument))
+    let is_small = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    let name = if is_small { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) };
+    Some((name, argument))
 }
 
 fn unescaped(quoted: &str) -> String {

@@ -147,12 +147,11 @@ impl Fields {
         let mut at = 0;
         std::iter::from_fn(move || {
             let number = usize::from(take(&self.0, &mut at, 1)?.first().copied()?);
-            let name = match number.checked_sub(1) {
-                Some(index) => Name::Numbered(NUMBERED.get(index)?),
-                None => {
-                    let length = take_length(&self.0, &mut at)?;
-                    Name::Text(std::str::from_utf8(take(&self.0, &mut at, length)?).ok()?)
-                }
+            let name = if let Some(index) = number.checked_sub(1) {
+                Name::Numbered(NUMBERED.get(index)?)
+            } else {
+                let length = take_length(&self.0, &mut at)?;
+                Name::Text(std::str::from_utf8(take(&self.0, &mut at, length)?).ok()?)
             };
             let length = take_length(&self.0, &mut at)?;
             take(&self.0, &mut at, length)?;
@@ -202,12 +201,11 @@ impl Fields {
 
 fn push_field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     let number = NUMBERED.iter().position(|known| known == name);
-    match number.and_then(|index| u8::try_from(index + 1).ok()) {
-        Some(number) => bytes.push(number),
-        None => {
-            bytes.push(0);
-            push(bytes, name.as_str().as_bytes());
-        }
+    if let Some(number) = number.and_then(|index| u8::try_from(index + 1).ok()) {
+        bytes.push(number);
+    } else {
+        bytes.push(0);
+        push(bytes, name.as_str().as_bytes());
     }
     push(bytes, value);
 }

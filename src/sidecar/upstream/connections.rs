@@ -142,7 +142,7 @@ impl Connections {
         // The youngest first, so that those that are not needed grow old.
         while index > 0 {
             index -= 1;
-            let Some(Idle { connection, since }) = idle.get_mut(index) else { return None };
+            let Idle { connection, since } = idle.get_mut(index)?;
             if connection.is_closed() {
                 idle.remove(index);
             } else if since.elapsed() > most {
