@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 use cachedservice::kubectl::{
     CommandError,
     children::children,
+    explain::{Question, explanation},
     purge::{Wanted, purge},
     sidecars::{ask_all, has_sidecar, token},
     tree::{text, tree},
@@ -16,7 +17,7 @@ use kube::{
 };
 use serde_json::json;
 
-/// CachedServices: how they fare, and purges of their caches.
+/// CachedServices: how they fare, purges of their caches, and why something is cached or not.
 #[derive(Parser)]
 #[command(name = "kubectl-cachedservice", bin_name = "kubectl cachedservice", version)]
 struct Cli {
@@ -38,6 +39,8 @@ enum Command {
     Status(Status),
     /// Take responses out of the cache of every replica, and wait until each has done so.
     Purge(Purge),
+    /// Show whether a URL is answered from the cache, by which rule, and why not.
+    Explain(Explain),
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -85,6 +88,23 @@ struct Purge {
     output: Output,
 }
 
+#[derive(Args)]
+struct Explain {
+    /// The name of the CachedService.
+    name: String,
+    /// The URL as clients send it, with the host.
+    url: String,
+    /// A field of the request, as 'NAME: VALUE'. May be given several times.
+    #[arg(long, short = 'H')]
+    header: Vec<String>,
+    /// The method of the request.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// The form of the output.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match Box::pin(run(Cli::parse())).await {
@@ -110,6 +130,15 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
                 Output::Json => println!("{}", json!(told)),
             }
             Ok(told.is_complete || timeout == 0)
+        }
+        Command::Explain(Explain { name, url, header, method, output }) => {
+            let question = Question::parse(&url, &method, &header)?;
+            let told = Box::pin(explanation(&client, &namespace, &name, &question)).await?;
+            match output {
+                Output::Text => print!("{told}"),
+                Output::Json => println!("{}", json!(told)),
+            }
+            Ok(true)
         }
     }
 }

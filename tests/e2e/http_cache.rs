@@ -140,6 +140,19 @@ async fn the_plugin_purges_and_shows_what_there_is() {
     let after = page(&sandbox, &at_first, "/pages/news?fresh=600").unwrap();
     assert!(after.made > before.made, "{after:?}");
 
+    let asked = ["explain", "shop", "http://shop/pages/news?fresh=600", "-o", "json"];
+    let explained: Value = serde_json::from_str(&plugin(&sandbox, &asked)).unwrap();
+    let replicas: Vec<&Value> = explained["replicas"].as_object().unwrap().values().collect();
+    assert_eq!(replicas.len(), 2, "{explained}");
+    for told in replicas {
+        // Of one replica it is in memory, and of both in Redis.
+        assert!(told["cacheStatus"].as_str().unwrap().contains("; hit"), "{explained}");
+        assert_eq!(told["redis"]["state"], "stored", "{explained}");
+        assert_eq!(told["key"], "http://shop/pages/news?fresh=600");
+    }
+    let told = plugin(&sandbox, &["explain", "shop", "http://shop/pages/news?fresh=600"]);
+    assert!(told.contains("in Cache-Control"), "{told}");
+
     let status = plugin(&sandbox, &["status", "shop"]);
     for part in [
         "CachedService/shop  Ready=True",
