@@ -12,7 +12,7 @@
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
 
 mod copy;
-mod explain;
+pub mod explain;
 mod orders;
 mod token;
 

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use cachedservice::sidecar::http::edge::scan::{Scan, State};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -20,98 +19,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bytes::{Record, SOON, Wired};
-
-/// A request as it was meant: its method, its target and its body.
-type Meant = (String, String, Vec<u8>);
-
-/// The requests in these bytes, up to the first that is not clear.
-fn meant(mut bytes: &[u8]) -> Vec<Meant> {
-    let mut found = Vec::new();
-    while let Some((request, rest)) = first(bytes) {
-        found.push(request);
-        bytes = rest;
-    }
-    found
-}
-
-fn first(bytes: &[u8]) -> Option<(Meant, &[u8])> {
-    let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
-    // Bytes as characters, one for one.
-    let head: String = bytes[..end].iter().map(|byte| char::from(*byte)).collect();
-    let mut lines = head.split("\r\n");
-    let line: Vec<&str> = lines.next()?.split(' ').collect();
-    let [method, target, version @ ("HTTP/1.1" | "HTTP/1.0")] = line[..] else { return None };
-    let (mut length, mut is_chunked) = (None, false);
-    for line in lines {
-        let (name, value) = line.split_once(':')?;
-        if name.is_empty()
-            || !name.chars().all(|sign| sign.is_ascii_graphic() && !"()<>@,;\\\"/[]?={}".contains(sign))
-        {
-            return None;
-        }
-        if value.chars().any(|sign| sign != '\t' && (sign.is_ascii_control())) {
-            return None;
-        }
-        let value = value.trim_matches([' ', '\t']);
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" if length.is_none() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length = Some(value.parse::<usize>().ok()?);
-            }
-            "transfer-encoding" if version == "HTTP/1.1" && !is_chunked => {
-                is_chunked = value.eq_ignore_ascii_case("chunked");
-                is_chunked.then_some(())?;
-            }
-            "content-length" | "transfer-encoding" => return None,
-            _ => {}
-        }
-    }
-    let rest = &bytes[end + 4..];
-    let (body, rest) = match (length, is_chunked) {
-        (Some(_), true) => return None,
-        (Some(length), false) => (rest.get(..length)?.to_vec(), &rest[length..]),
-        (None, true) => chunks(rest)?,
-        (None, false) => (Vec::new(), rest),
-    };
-    Some(((method.to_owned(), target.to_owned(), body), rest))
-}
-
-fn chunks(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let line = |rest: &mut &[u8]| -> Option<String> {
-        let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        let line: String = rest[..end].iter().map(|byte| char::from(*byte)).collect();
-        *rest = &rest[end + 2..];
-        (!line.contains(['\r', '\n', '\0'])).then_some(line)
-    };
-    let mut body = Vec::new();
-    loop {
-        let size = line(&mut rest)?;
-        let digits = size.split([';', ' ', '\t']).next()?;
-        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let size = usize::from_str_radix(digits, 16).ok()?;
-        if size == 0 {
-            while !line(&mut rest)?.is_empty() {}
-            return Some((body, rest));
-        }
-        body.extend_from_slice(rest.get(..size)?);
-        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
-    }
-}
-
-/// Some requests that are in order, with others in their bodies.
-const REQUESTS: [&str; 7] = [
-    "GET /a HTTP/1.1\r\nHost: shop\r\n\r\n",
-    "GET http://shop/b?c HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\nCookie: a=b\r\n\r\n",
-    "GET /old HTTP/1.0\r\n\r\n",
-    "POST /sized HTTP/1.1\r\nHost: shop\r\nContent-Length: 36\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n",
-    "POST /chunked HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n\
-     24\r\nGET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n\r\n0\r\n\r\n",
-    "PUT /trailers HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\r\n3;x=y\r\nabc\r\n0\r\nSum: 1\r\n\r\n",
-    "GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-];
+use crate::{
+    bytes::{Record, SOON, Wired},
+    fuzz_targets::{
+        REQUESTS, passes,
+        strict::{Meant, first, meant},
+    },
+};
 
 /// What chance puts somewhere.
 const PIECES: [&str; 28] = [
@@ -310,25 +224,6 @@ proptest! {
     ) {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).chain([0, bytes.len()]).collect();
         cuts.sort_unstable();
-        let mut scan = Scan::default();
-        let (mut held, mut passed) = (Vec::new(), Vec::new());
-        for pair in cuts.windows(2) {
-            held.extend_from_slice(&bytes[pair[0]..pair[1]]);
-            let count = scan.pass(&held);
-            passed.extend(held.drain(..count));
-            scan.decide(false);
-            let count = scan.pass(&held);
-            passed.extend(held.drain(..count));
-        }
-        // Where another protocol is denied, the next request waits for that.
-        scan.decide(false);
-        let count = scan.pass(&held);
-        passed.extend(held.drain(..count));
-        prop_assert_eq!([&passed[..], &held[..]].concat(), bytes.clone());
-        let is_http1 = !matches!(scan.state(), State::Opaque);
-        if is_http1 {
-            prop_assert!(meant(&passed).len() <= meant(&bytes).len());
-            prop_assert!(scan.heads() <= meant(&bytes).len() + 1, "at most the last has no whole body");
-        }
+        passes(&bytes, &cuts);
     }
 }

@@ -7,12 +7,15 @@ mod balancing;
 mod bytes;
 mod caching;
 mod crowd;
+mod decoders;
 mod ending;
 mod exchanges;
 mod explain;
 mod figures;
 mod frames;
 mod fuzz;
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;
 mod gate;
 mod limits;
 mod malformed;

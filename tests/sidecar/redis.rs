@@ -1,5 +1,6 @@
 //! Several replicas that share a Redis, which is slow, frozen or gone, or has lost what it held.
 
+mod anything;
 mod purging;
 mod sharing;
 mod slow;
