@@ -1,13 +1,22 @@
 //! What the operator tells a sidecar, in one file (JSON): the operator writes it, the sidecar reads it,
 //! and this module knows neither of them.
 //!
-//! The file has a version. A sidecar of an earlier release goes on in pods that run, so an operator
-//! writes what the release of the pod's sidecar reads; a sidecar refuses a version that it does not know
-//! and keeps what it has.
+//! A sidecar of an earlier release goes on in pods that run, and starts again in them, so that a later
+//! operator must not write what keeps it from that:
+//!
+//! * A field that a later release brings is written only where it is not its default, so that nobody sees it
+//!   who does not use it. A sidecar that does not know it goes by the rest, and tells of it in its log
+//!   and its status. A rule of the cache with such a field may be meant for fewer requests than
+//!   are seen here: it keeps all of them from the cache.
+//! * A field that is known gets no other meaning, and no new values: these come as a new field.
+//! * Where that is not enough, the file gets another version. A sidecar refuses one that it does not know, and
+//!   keeps what it has; one that starts does not come up. So an operator writes it only once all pods
+//!   have a sidecar that reads it.
 
 pub mod balancing;
 pub mod memory;
 pub mod purges;
+mod reading;
 
 use std::{fmt::Write, time::Duration};
 
@@ -16,13 +25,19 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use balancing::Balancing;
+pub use reading::Read;
 
 /// The version of the file that this release writes and reads.
 pub const VERSION: u32 = 1;
 
+/// The environment variable with the name of a sidecar's own pod.
+pub const POD_NAME: &str = "POD_NAME";
+/// The environment variable with the UID of a sidecar's own pod.
+pub const POD_UID: &str = "POD_UID";
+
 /// All settings of a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// The version of the file.
     pub version: u32,
@@ -64,7 +79,7 @@ pub struct Settings {
 
 /// The Redis that the replicas share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Redis {
     /// The file with its URL, which has the password. It is read again for each connection.
     pub url_file: String,
@@ -77,7 +92,7 @@ pub struct Redis {
 
 /// The cache of HTTP responses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpCache {
     /// How much memory the stored responses of a replica take at most, in bytes.
     pub memory: u64,
@@ -90,7 +105,7 @@ pub struct HttpCache {
 
 /// What holds for some requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Paths without their query; `*` stands for any text. None: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -140,7 +155,7 @@ pub enum RuleMethod {
 
 /// A field that a request has to have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HeaderMatch {
     /// Its name.
     pub name: String,
@@ -166,6 +181,9 @@ pub enum SettingsError {
     /// They contradict themselves.
     #[error("{0}")]
     Wrong(String),
+    /// Fields of another release.
+    #[error("these fields are not known: {}", .0.join(", "))]
+    Unknown(Vec<String>),
 }
 
 /// A short name for the text of a file, by which it is told which of them a sidecar has loaded: the first 64
@@ -190,40 +208,6 @@ fn of_version(text: &str, read: u32) -> Result<(), SettingsError> {
 }
 
 impl Settings {
-    /// Reads and checks a file.
-    ///
-    /// # Errors
-    /// What is wrong with it, and where.
-    pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        of_version(text, VERSION)?;
-        let settings: Self = serde_json::from_str(text)?;
-        settings.check()?;
-        Ok(settings)
-    }
-
-    /// Reads and checks a file that takes the place of this one, while what goes by it runs.
-    ///
-    /// # Errors
-    /// What is wrong with it, also where it changes what only a new pod can change.
-    pub fn reloaded(&self, text: &str) -> Result<Self, SettingsError> {
-        let settings = Self::parse(text)?;
-        let fixed = [
-            ("httpPort", self.http_port == settings.http_port),
-            ("adminPort", self.admin_port == settings.admin_port),
-            ("appPort", self.app_port == settings.app_port),
-            ("tokenFile", self.token_file == settings.token_file),
-            ("purgesFile", self.purges_file == settings.purges_file),
-            ("purgesCopy", self.purges_copy == settings.purges_copy),
-            ("redis", self.redis == settings.redis),
-        ];
-        match fixed.into_iter().find(|(_, is_same)| !is_same) {
-            None => Ok(settings),
-            Some((field, _)) => Err(SettingsError::Wrong(format!(
-                "{field} cannot change while this pod runs, a new one takes it"
-            ))),
-        }
-    }
-
     fn check(&self) -> Result<(), SettingsError> {
         let ports = [self.http_port, self.admin_port, self.app_port];
         let is_distinct = ports[0] != ports[1] && ports[0] != ports[2] && ports[1] != ports[2];
@@ -295,15 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_version_or_unknown_is_refused() {
+    fn what_is_of_another_version_is_refused() {
         let text = settings().to_json().unwrap();
         let other = text.replace("\"version\": 1", "\"version\": 2, \"new\": true");
         assert_eq!(
             Settings::parse(&other).unwrap_err().to_string(),
             "it is of version 2, and this sidecar reads version 1"
         );
-        let unknown = text.replace("\"httpPort\"", "\"new\": 1, \"httpPort\"");
-        assert!(Settings::parse(&unknown).unwrap_err().to_string().contains("unknown field `new`"));
         assert!(Settings::parse("{").is_err());
     }
 
@@ -324,7 +306,7 @@ mod tests {
         let other = |change: fn(&mut Settings)| {
             let mut other = settings();
             change(&mut other);
-            settings().reloaded(&other.to_json().unwrap())
+            settings().reloaded(&other.to_json().unwrap()).map(|read| read.settings)
         };
         let changed = other(|settings| settings.http.as_mut().unwrap().memory = 1 << 20).unwrap();
         assert_eq!(changed.http.unwrap().memory, 1 << 20);

@@ -11,11 +11,11 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{Settings, balancing::POD_ADDRESSES, digest, memory},
+    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest, memory},
     sidecar::{
-        admin::{self, Admin, PurgeOthers, Token},
+        admin::{self, Admin, Pod, PurgeOthers, Token},
         container, files,
-        follow::{cache_of, follow_purges, follow_settings},
+        follow::{cache_of, follow_purges, follow_settings, note_loaded},
         health::Health,
         http::{Front, server::serve},
         redis::LOOKUP,
@@ -91,14 +91,16 @@ async fn main() -> ExitCode {
 struct Loaded {
     settings: Settings,
     digest: String,
+    unknown: Vec<String>,
 }
 
 fn load(file: &Path, app_port: Option<u16>) -> Result<Loaded, String> {
     let name = file.display();
     let text = fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let mut settings = Settings::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    let read = Settings::read(&text).map_err(|error| format!("{name}: {error}"))?;
+    let Read { mut settings, unknown } = read;
     settings.app_port = app_port.unwrap_or(settings.app_port);
-    Ok(Loaded { settings, digest: digest(&text) })
+    Ok(Loaded { settings, digest: digest(&text), unknown })
 }
 
 /// All that runs, before it does.
@@ -114,7 +116,7 @@ struct Sidecar {
 }
 
 async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
-    let Loaded { settings, digest } = loaded;
+    let Loaded { settings, digest, unknown } = loaded;
     let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
     let own = addresses(&env::var(POD_ADDRESSES).unwrap_or_default());
     let origin = Origin::of(&settings, own);
@@ -126,7 +128,7 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     front.limit_connections(memory::connections(container::memory(), stored, max_object));
     front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
-    health.settings_loaded(digest);
+    note_loaded(&health, digest, unknown);
     if settings.purges_file.is_none() {
         health.purges_read();
     } else {
@@ -135,7 +137,9 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let token = Token::of(settings.token_file.as_deref().map(Path::new));
     let copy = settings.purges_copy.as_deref().map(|copy| admin::Copy::at(Path::new(copy)));
     let others = others(&front);
-    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, copy, others });
+    let told = |name: &str| env::var(name).ok().filter(|told| !told.is_empty());
+    let pod = Pod { name: told(POD_NAME), uid: told(POD_UID) };
+    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, copy, others, pod });
     let requests = bind(settings.http_port).await?;
     let orders = bind(settings.admin_port).await?;
     Ok(Sidecar { file, settings, front, health, admin, requests, orders, ended })

@@ -12,7 +12,7 @@ pub const POD_ADDRESSES: &str = "POD_IP";
 
 /// Which replica's application is asked, and when another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Balancing {
     /// Who is asked first.
     #[serde(default)]
@@ -51,7 +51,7 @@ pub enum Mode {
 
 /// A request that asks whether a replica is well: 2xx and 3xx say that it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
     /// What is asked for.
     pub path: String,
@@ -113,7 +113,7 @@ impl HealthCheck {
 
 /// When a replica that fails is left alone, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct BreakerLimits {
     /// After so many failures one after the other.
     pub consecutive_failures: u32,
@@ -141,7 +141,7 @@ impl Default for BreakerLimits {
 
 /// How many requests may be repeated, so that a failure of all is not made worse by repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RetryBudget {
     /// So many of a hundred.
     pub percent: u32,

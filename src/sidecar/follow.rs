@@ -13,7 +13,7 @@ use super::{
     http::Front,
     memory::Memory,
 };
-use crate::settings::{HttpCache, Settings, SettingsError, digest, purges::PurgeRecord};
+use crate::settings::{HttpCache, Read, Settings, SettingsError, digest, purges::PurgeRecord};
 
 /// How often the files are looked at. The kubelet takes about a minute to put them there.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -37,11 +37,11 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
             Err(error) => Err(error.to_string()),
         };
         let reloaded = text.and_then(|text| {
-            let settings = running.reloaded(&text).map_err(|error| error.to_string())?;
-            Ok((settings, digest(&text)))
+            let read = running.reloaded(&text).map_err(|error| error.to_string())?;
+            Ok((read, digest(&text)))
         });
         match reloaded {
-            Ok((settings, digest)) => {
+            Ok((Read { settings, unknown }, digest)) => {
                 if settings != running {
                     front.reload(cache_of(&settings));
                     front.origin().reload(&settings);
@@ -49,7 +49,7 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
                     tracing::info!(digest, "other settings hold from here on");
                     running = settings;
                 }
-                health.settings_loaded(digest);
+                note_loaded(&health, digest, unknown);
             }
             Err(why) => {
                 if health.settings_refused(&why) {
@@ -62,7 +62,18 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
     }
 }
 
-/// Purges by what the file says, for ever. No file is a record without purges. Before it, by what was
+/// Notes which settings hold, and tells what of the file does not.
+pub fn note_loaded(health: &Health, digest: String, unknown: Vec<String>) {
+    let fields = unknown.join(", ");
+    if health.settings_loaded(digest, unknown) {
+        tracing::warn!(
+            "the settings have fields of a later release, by which this one does not go: {fields}; rules with such fields keep their requests from the cache"
+        );
+    }
+}
+
+/// Purges by what the file says, for ever. No file is a record without purges, with which nothing is taken
+/// from what replicas that know some have stored. Before it, by what was
 /// handed to this sidecar before its container was started again.
 pub async fn follow_purges(file: &Path, copy: Option<&Path>, memory: Arc<Memory>, health: Arc<Health>) {
     let copied = copy.map(|copy| record(Watched::new(copy).look())).transpose();

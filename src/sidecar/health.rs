@@ -13,6 +13,8 @@ pub struct Loaded {
     pub settings: String,
     /// Why those of the file do not, if it has others.
     pub settings_refused: Option<String>,
+    /// Fields of the settings that hold, of a later release, by which this does not go.
+    pub settings_unknown: Vec<String>,
     /// Requests come in.
     pub serving: bool,
     /// The record of purges was read, or is not there.
@@ -30,12 +32,16 @@ impl Health {
         Self::default()
     }
 
-    /// These settings hold.
-    pub fn settings_loaded(&self, digest: String) {
+    /// These settings hold, but for fields that are not known here. Whether these are news.
+    pub fn settings_loaded(&self, digest: String, unknown: Vec<String>) -> bool {
+        let mut is_news = false;
         self.0.send_modify(|loaded| {
+            is_news = !unknown.is_empty() && loaded.settings_unknown != unknown;
             loaded.settings = digest;
             loaded.settings_refused = None;
+            loaded.settings_unknown = unknown;
         });
+        is_news
     }
 
     /// Those before hold on, as others were refused. Whether that is news.
@@ -116,7 +122,11 @@ mod tests {
         let health = Health::new();
         let unready = || health.loaded().unready().unwrap_or_default();
         assert!(unready().contains("settings"));
-        health.settings_loaded("d".to_owned());
+        assert!(!health.settings_loaded("d".to_owned(), Vec::new()));
+        let unknown = || vec!["new".to_owned()];
+        assert!(health.settings_loaded("d".to_owned(), unknown()));
+        assert!(!health.settings_loaded("d".to_owned(), unknown()));
+        assert_eq!(health.loaded().settings_unknown, unknown());
         assert!(unready().ends_with("not yet"));
         assert!(health.purges_refused("no JSON") && !health.purges_refused("no JSON"));
         assert!(unready().ends_with("no JSON"));
