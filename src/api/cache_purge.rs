@@ -72,25 +72,27 @@ pub struct CachePurgeSpec {
     pub service_name: String,
 
     /// URLs, each with all its variants: `https://shop.example.com/a?b`, or
-    /// `/a?b` for any scheme and host. Default, where nothing is written: none.
+    /// `/a?b` for any scheme and host. Query parameters that a rule of the
+    /// CachedService ignores may be in them or not. Default, where nothing is written: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 100),
         inner(length(min = 1, max = 2048)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
-    #[x_kube(validation = url_rule("spec.keys"))]
+    #[x_kube(validation = url_rule("spec.keys"), validation = fragment_rule("spec.keys"))]
     pub keys: Vec<String>,
 
     /// What URLs begin with: `https://shop.example.com/static/`, or `/static/`
-    /// for any scheme and host. Default, where nothing is written: none.
+    /// for any scheme and host; without the query parameters that a rule ignores.
+    /// Default, where nothing is written: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 100),
         inner(length(min = 1, max = 2048)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
-    #[x_kube(validation = url_rule("spec.prefixes"))]
+    #[x_kube(validation = url_rule("spec.prefixes"), validation = fragment_rule("spec.prefixes"))]
     pub prefixes: Vec<String>,
 
     /// Tags of responses, as they stand in their `Cache-Tag` or `Surrogate-Key`
@@ -141,8 +143,8 @@ pub struct CachePurgeStatus {
     #[serde(default)]
     pub acknowledged: i32,
 
-    /// The pods that have to acknowledge: all that have a sidecar and have not
-    /// ended, Ready or not.
+    /// The pods that have to acknowledge: all of the CachedService's Deployment that
+    /// have a sidecar, are on a node and have not ended, Ready or not.
     #[serde(default)]
     pub replicas: i32,
 
@@ -208,6 +210,14 @@ fn url_rule(field: &str) -> kube::core::cel::Rule {
     rule(
         "self.all(url, url.startsWith('/') || url.matches('^[hH][tT][tT][pP][sS]?://'))",
         &format!("{field}: write URLs such as https://shop.example.com/a, or /a for any scheme and host"),
+    )
+}
+
+/// No client sends a fragment (RFC 9110 §7.1), so that nothing is stored under a URL with one.
+fn fragment_rule(field: &str) -> kube::core::cel::Rule {
+    rule(
+        "self.all(url, !url.contains('#'))",
+        &format!("{field}: leave out `#` and what follows it, which clients do not send; write /a for /a#b"),
     )
 }
 

@@ -4,6 +4,7 @@
 //! reads it from a file. A replica that has taken it up to a number acknowledges the number.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::SettingsError;
 
@@ -11,16 +12,34 @@ use super::SettingsError;
 pub const VERSION: u32 = 1;
 
 /// The purges of a service, the oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PurgeRecord {
     /// The version of the record.
     pub version: u32,
+    /// After which number it was begun. Purges up to it are of records that were there before and are lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun: u64,
     /// Up to this number purges are not in the record any more: what was asked for before them is not given.
     pub forgotten: u64,
     /// Those after it, by rising numbers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub purges: Vec<Purge>,
+}
+
+/// A record as it is written, whatever a later release may have put into its purges.
+#[derive(Deserialize)]
+struct Text {
+    #[serde(default)]
+    begun: u64,
+    forgotten: u64,
+    #[serde(default)]
+    purges: Vec<Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One purge.
@@ -66,16 +85,25 @@ impl PurgeRecord {
     /// Without any purge.
     #[must_use]
     pub fn empty() -> Self {
-        Self { version: VERSION, forgotten: 0, purges: Vec::new() }
+        Self::begun(0)
     }
 
-    /// Reads and checks a record.
+    /// Without any purge, after those of records that are lost, whose last number was this at most.
+    #[must_use]
+    pub fn begun(after: u64) -> Self {
+        Self { version: VERSION, begun: after, forgotten: after, purges: Vec::new() }
+    }
+
+    /// Reads and checks a record. A purge of a form that is not known here, as one of a later release, counts
+    /// as one of everything.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         super::of_version(text, VERSION)?;
-        let record: Self = serde_json::from_str(text)?;
+        let Text { begun, forgotten, purges } = serde_json::from_str(text)?;
+        let purges = purges.into_iter().map(Purge::read).collect::<Result<_, _>>()?;
+        let record = Self { version: VERSION, begun, forgotten, purges };
         let before = std::iter::once(record.forgotten).chain(record.purges.iter().map(|purge| purge.epoch));
         if before.zip(&record.purges).any(|(before, purge)| before >= purge.epoch) {
             return Err(SettingsError::Wrong("the numbers of the purges do not count up".to_owned()));
@@ -87,6 +115,23 @@ impl PurgeRecord {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.purges.last().map_or(self.forgotten, |purge| purge.epoch)
+    }
+
+    /// Whether a purge of this number is in it, or was. One that is not was in a record that is lost.
+    #[must_use]
+    pub fn knows(&self, number: u64) -> bool {
+        number <= self.forgotten || self.purges.binary_search_by_key(&number, |purge| purge.epoch).is_ok()
+    }
+}
+
+impl Purge {
+    fn read(value: Value) -> Result<Self, SettingsError> {
+        let (epoch, id) = (value["epoch"].as_u64(), value["id"].as_str().unwrap_or_default().to_owned());
+        if let Ok(purge) = serde_json::from_value(value) {
+            return Ok(purge);
+        }
+        let epoch = epoch.ok_or_else(|| SettingsError::Wrong("a purge has no number".to_owned()))?;
+        Ok(Self { epoch, id, force: Force::Hard, targets: vec![Target::Everything] })
     }
 }
 
@@ -114,11 +159,18 @@ impl Written<'_> {
             let wrong = format!("{url:?} is no URL and begins with no `/`");
             return Err(SettingsError::Wrong(wrong));
         }
+        let mut urls = self.keys.iter().chain(self.prefixes);
+        if let Some(url) = urls.find(|url| url.contains('#')) {
+            // RFC 9110 §7.1.
+            let wrong =
+                format!("{url:?} has a `#`, which no client sends; leave it out with what follows it");
+            return Err(SettingsError::Wrong(wrong));
+        }
         if self.everything {
             return Ok(vec![Target::Everything]);
         }
-        let keys = self.keys.iter().map(|url| Target::Key(normal(url)));
-        let prefixes = self.prefixes.iter().map(|url| Target::Prefix(normal(url)));
+        let keys = self.keys.iter().map(|url| Target::Key(normal(url, true)));
+        let prefixes = self.prefixes.iter().map(|url| Target::Prefix(normal(url, false)));
         let tags = self.tags.iter().map(|tag| Target::Tag(tag.clone()));
         let targets: Vec<_> = keys.chain(prefixes).chain(tags).collect();
         if targets.is_empty() {
@@ -135,9 +187,9 @@ fn is_url(text: &str) -> bool {
             .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
-/// Scheme and host are the same in any case of their letters, and with the port of the scheme
-/// (RFC 9110 §4.2.3).
-fn normal(url: &str) -> String {
+/// Scheme and host are the same in any case of their letters, and with the port of the scheme; no path is
+/// the same as `/` (RFC 9110 §4.2.3).
+fn normal(url: &str, is_whole: bool) -> String {
     let Some((scheme, rest)) = url.split_once("://").filter(|_| !url.starts_with('/')) else {
         return url.to_owned();
     };
@@ -146,8 +198,9 @@ fn normal(url: &str) -> String {
     let port = if scheme == "https" { ":443" } else { ":80" };
     let host = host.to_ascii_lowercase();
     // What begins so need not end here.
-    let host = host.strip_suffix(port).filter(|_| !path.is_empty()).unwrap_or(&host);
-    format!("{scheme}://{host}{path}")
+    let host = host.strip_suffix(port).filter(|_| is_whole || !path.is_empty()).unwrap_or(&host);
+    let root = if path.starts_with('?') || is_whole && path.is_empty() { "/" } else { "" };
+    format!("{scheme}://{host}{root}{path}")
 }
 
 impl Target {
@@ -183,7 +236,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let record = PurgeRecord { version: VERSION, forgotten: 3, purges: vec![purge(4), purge(7)] };
+        let record =
+            PurgeRecord { version: VERSION, begun: 0, forgotten: 3, purges: vec![purge(4), purge(7)] };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(
             text,
@@ -191,12 +245,42 @@ mod tests {
         );
         assert_eq!(PurgeRecord::parse(&text).unwrap(), record);
         assert_eq!((record.last(), PurgeRecord::empty().last()), (7, 0));
+        let begun = PurgeRecord::begun(5);
+        let text = serde_json::to_string(&begun).unwrap();
+        assert_eq!(text, r#"{"version":1,"begun":5,"forgotten":5}"#);
+        assert_eq!(PurgeRecord::parse(&text).unwrap(), begun);
+    }
+
+    #[test]
+    fn a_record_knows_the_numbers_that_are_in_it_or_were() {
+        let record =
+            PurgeRecord { version: VERSION, begun: 2, forgotten: 3, purges: vec![purge(5), purge(7)] };
+        let known: Vec<u64> = (0..10).filter(|number| record.knows(*number)).collect();
+        assert_eq!(known, [0, 1, 2, 3, 5, 7]);
+    }
+
+    #[test]
+    fn what_a_later_release_has_put_into_a_record_counts_as_a_purge_of_everything() {
+        let known = r#"{"epoch":4,"id":"u","force":"soft","targets":[{"tag":"a"}]}"#;
+        for unknown in [
+            r#"{"epoch":7,"id":"v","force":"soft","targets":[{"colour":"red"}]}"#,
+            r#"{"epoch":7,"id":"v","force":"gentle","targets":[{"tag":"a"}]}"#,
+            r#"{"epoch":7,"id":"v","force":"soft","targets":[{"tag":"a"}],"unless":"b"}"#,
+        ] {
+            let text = format!(r#"{{"version":1,"new":[],"forgotten":3,"purges":[{known},{unknown}]}}"#);
+            let record = PurgeRecord::parse(&text).unwrap();
+            let everything =
+                Purge { epoch: 7, id: "v".to_owned(), force: Force::Hard, targets: vec![Target::Everything] };
+            assert_eq!(record.purges, [purge(4), everything], "{unknown}");
+        }
+        let without = r#"{"version":1,"forgotten":3,"purges":[{"id":"u"}]}"#;
+        assert_eq!(PurgeRecord::parse(without).unwrap_err().to_string(), "a purge has no number");
     }
 
     #[test]
     fn numbers_that_do_not_count_up_are_refused() {
         for (forgotten, purges) in [(4, vec![purge(4)]), (0, vec![purge(2), purge(2)]), (0, vec![purge(0)])] {
-            let record = PurgeRecord { version: VERSION, forgotten, purges };
+            let record = PurgeRecord { version: VERSION, begun: 0, forgotten, purges };
             let refused = PurgeRecord::parse(&serde_json::to_string(&record).unwrap()).unwrap_err();
             assert_eq!(refused.to_string(), "the numbers of the purges do not count up");
         }
@@ -226,8 +310,15 @@ mod tests {
     #[test]
     fn what_is_written_becomes_targets_as_they_stand_in_keys() {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        let keys = owned(&["HTTP://Shop:80/A?B", "https://shop:443/", "https://shop:80/a", "/A://B:80/"]);
-        let prefixes = owned(&["http://Shop:80", "/a"]);
+        let keys = owned(&[
+            "HTTP://Shop:80/A?B",
+            "https://shop:443/",
+            "https://shop:80/a",
+            "/A://B:80/",
+            "http://Shop:80",
+            "https://shop?b",
+        ]);
+        let prefixes = owned(&["http://Shop:80", "http://Shop:80?a", "/a"]);
         let tags = owned(&["T"]);
         let written = Written { keys: &keys, prefixes: &prefixes, tags: &tags, everything: false };
         let key = |text: &str| Target::Key(text.to_owned());
@@ -237,7 +328,10 @@ mod tests {
             key("https://shop/"),
             key("https://shop:80/a"),
             key("/A://B:80/"),
+            key("http://shop/"),
+            key("https://shop/?b"),
             prefix("http://shop:80"),
+            prefix("http://shop/?a"),
             prefix("/a"),
             Target::Tag("T".to_owned()),
         ];
@@ -252,6 +346,13 @@ mod tests {
         for wrong in ["a/b", "", "ftp://shop/", "http:/shop"] {
             let keys = [wrong.to_owned()];
             assert!(refused(Written { keys: &keys, ..Written::default() }).contains("is no URL"), "{wrong}");
+        }
+        let fragment = ["/a#b".to_owned()];
+        for written in [
+            Written { keys: &fragment, ..Written::default() },
+            Written { prefixes: &fragment, ..Written::default() },
+        ] {
+            assert!(refused(written).contains("leave it out"), "{written:?}");
         }
     }
 }

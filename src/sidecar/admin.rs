@@ -69,6 +69,17 @@ pub struct Admin {
     pub copy: Option<Copy>,
     /// The way to the other replicas, where they share something.
     pub others: Option<PurgeOthers>,
+    /// Whose sidecar this is.
+    pub pod: Pod,
+}
+
+/// The pod that a sidecar is in. It says so where it acknowledges: at an address another pod may be by then.
+#[derive(Clone, Debug, Default)]
+pub struct Pod {
+    /// Its name, if it was told.
+    pub name: Option<String>,
+    /// Its identity, if it was told.
+    pub uid: Option<String>,
 }
 
 /// Serves the admin port, for ever.
@@ -191,6 +202,7 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "draining": admin.front.is_draining(),
         "settings": loaded.settings,
         "settingsRefused": loaded.settings_refused,
+        "settingsUnknown": (!loaded.settings_unknown.is_empty()).then_some(&loaded.settings_unknown),
         "epoch": memory.purged(),
         "purgesRefused": loaded.purges_refused,
         "memory": { "bytes": memory.bytes(), "limit": memory.limit() },
@@ -236,19 +248,26 @@ async fn purges(
     let (purging, text) = (admin.clone(), text.to_owned());
     // It looks at all that is stored, which may be much.
     let purged = spawn_blocking(move || {
-        let epoch = purging.front.memory().purge_by_record(&record);
+        let memory = purging.front.memory();
+        let epoch = memory.purge_by_record(&record);
         // One from before the last is known, and was kept with it.
         let copy = purging.copy.as_ref().filter(|_| record.last() >= epoch);
         let kept = copy.map_or(Ok(()), |copy| copy.keep(&text, epoch));
-        kept.map(|()| epoch)
+        kept.map(|()| (epoch, memory.lost()))
     });
     let purged = purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
     // After a restart it would not be known.
-    let epoch = purged.map_err(|error| Refusal::Failed(format!("the record cannot be kept: {error}")))?;
+    let (epoch, lost) =
+        purged.map_err(|error| Refusal::Failed(format!("the record cannot be kept: {error}")))?;
     admin.front.memory().record_is_read();
     admin.health.purges_read();
     tracing::debug!(epoch, "purged by the operator");
-    Ok(json_of(StatusCode::OK, &json!({ "epoch": epoch })))
+    let Pod { name, uid } = &admin.pod;
+    let answer =
+        [("epoch", json!(epoch)), ("unknown", json!(lost)), ("pod", json!(name)), ("uid", json!(uid))];
+    let answer = answer.into_iter().filter(|(_, value)| !value.is_null());
+    let answer = answer.map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(json_of(StatusCode::OK, &Value::Object(answer)))
 }
 
 /// Purges for the application, here and at the other replicas.
@@ -262,6 +281,7 @@ async fn purge(
     admin.check_token(&headers)?;
     let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
     let memory = admin.front.memory().clone();
+    let targets = memory.about(targets);
     let here = targets.clone();
     let purged = spawn_blocking(move || memory.purge(&here, force, Source::Replica));
     purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;

@@ -9,15 +9,19 @@ use std::sync::{
 };
 
 use http::HeaderMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use self::variants::Variants;
-use super::cache::{
-    Stored,
-    key::Key,
-    purges::{Began, Force, Purges, Stamp, Target},
+use super::{
+    cache::{
+        Stored,
+        key::Key,
+        purges::{Began, Force, Purges, Stamp, Target},
+    },
+    rules::purged,
 };
+use crate::settings::Rule;
 
 /// So many responses of one key are kept, for requests that differ in what they vary by. The oldest goes.
 const VARIANTS: usize = 16;
@@ -46,6 +50,8 @@ pub struct Memory {
     done: AtomicU64,
     /// It is not read yet.
     awaits_record: AtomicBool,
+    /// Those that leave something out of keys.
+    rules: RwLock<Vec<Rule>>,
 }
 
 /// What a lookup has found.
@@ -113,7 +119,21 @@ impl Memory {
             by_record: Mutex::default(),
             done: AtomicU64::default(),
             awaits_record: AtomicBool::default(),
+            rules: RwLock::default(),
         }
+    }
+
+    /// From here on keys are made by these rules.
+    pub fn go_by(&self, rules: &[Rule]) {
+        let rules = rules.iter().filter(|rule| !rule.ignored_query.is_empty()).cloned().collect();
+        *self.rules.write() = rules;
+    }
+
+    /// What a purge is about, as keys are made.
+    #[must_use]
+    pub fn about(&self, targets: Vec<Target>) -> Vec<Target> {
+        let rules = self.rules.read();
+        targets.into_iter().flat_map(|target| purged(target, &rules)).collect()
     }
 
     /// Whether a response of this size, with its fields, is kept at all.
@@ -242,6 +262,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::settings::purges::{Purge, PurgeRecord};
     use crate::sidecar::{
         cache::{Exchange, purges::Source, stored::Origin},
         tests::headers,
@@ -371,6 +392,29 @@ mod tests {
         assert_eq!(body(memory.get(&key("/c"), &request)).as_deref(), Some("new"));
         memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
         assert!(matches!(memory.get(&key("/b"), &request), Found::Nothing));
+    }
+
+    #[test]
+    fn a_key_with_parameters_that_rules_leave_out_is_purged_whoever_asks() {
+        let request = HeaderMap::new();
+        let rule = Rule { ignored_query: vec!["utm_*".to_owned()], ..Rule::default() };
+        let targets = [Target::Key("http://shop/a?utm_x=1&b=2".to_owned())];
+        let purge = Purge { epoch: 1, id: String::new(), force: Force::Hard, targets: targets.to_vec() };
+        let record = PurgeRecord { purges: vec![purge], ..PurgeRecord::empty() };
+        let by: [&dyn Fn(&Memory); 3] = [
+            &|memory| memory.purge(&targets, Force::Hard, Source::Replica),
+            &|memory| memory.purge(&targets, Force::Hard, Source::Shared(1)),
+            &|memory| assert_eq!(memory.purge_by_record(&record), 1),
+        ];
+        for purge in by {
+            let memory = Memory::new(1 << 20, 1 << 16);
+            memory.go_by(std::slice::from_ref(&rule));
+            let began = memory.begin();
+            memory.put(key("/a?b=2"), response(&request, &[], "a"), began);
+            purge(&memory);
+            assert!(matches!(memory.get(&key("/a?b=2"), &request), Found::Nothing));
+            assert!(memory.put(key("/a?b=2"), response(&request, &[], "a"), began).is_none());
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
-use super::readings::lenient;
-use crate::settings::{HeaderMatch, Rule, RuleMethod};
+use super::{cache::key::url_without_ignored, readings::lenient};
+use crate::settings::{HeaderMatch, Rule, RuleMethod, purges::Target};
 
 /// A path for which another rule holds as an application may read it than as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,33 @@ pub fn rule_of_all_readings<'a>(
 pub fn rule<'a>(rules: &'a [Rule], method: &Method, path: &str, request: &HeaderMap) -> Option<&'a Rule> {
     rules.iter().find(|rule| {
         let is_of_method = rule.methods.is_empty() || rule.methods.iter().any(|wanted| is(*wanted, method));
-        let is_of_path = rule.paths.is_empty() || rule.paths.iter().any(|pattern| matches(pattern, path));
-        is_of_method && is_of_path && rule.headers.iter().all(|wanted| has(request, wanted))
+        is_of_method && is_of_path(rule, path) && rule.headers.iter().all(|wanted| has(request, wanted))
     })
+}
+
+/// What a purge of `target` is about, as keys are made: a rule may leave query parameters out of them. It is
+/// done here and not where the record is written, since here are the rules by which the keys were
+/// made, and since applications purge without the operator.
+///
+/// Which rule holds depends on the request's method and fields too, which a URL does not tell: so a
+/// URL stands for the keys by each rule for its path, and for the one as it is written.
+pub fn purged(target: Target, rules: &[Rule]) -> Vec<Target> {
+    let Target::Key(url) = &target else { return vec![target] };
+    let Some((before_query, _)) = url.split_once('?') else { return vec![target] };
+    let host_and_path = before_query.split_once("://").filter(|_| !url.starts_with('/'));
+    let path = host_and_path.map_or(before_query, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
+    let mut keys = vec![url.clone()];
+    for rule in rules.iter().filter(|rule| !rule.ignored_query.is_empty() && is_of_path(rule, path)) {
+        let key = url_without_ignored(url, &rule.ignored_query);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys.into_iter().map(Target::Key).collect()
+}
+
+fn is_of_path(rule: &Rule, path: &str) -> bool {
+    rule.paths.is_empty() || rule.paths.iter().any(|pattern| matches(pattern, path))
 }
 
 fn is(wanted: RuleMethod, method: &Method) -> bool {
@@ -117,6 +141,29 @@ mod tests {
         for tricky in ["/static/..%2faccount", "/account%3bx.css", "/x/../static/a"] {
             assert_eq!(found(tricky), Err(TwoReadings), "{tricky}");
         }
+    }
+
+    #[test]
+    fn a_url_with_parameters_that_a_rule_leaves_out_stands_for_the_key_without_them() {
+        let of = |paths: &[&str], ignored: &[&str]| Rule {
+            paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            ignored_query: ignored.iter().map(|&name| name.to_owned()).collect(),
+            ..Rule::default()
+        };
+        let rules = [of(&["/a*"], &["utm_*"]), of(&[], &["utm_*", "ref"]), of(&["/b"], &["id"])];
+        let keys = |url: &str| {
+            let keys = purged(Target::Key(url.to_owned()), &rules).into_iter();
+            keys.map(|key| if let Target::Key(key) = key { key } else { panic!("{key:?}") })
+                .collect::<Vec<_>>()
+        };
+        let url = "http://shop/a?utm_x=1&id=2&ref=3";
+        assert_eq!(keys(url), [url, "http://shop/a?id=2&ref=3", "http://shop/a?id=2"]);
+        assert_eq!(keys("/c?utm_x=1"), ["/c?utm_x=1", "/c"]);
+        assert_eq!(keys("/b?id=1"), ["/b?id=1", "/b"]);
+        assert_eq!(keys("/c?id=1"), ["/c?id=1"], "of another path");
+        assert_eq!(keys("http://shop/a"), ["http://shop/a"]);
+        let prefix = Target::Prefix("/a?utm_x=1".to_owned());
+        assert_eq!(purged(prefix.clone(), &rules), [prefix], "where it ends nobody knows");
     }
 
     #[test]

@@ -60,6 +60,8 @@ async fn what_breaks_a_rule_is_refused_in_words_that_help() {
         ("say what to purge", json!({ "everything": false, "soft": true })),
         (URLS, json!({ "keys": ["shop/a"] })),
         (URLS, json!({ "prefixes": ["/a", "ftp://shop/"] })),
+        ("spec.keys: leave out `#`", json!({ "keys": ["/a", "/a#b"] })),
+        ("spec.prefixes: leave out `#`", json!({ "prefixes": ["https://shop/#"] })),
         (together, json!({ "keys": many(60), "tags": many(41) })),
         (together, json!({ "keys": many(1), "prefixes": many(50), "tags": many(50) })),
         (

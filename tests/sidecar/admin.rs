@@ -81,6 +81,65 @@ async fn the_operators_record_is_purged_when_it_is_acknowledged_and_once() {
 }
 
 #[tokio::test]
+async fn who_acknowledges_says_in_which_pod_it_is() {
+    let (port, _) = run_application(page).await;
+    let process = Process::in_pod(port, "shop-7d4b-x2x", "an-uid");
+    process.until_readyz(200).await;
+    let answer = process.order("/purges", &record(7, &json!(["everything"]))).await;
+    assert_eq!(answer.body, r#"{"epoch":7,"pod":"shop-7d4b-x2x","uid":"an-uid"}"#);
+}
+
+#[tokio::test]
+async fn a_purge_that_the_record_does_not_know_is_told_with_the_acknowledgement() {
+    let process = started().await;
+    process.order("/purges", &record(7, &json!(["everything"]))).await;
+    process.get("/a").await;
+    let begun = record(9, &json!([{ "tag": "other" }])).replace("\"forgotten\":0", "\"forgotten\":5");
+    let answer = process.order("/purges", &begun).await;
+    assert_eq!(answer.body, r#"{"epoch":9,"unknown":7}"#);
+    assert!(process.get("/a").await.field("cache-status").contains("uri-miss"));
+}
+
+#[tokio::test]
+async fn a_url_is_purged_with_parameters_that_the_rules_leave_out() {
+    let (port, _) = run_application(page).await;
+    let process = Process::start(port, |settings| {
+        let rules = json!([{ "paths": ["/a"], "ignoredQuery": ["utm_*"] }]);
+        settings.http.as_mut().unwrap().rules = serde_json::from_value(rules).unwrap();
+    });
+    process.until_readyz(200).await;
+    let purges = [
+        ("/purges", record(7, &json!([{ "key": "/a?utm_x=1&b=2" }]))),
+        ("/purge", json!({ "keys": ["/a?b=2&utm_y=1"] }).to_string()),
+    ];
+    for (path, body) in purges {
+        process.get("/a?b=2&utm_x=3").await;
+        assert!(process.get("/a?b=2").await.field("cache-status").contains("hit"));
+        assert_eq!(process.order(path, &body).await.status, 200);
+        assert!(process.get("/a?b=2").await.field("cache-status").contains("uri-miss"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn settings_of_a_later_release_hold_as_far_as_they_are_known() {
+    let (port, _) = run_application(page).await;
+    let mut process = Process::start(port, |_| {});
+    process.until_readyz(200).await;
+    let mut later: serde_json::Value = serde_json::from_str(&process.settings.to_json().unwrap()).unwrap();
+    later["new"] = json!(true);
+    later["http"]["rules"] = json!([{ "paths": ["/a"], "ttl": 60, "hosts": ["shop"] }]);
+    process.put("settings.json", &later.to_string());
+    let told = process.until_status(|status| !status["settingsUnknown"].is_null()).await;
+    assert_eq!(told["settingsUnknown"], json!(["http.rules.0.hosts", "new"]));
+    assert_eq!(told["settingsRefused"], serde_json::Value::Null);
+    assert_eq!(process.get("/a").await.field("cache-status"), "CachedService; fwd=bypass");
+    // Also where its container is started again by them.
+    process.restart().await;
+    assert_eq!(process.status().await["settingsUnknown"], told["settingsUnknown"]);
+    assert!(process.get("/b").await.field("cache-status").contains("uri-miss"));
+}
+
+#[tokio::test]
 async fn a_record_that_changes_in_its_file_is_purged_by() {
     let process = started().await;
     process.get("/a").await;
@@ -92,15 +151,17 @@ async fn a_record_that_changes_in_its_file_is_purged_by() {
 #[tokio::test]
 async fn what_was_acknowledged_is_known_after_a_restart_before_the_file_has_it() {
     let mut process = started().await;
+    // The purge before them is forgotten in it.
+    let later = |epoch| record(epoch, &json!(["everything"])).replace("\"forgotten\":0", "\"forgotten\":3");
     process.put("purges.json", &record(3, &json!(["everything"])));
     process.until_status(|status| status["epoch"] == 3).await;
-    assert_eq!(process.order("/purges", &record(7, &json!(["everything"]))).await.status, 200);
+    assert_eq!(process.order("/purges", &later(7)).await.status, 200);
     // A record that comes late does not take its place.
-    assert_eq!(process.order("/purges", &record(5, &json!(["everything"]))).await.body, r#"{"epoch":7}"#);
+    assert_eq!(process.order("/purges", &later(5)).await.body, r#"{"epoch":7}"#);
     for _ in 0..2 {
         process.restart().await;
         assert_eq!(process.status().await["epoch"], 7);
-        process.order("/purges", &record(5, &json!(["everything"]))).await;
+        process.order("/purges", &later(5)).await;
     }
 }
 

@@ -67,6 +67,16 @@ impl Process {
         )
     }
 
+    /// The same, and it is told which pod it is in.
+    pub fn in_pod(app_port: u16, name: &str, uid: &str) -> Self {
+        let of_pod = |folder: &Path| {
+            let mut command = command(folder);
+            command.env("POD_NAME", name).env("POD_UID", uid);
+            command
+        };
+        Self::start_by(app_port, |_| {}, of_pod)
+    }
+
     fn start_by(
         app_port: u16,
         change: impl FnOnce(&mut Settings),

@@ -75,6 +75,15 @@ fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(port).filter(|host| !host.is_empty()).unwrap_or(host)
 }
 
+/// The same of a URL as it is written in a purge.
+#[must_use]
+pub fn url_without_ignored(url: &str, ignored: &[String]) -> String {
+    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
+    let mut kept = path.to_owned();
+    push_query(&mut kept, query, ignored);
+    kept
+}
+
 /// The query without what is ignored, in the order in which it was sent: only the application
 /// knows whether that matters.
 fn push_query(key: &mut String, query: &str, ignored: &[String]) {

@@ -64,6 +64,8 @@ pub struct Purges {
     unrecorded: VecDeque<Kept>,
     /// Those that all replicas know. What is shared is judged by them: the others must not push them out.
     recorded: VecDeque<Kept>,
+    /// A number of the operator's that was known here and is in no record any more.
+    lost: Option<u64>,
     most: usize,
     /// Before each purge of which not all is taken out yet.
     sweeps: Vec<Epoch>,
@@ -87,6 +89,7 @@ impl Purges {
             forgotten_stamp: Stamp::default(),
             unrecorded: VecDeque::new(),
             recorded: VecDeque::new(),
+            lost: None,
             most,
             sweeps: Vec::new(),
         }
@@ -146,6 +149,18 @@ impl Purges {
     /// replica has seen it may have matched anything.
     pub fn add_record(&mut self, record: &PurgeRecord) -> Vec<(Target, Force)> {
         let mut new = Vec::new();
+        let known = self.now.stamp.api;
+        if self.lost.is_some_and(|lost| record.forgotten >= lost) {
+            self.lost = None;
+        }
+        if known < record.last() && !record.knows(known) {
+            // Another record was begun with numbers that were given before: which of its purges were done here
+            // nobody can tell, nor which of them what is shared comes after.
+            self.lost = self.lost.max(Some(known));
+            self.add(Target::Everything, Force::Hard, Source::Api(record.last()));
+            self.forget_api(record.last());
+            return vec![(Target::Everything, Force::Hard)];
+        }
         if record.forgotten > self.now.stamp.api {
             self.add(Target::Everything, Force::Hard, Source::Api(record.forgotten));
             new.push((Target::Everything, Force::Hard));
@@ -161,6 +176,13 @@ impl Purges {
             self.now.stamp.api = purge.epoch;
         }
         new
+    }
+
+    /// A number of the operator's that was known here and is not in its record, which was lost and begun anew
+    /// before it.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        self.lost
     }
 
     /// Begins with a record in Redis; up to `forgotten` it holds no purges any more.
@@ -208,6 +230,9 @@ impl Purges {
         let forgotten = self.forgotten_stamp;
         if stamp.generation == 0
             || stamp.generation != self.now.stamp.generation
+            // Who stored it knew more than is known here: it may have been purged since by what is not, as where
+            // there is no record yet.
+            || stamp.api > self.now.stamp.api
             || stamp.api < forgotten.api
             || stamp.sequence < forgotten.sequence
         {
@@ -246,7 +271,7 @@ mod tests {
             force: Force::Hard,
             targets: vec![tag(name)],
         };
-        PurgeRecord { version: VERSION, forgotten, purges: purges.iter().map(purge).collect() }
+        PurgeRecord { version: VERSION, begun: 0, forgotten, purges: purges.iter().map(purge).collect() }
     }
 
     fn tags(tag: &str) -> Vec<String> {
@@ -336,6 +361,39 @@ mod tests {
         let new = purges.add_record(&record(7, &[(9, "b")]));
         assert_eq!(new, [(Target::Everything, Force::Hard), (tag("b"), Force::Hard)]);
         assert_eq!(purges.since(began, "k", &[]), Some(Force::Hard));
+    }
+
+    #[test]
+    fn a_record_that_was_begun_anew_before_what_is_known_is_not_believed() {
+        let mut purges = Purges::new(10);
+        purges.begin_generation(1, 0);
+        purges.add_record(&record(0, &[(5, "a")]));
+        let before = purges.now();
+        // One that the kubelet brings late is no other.
+        assert_eq!(purges.add_record(&record(0, &[])), []);
+        assert_eq!((purges.lost(), purges.now()), (None, before));
+        let everything = [(Target::Everything, Force::Hard)];
+        let other = record(3, &[(4, "b"), (9, "c")]);
+        assert_eq!(purges.add_record(&other), everything, "which of them were done cannot be told");
+        assert_eq!((purges.lost(), purges.now().stamp.api), (Some(5), 9));
+        assert_eq!(purges.since(before.epoch, "k", &[]), Some(Force::Hard));
+        assert_eq!(purges.since_stamp(Stamp { api: 5, ..before.stamp }, "k", &[]), Some(Force::Hard));
+        assert_eq!(purges.add_record(&other), []);
+        assert_eq!(purges.lost(), Some(5), "until it is in what is forgotten");
+        purges.add_record(&record(9, &[(10, "b")]));
+        assert_eq!(purges.lost(), None);
+    }
+
+    #[test]
+    fn what_was_stored_by_who_knew_more_is_not_given() {
+        let mut purges = Purges::new(10);
+        purges.begin_generation(1, 0);
+        let later = Stamp { api: 7, generation: 1, sequence: 0 };
+        assert_eq!(purges.since_stamp(later, "k", &[]), Some(Force::Hard), "no record is known");
+        purges.add_record(&record(6, &[]));
+        assert_eq!(purges.since_stamp(later, "k", &[]), Some(Force::Hard));
+        purges.add_record(&record(6, &[(7, "a")]));
+        assert_eq!(purges.since_stamp(later, "k", &[]), None);
     }
 
     #[test]

@@ -153,11 +153,14 @@ impl Front {
     #[must_use]
     pub fn sharing(settings: HttpCache, origin: Origin, redis: &Redis, lookup: Duration) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
+        // Before the first purge comes.
+        memory.go_by(&settings.rules);
         let shared = Some(Shared::start(redis, memory.clone(), lookup));
         Self::with(settings, origin, Levels { memory, shared })
     }
 
     fn with(settings: HttpCache, origin: Origin, levels: Levels) -> Arc<Self> {
+        levels.memory.go_by(&settings.rules);
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             draining: AtomicBool::new(false),
@@ -181,6 +184,7 @@ impl Front {
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
     pub fn reload(&self, settings: HttpCache) {
         self.levels.memory.resize(settings.memory, settings.max_object);
+        self.levels.memory.go_by(&settings.rules);
         *self.settings.write() = Arc::new(settings);
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, sync::atomic::Ordering};
 
 use super::{Memory, Variants};
 use crate::{
-    settings::purges::PurgeRecord,
+    settings::purges::{Purge, PurgeRecord},
     sidecar::cache::{
         Stored,
         key::Key,
@@ -21,9 +21,10 @@ const FEW: usize = 256;
 impl Memory {
     /// Purges, of what is there and of what is on its way.
     pub fn purge(&self, targets: &[Target], force: Force, source: Source) {
+        let targets = self.about(targets.to_vec());
         self.carry_out(|purges| {
             // At once: who sees a number relies on all of them.
-            for target in targets {
+            for target in &targets {
                 purges.add(target.clone(), force, source);
             }
             // Also of one that names nothing.
@@ -42,7 +43,9 @@ impl Memory {
     pub fn purge_by_record(&self, record: &PurgeRecord) -> u64 {
         // One after the other: who is told a number relies on all that was to be done.
         let _turn = self.by_record.lock();
-        self.carry_out(|purges| purges.add_record(record));
+        let of_keys = |purge: &Purge| Purge { targets: self.about(purge.targets.clone()), ..purge.clone() };
+        let record = PurgeRecord { purges: record.purges.iter().map(of_keys).collect(), ..record.clone() };
+        self.carry_out(|purges| purges.add_record(&record));
         let done = self.begin().stamp.api;
         self.done.store(done, Ordering::Release);
         done
@@ -52,6 +55,12 @@ impl Memory {
     #[must_use]
     pub fn purged(&self) -> u64 {
         self.done.load(Ordering::Acquire)
+    }
+
+    /// A number of the operator's that was known here and that its record does not know.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        self.purges.lock().lost()
     }
 
     /// Begins with another record in Redis, of which the purges up to `forgotten` are not known. What

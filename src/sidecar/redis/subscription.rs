@@ -207,6 +207,7 @@ impl Inner {
     async fn obey(&self, known: &mut Known, message: &[u8]) {
         match purge_order::purge(message) {
             Ok((targets, force)) => {
+                let targets = self.memory.about(targets);
                 // What was known when it came: each replica asks for it to be recorded, and the first is enough.
                 let stamp = self.memory.begin().stamp;
                 self.outbox.purged(Purge { force, targets: targets.clone() }, stamp);
