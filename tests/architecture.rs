@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 28] = [
+const PURE: [&str; 29] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -19,6 +19,7 @@ const PURE: [&str; 28] = [
     "operator/readable",
     "operator/apply/desired",
     "operator/apply/ports",
+    "operator/purges/answer",
     "operator/purges/record",
     "operator/purges/pods",
     "operator/purges/progress",

@@ -6,16 +6,21 @@
 //!                           └─▶ those that are complete go when their time is over
 //! ```
 //!
-//! [`record`], [`pods`] and [`progress`] are pure. Where nothing is open and nothing is due, there is no
+//! [`record`], [`pods`], [`answer`] and [`progress`] are pure. Where nothing is open and nothing is due, there is no
 //! request.
 
+pub mod answer;
 mod call;
 mod desk;
 mod keeping;
+mod memory;
 pub mod pods;
 pub mod progress;
 pub mod record;
+mod telling;
 mod work;
+
+pub use keeping::begin_record;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -45,6 +50,8 @@ use crate::api::{CachePurge, CachedService};
 
 /// How long after a failed deletion, or a panic, it is tried again.
 const RETRY: Duration = Duration::from_secs(15);
+/// So many purges whose time is over are deleted at a time.
+const DELETED_AT_A_TIME: usize = 16;
 /// How often it is looked for the kind where the cluster does not have it, or does not let the operator see it.
 const MISSING_PERIOD: Duration = Duration::from_mins(1);
 
@@ -75,17 +82,18 @@ pub(super) async fn follow(
         event
     });
     let mut events = std::pin::pin!(events);
-    let mut working = JoinSet::new();
+    let (mut working, mut deleting) = (JoinSet::new(), JoinSet::new());
     let mut is_told = false;
     let purges = context.purges.clone();
     loop {
-        let due = purges.desk.next_due();
+        let room = DELETED_AT_A_TIME.saturating_sub(deleting.len());
+        let due = purges.desk.next_due().filter(|_| room > 0);
         tokio::select! {
             event = events.next() => match event {
                 None => return,
                 Some(Ok(event)) => {
                     is_told = false;
-                    if let Some((service, bell)) = take_in(&purges.desk, event) {
+                    if let Some((service, bell)) = take_in(&context, event) {
                         working.spawn(work_on(service, bell, context.clone()));
                     }
                 }
@@ -97,20 +105,22 @@ pub(super) async fn follow(
                 }
             },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                for (key, uid) in purges.desk.overdue(Instant::now()) {
-                    working.spawn(delete(key, uid, context.clone()));
+                for (key, uid) in purges.desk.overdue(Instant::now(), room) {
+                    deleting.spawn(delete(key, uid, context.clone()));
                 }
             }
             Some(_) = working.join_next() => {}
+            Some(_) = deleting.join_next() => {}
         }
     }
 }
 
 /// Takes in an event; who is to be worked for from here on.
 fn take_in(
-    desk: &Desk,
+    context: &Context,
     event: watcher::Event<DeserializeGuard<CachePurge>>,
 ) -> Option<(ObjectRef<CachedService>, Arc<Bell>)> {
+    let desk = &context.purges.desk;
     match event {
         watcher::Event::Init => desk.begin_list(),
         watcher::Event::InitDone => desk.end_list(),
@@ -118,7 +128,9 @@ fn take_in(
         | watcher::Event::InitApply(DeserializeGuard(Ok(mut purge))) => {
             purge.metadata.managed_fields = None;
             purge.metadata.annotations = None;
-            return desk.put(purge);
+            let service = ObjectRef::new(&purge.spec.service_name);
+            let service = service.within(purge.metadata.namespace.as_deref().unwrap_or_default());
+            return desk.put(purge, context.services.get(&service).is_some());
         }
         watcher::Event::Delete(DeserializeGuard(Ok(purge))) => desk.remove(&purge),
         watcher::Event::Apply(DeserializeGuard(Err(unreadable)))

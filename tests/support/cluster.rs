@@ -14,7 +14,8 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::{Namespace, Pod},
+        coordination::v1::Lease,
+        core::v1::{Namespace, Node, Pod},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -225,6 +226,8 @@ impl Cluster {
             clear::<Deployment>(client, namespace).await;
             clear_bare_pods(client, namespace).await;
         }
+        let ours = ListParams::default().labels(&format!("{TEST_LABEL}={TEST_BINARY}"));
+        clear_played_nodes(client, &ours).await;
         let pods: Api<Pod> = Api::all(client.clone());
         until(Duration::from_secs(60), async || {
             let pods = pods.list_metadata(&ListParams::default()).await.map_err(|error| error.to_string())?;
@@ -274,6 +277,23 @@ where
     let objects: Api<K> = Api::namespaced(client.clone(), namespace);
     // The kind may not be known yet.
     let _ = objects.delete_collection(&DeleteParams::background(), &ListParams::default()).await;
+}
+
+/// Deletes the nodes that tests have played, and the pods on them, which nobody else ends.
+async fn clear_played_nodes(client: &Client, ours: &ListParams) {
+    let (nodes, pods): (Api<Node>, Api<Pod>) = (Api::all(client.clone()), Api::all(client.clone()));
+    for node in nodes.list_metadata(ours).await.expect("list nodes") {
+        let name = node.name_any();
+        let on_it = ListParams::default().fields(&format!("spec.nodeName={name}"));
+        let now = DeleteParams::default().grace_period(0);
+        for pod in pods.list_metadata(&on_it).await.expect("list pods") {
+            let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+            let _ = api.delete(&pod.name_any(), &now).await;
+        }
+        let _ = nodes.delete(&name, &DeleteParams::default()).await;
+    }
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let _ = leases.delete_collection(&DeleteParams::default(), ours).await;
 }
 
 /// Deletes the pods that nothing controls, and that so go with nothing: those that send load.

@@ -4,19 +4,31 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Node, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
 use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     core::Status,
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
-use super::Sandbox;
+use super::{
+    Sandbox,
+    cluster::{TEST_BINARY, TEST_LABEL},
+};
 
 const RETRY: Duration = Duration::from_millis(200);
+/// How often a node says that it is alive.
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// Reports on the pods of a namespace until it is dropped.
 pub struct Kubelet(JoinHandle<()>);
@@ -34,20 +46,95 @@ impl Kubelet {
 
     /// Reports for each pod the status that `wanted` returns, if it has another.
     pub fn reporting(sandbox: &Sandbox, wanted: impl Fn(&Pod) -> Option<Value> + Send + 'static) -> Self {
+        Self::following(sandbox, None, wanted)
+    }
+
+    /// The same; the pods are on a node, which ends at once those that are to go.
+    pub fn on_a_node(sandbox: &Sandbox, wanted: impl Fn(&Pod) -> Option<Value> + Send + 'static) -> Self {
+        Self::following(sandbox, Some(sandbox.namespace.clone()), wanted)
+    }
+
+    fn following(
+        sandbox: &Sandbox,
+        node: Option<String>,
+        wanted: impl Fn(&Pod) -> Option<Value> + Send + 'static,
+    ) -> Self {
         let pods: Api<Pod> = sandbox.api();
+        let client = sandbox.client.clone();
         Self(tokio::spawn(async move {
-            let events = watcher(pods.clone(), watcher::Config::default()).default_backoff();
-            let mut touched = std::pin::pin!(events.applied_objects());
-            while let Some(pod) = touched.next().await {
-                let Ok(pod) = pod else { continue };
-                let wanted = wanted(&pod).filter(|wanted| !has(&pod, wanted));
-                if let Some(status) = wanted.filter(|_| pod.metadata.deletion_timestamp.is_none()) {
-                    let of_this_pod = json!({ "uid": pod.metadata.uid });
-                    let patch = Patch::Strategic(json!({ "metadata": of_this_pod, "status": status }));
-                    report(&pods, &pod.name_any(), &patch).await;
-                }
+            if let Some(node) = &node {
+                tokio::join!(stay_alive(&client, node), follow(&pods, Some(node), wanted));
+            } else {
+                follow(&pods, None, wanted).await;
             }
         }))
+    }
+}
+
+async fn follow(pods: &Api<Pod>, node: Option<&str>, wanted: impl Fn(&Pod) -> Option<Value>) {
+    let events = watcher(pods.clone(), watcher::Config::default()).default_backoff();
+    let mut touched = std::pin::pin!(events.applied_objects());
+    while let Some(pod) = touched.next().await {
+        let Ok(pod) = pod else { continue };
+        let is_leaving = pod.metadata.deletion_timestamp.is_some();
+        if let Some(node) = node {
+            if is_leaving {
+                let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+                continue;
+            }
+            bind(pods, &pod, node).await;
+        }
+        let wanted = wanted(&pod).filter(|wanted| !has(&pod, wanted));
+        if let Some(status) = wanted.filter(|_| !is_leaving) {
+            let of_this_pod = json!({ "uid": pod.metadata.uid });
+            let patch = Patch::Strategic(json!({ "metadata": of_this_pod, "status": status }));
+            report(pods, &pod.name_any(), &patch).await;
+        }
+    }
+}
+
+/// Makes the node, and renews its lease as a kubelet does: of a node that is not there, or is not heard of, the
+/// control plane takes the pods away.
+async fn stay_alive(client: &Client, name: &str) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let ours = PatchParams::apply(TEST_BINARY).force();
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": name, "labels": { TEST_LABEL: TEST_BINARY } },
+    });
+    let status = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+        "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "Played", "message": "" }] },
+    });
+    nodes.patch(name, &ours, &Patch::Apply(&node)).await.expect("make a node");
+    nodes.patch_status(name, &ours, &Patch::Apply(&status)).await.expect("report of the node");
+    loop {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": name, "labels": { TEST_LABEL: TEST_BINARY } },
+            "spec": { "holderIdentity": name, "renewTime": MicroTime(Timestamp::now()) },
+        });
+        // One that fails is made up for by the next.
+        let _ = leases.patch(name, &ours, &Patch::Apply(&lease)).await;
+        sleep(RENEWAL).await;
+    }
+}
+
+/// Puts a pod on a node, as the scheduler does.
+async fn bind(pods: &Api<Pod>, pod: &Pod, node: &str) {
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        return;
+    }
+    let name = pod.name_any();
+    let target = json!({ "apiVersion": "v1", "kind": "Node", "name": node });
+    let binding =
+        json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name }, "target": target });
+    match pods.create_subresource::<_, Value>("binding", &name, &PostParams::default(), &binding).await {
+        Ok(_) => {}
+        // It is bound, or gone.
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
+        Err(error) => panic!("cannot bind {name}: {error}"),
     }
 }
 

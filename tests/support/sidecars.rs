@@ -36,6 +36,10 @@ pub enum Manner {
     Hangs,
     /// It does not know the token.
     Refuses,
+    /// It is not that of the pod, which has had the address before.
+    IsAnothers,
+    /// It acknowledges, and has done a purge of this number before.
+    HasDone(u64),
 }
 
 /// The sidecars of the pods of a namespace, as they come. All end when it is dropped.
@@ -57,6 +61,8 @@ struct Sidecar {
 }
 
 struct SidecarState {
+    pod: String,
+    uid: String,
     manner: Mutex<Manner>,
     got: Mutex<Vec<(String, PurgeRecord)>>,
 }
@@ -80,7 +86,7 @@ impl Sidecars {
     pub fn kubelet(&self, sandbox: &Sandbox) -> Kubelet {
         let sidecars = self.clone();
         let runtime = tokio::runtime::Handle::current();
-        Kubelet::reporting(sandbox, move |pod| {
+        Kubelet::on_a_node(sandbox, move |pod| {
             let mut status = ready(pod);
             if pod.labels().get(COMPONENT_LABEL).is_some_and(|of| of == APP) {
                 let address = sidecars.address(pod, &runtime);
@@ -99,7 +105,9 @@ impl Sidecars {
             let [a, b] = self.0.net;
             let port = u16::try_from(SIDECAR_ADMIN_PORT).unwrap();
             let address = SocketAddr::from((Ipv4Addr::new(127, a, b, number), port));
-            let state = Arc::new(SidecarState { manner: Mutex::new(manner), got: Mutex::default() });
+            let (name, uid) = (pod.name_any(), pod.uid().unwrap());
+            let state =
+                Arc::new(SidecarState { pod: name, uid, manner: Mutex::new(manner), got: Mutex::default() });
             let listener = std::net::TcpListener::bind(address).expect("an address of its own");
             listener.set_nonblocking(true).unwrap();
             let router = Router::new().route("/purges", post(purges)).with_state(state.clone());
@@ -135,11 +143,21 @@ impl Sidecars {
 async fn purges(State(state): State<Arc<SidecarState>>, headers: HeaderMap, body: String) -> Response {
     let token = headers["authorization"].to_str().unwrap().to_owned();
     let record = PurgeRecord::parse(&body).expect("a record");
-    let epoch = record.last();
+    let last = record.last();
+    let before = if let Manner::HasDone(before) = *state.manner.lock().unwrap() { before } else { 0 };
+    let unknown = (!record.knows(before) && before < last).then_some(before);
     state.got.lock().unwrap().push((token, record));
     let manner = *state.manner.lock().unwrap();
     match manner {
-        Manner::Acknowledges => Value::to_string(&json!({ "epoch": epoch })).into_response(),
+        Manner::Acknowledges | Manner::HasDone(_) => {
+            let answer = json!({
+                "epoch": last.max(before), "unknown": unknown, "pod": state.pod, "uid": state.uid,
+            });
+            answer.to_string().into_response()
+        }
+        Manner::IsAnothers => {
+            Value::to_string(&json!({ "epoch": last, "pod": "another", "uid": "another" })).into_response()
+        }
         Manner::Hangs => std::future::pending().await,
         Manner::Refuses => (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
     }

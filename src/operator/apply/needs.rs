@@ -1,22 +1,29 @@
 //! What the application's pods start with beside Redis, and what a node drain keeps to.
 
+use std::marker::PhantomData;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Secret, Service, ServiceAccount},
     policy::v1::PodDisruptionBudget,
 };
+use kube::core::PartialObjectMeta;
 
 use super::{
-    Outcome, Writer,
+    Act, Change, Outcome, Writer, desired,
     still_used::{account_is_used, peers_are_used, sidecar_is_used},
 };
 use crate::{
-    api::names::digest_key_name,
+    api::names::{digest_key_name, purges_name},
     operator::{
+        error::ChildError,
         observe::Seen,
         plan::Plan,
+        purges::begin_record,
         seen::{SeenConfigMap, SeenDisruptionBudget, SeenSecret, SeenService, SeenServiceAccount},
+        watched::Found,
     },
+    telemetry::ChildAct,
 };
 
 impl Writer<'_> {
@@ -53,8 +60,40 @@ impl Writer<'_> {
         let is_used = sidecar_is_used(plan, seen, deployment);
         let secret = self.ensure(&watches.secrets, &seen.sidecar_secret, name, secret, is_used).await;
         let config = self.ensure(&watches.config_maps, &seen.sidecar_config, name, config, is_used).await;
+        let config = match self.ensure_record(plan).await {
+            Ok(()) => config,
+            // Pods do not start before there is one: its absence is a loss.
+            Err(refused) => config.and(Err(refused)),
+        };
         let is_used = peers_are_used(plan, seen, deployment);
         let peers = self.ensure(&watches.services, &seen.peers_service, &peers_name, peers, is_used).await;
         (secret, config, peers)
+    }
+
+    /// Begins the record of purges of a cache, where there is none. What is in it is written where purges are
+    /// carried out.
+    async fn ensure_record(&mut self, plan: &Plan) -> Result<(), ChildError> {
+        let name = purges_name(&plan.identity.name);
+        let maps = &self.context.watches.config_maps;
+        let is_there = !matches!(maps.find(self.namespace, &name), Found::Unknown);
+        if plan.spec.http_cache().is_none() || is_there || self.paused {
+            return Ok(());
+        }
+        let kind = desired::kind_name::<SeenConfigMap>();
+        match begin_record(self.context, &plan.identity).await {
+            Ok(Some(begun)) => {
+                self.context.metrics.child_written(kind, ChildAct::Create);
+                maps.wrote(PartialObjectMeta {
+                    types: None,
+                    metadata: begun.metadata,
+                    _phantom: PhantomData,
+                });
+                self.changes.push(Change { act: Act::Created, kind, name });
+                Ok(())
+            }
+            // Something stands there that has not our label. A purge tells whose it is.
+            Ok(None) => Ok(()),
+            Err(source) => Err(ChildError::Refused { act: "create", kind, name, source }),
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         PURGES_DIR, Plan, REDIS_DIR, REDIS_FILE, SETTINGS_DIR, SETTINGS_FILE, STATE_DIR, SidecarPlan,
         TOKEN_DIR, TOKEN_FILE,
     },
-    settings::balancing::POD_ADDRESSES,
+    settings::{POD_NAME, POD_UID, balancing::POD_ADDRESSES},
 };
 
 /// Whoever the container runs as can read its files.
@@ -104,23 +104,29 @@ pub(super) fn put_last(spec: &mut PodSpec) {
     }
 }
 
-/// Tells it the addresses of its own pod, by which it knows itself among the others. It is written over
-/// whatever the user's template has there: a variable with a value and a source would be none.
-pub(super) fn tell_addresses(plan: &Plan, spec: &mut PodSpec) {
-    if plan.spec.balancing().is_none() {
-        return;
-    }
-    let field =
-        ObjectFieldSelector { field_path: "status.podIPs".to_owned(), ..ObjectFieldSelector::default() };
-    let addresses = EnvVar {
-        name: POD_ADDRESSES.to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
-    };
+/// Tells it which pod it is in: it says so when it acknowledges a purge, and by the addresses it knows itself
+/// among the others. It is written over whatever the user's template has there: a variable with a value and
+/// a source would be none.
+pub(super) fn tell_pod(plan: &Plan, spec: &mut PodSpec) {
+    let addresses = plan.spec.balancing().map(|_| (POD_ADDRESSES, "status.podIPs"));
+    let told: Vec<EnvVar> = [Some((POD_NAME, "metadata.name")), Some((POD_UID, "metadata.uid")), addresses]
+        .into_iter()
+        .flatten()
+        .map(|(name, field)| of_pod(name, field))
+        .collect();
     for container in spec.init_containers.iter_mut().flatten().filter(|all| all.name == SIDECAR_CONTAINER) {
         let env = container.env.get_or_insert_default();
-        env.retain(|variable| variable.name != POD_ADDRESSES);
-        env.insert(0, addresses.clone());
+        env.retain(|variable| told.iter().all(|told| told.name != variable.name));
+        env.splice(..0, told.iter().cloned());
+    }
+}
+
+fn of_pod(name: &str, field: &str) -> EnvVar {
+    let field = ObjectFieldSelector { field_path: field.to_owned(), ..ObjectFieldSelector::default() };
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
     }
 }
 
@@ -163,7 +169,7 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
     let Some(url) = &sidecar.redis_url else { return vec![settings, token] };
     vec![
         settings,
-        // Before the first purge there is none.
+        // Nothing keeps a pod from starting, not even its loss.
         of_config_map("sidecar-purges", config_map(purges, Some(true)), PURGES_DIR),
         token,
         state(),

@@ -1,6 +1,6 @@
 //! Handing the record to a sidecar.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, time::Duration};
 
 use http::{
     HeaderValue, Request,
@@ -12,25 +12,21 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde::Deserialize;
 use tokio::time::timeout;
+
+use super::{
+    answer::{Acknowledged, acknowledged},
+    pods::Replica,
+};
 
 /// A sidecar that takes longer is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Of an answer, so much is read.
 const LARGEST_ANSWER: usize = 4096;
-/// Of an answer that refuses, so many characters are told.
-const WORDS: usize = 200;
 
 /// Asks sidecars.
 #[derive(Clone)]
 pub struct Caller(Client<HttpConnector, Full<Bytes>>);
-
-/// What a sidecar acknowledges.
-#[derive(Deserialize)]
-struct Acknowledged {
-    epoch: u64,
-}
 
 impl Default for Caller {
     fn default() -> Self {
@@ -39,38 +35,51 @@ impl Default for Caller {
     }
 }
 
+/// A record, as it is handed out.
+#[derive(Clone)]
+pub(super) struct Handed {
+    /// As it stands in the ConfigMap.
+    pub(super) text: Bytes,
+    /// The number of its last purge.
+    pub(super) last: u64,
+}
+
 impl Caller {
-    /// Hands a record to the sidecar at `address`; up to which number it has purged.
+    /// Hands a record to the sidecar of a pod; what that has done by it.
     ///
     /// # Errors
     /// Why there is no acknowledgement, in words.
-    pub async fn hand(&self, address: SocketAddr, token: &str, record: Bytes) -> Result<u64, String> {
-        match timeout(PATIENCE, self.ask(address, token, record)).await {
+    pub(super) async fn hand(
+        &self,
+        replica: &Replica,
+        token: &str,
+        record: Handed,
+    ) -> Result<Acknowledged, String> {
+        match timeout(PATIENCE, self.ask(replica, token, record)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     }
 
-    async fn ask(&self, address: SocketAddr, token: &str, record: Bytes) -> Result<u64, String> {
+    async fn ask(&self, replica: &Replica, token: &str, record: Handed) -> Result<Acknowledged, String> {
+        let address = replica.address.ok_or("it has no address yet")?;
         let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| "the token in the Secret has characters that none has".to_owned())?;
         authorization.set_sensitive(true);
         let request = Request::post(format!("http://{address}/purges"))
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(record))
+            .body(Full::new(record.text))
             .map_err(|error| error.to_string())?;
         let answer = self.0.request(request).await.map_err(|error| innermost(&error))?;
         let status = answer.status();
+        if !status.is_success() {
+            // Its body is for nobody: who answers need not be a sidecar.
+            return Err(format!("it answers {status}"));
+        }
         let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
         let body = body.map_err(|error| innermost(&*error))?.to_bytes();
-        if !status.is_success() {
-            let words: String = String::from_utf8_lossy(&body).trim().chars().take(WORDS).collect();
-            return Err(format!("it answers {status}: {words}"));
-        }
-        let acknowledged: Acknowledged =
-            serde_json::from_slice(&body).map_err(|error| format!("it answers no number: {error}"))?;
-        Ok(acknowledged.epoch)
+        acknowledged(&body, replica, record.last)
     }
 }
 

@@ -10,11 +10,16 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, api::ObjectMeta, runtime::reflector::ObjectRef};
 use parking_lot::Mutex;
+use rand::RngExt;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::api::{CachePurge, CachedService};
+use super::record::GREATEST_NUMBER;
+use crate::api::{CachePurge, CachePurgeSpec, CachedService};
+
+/// What is due at the same time goes within this time.
+const JITTER: Duration = Duration::from_secs(2);
 
 /// Namespace, CachedService and name of a purge.
 pub(super) type Key = (String, String, String);
@@ -36,28 +41,33 @@ struct Purges {
 
 enum Known {
     Open(Arc<CachePurge>),
-    Complete { uid: String, epoch: u64, due: Instant },
+    Complete { uid: String, epoch: Option<u64>, due: Instant },
 }
 
 /// Calls who works for a CachedService.
 #[derive(Default)]
 pub(super) struct Bell {
     pub(super) rung: Notify,
-    /// It waits for something that only the watches of CachedServices and Secrets show.
+    /// It waits for something that the watches show.
     pub(super) is_held: AtomicBool,
 }
 
 /// The open purges of a CachedService.
 pub(super) struct Orders {
-    /// In the order in which they were made.
+    /// In the order in which they were made. Some have no targets: see [`names_nothing`].
     pub(super) open: Vec<Arc<CachePurge>>,
-    /// The greatest number that one of its purges was told with.
-    pub(super) greatest: u64,
+    /// The numbers that its purges were told with, also those that are complete.
+    pub(super) numbers: BTreeSet<u64>,
 }
 
 impl Desk {
-    /// A purge was made or has changed. The CachedService that nobody works for yet, if it is open.
-    pub(super) fn put(&self, purge: CachePurge) -> Option<(ObjectRef<CachedService>, Arc<Bell>)> {
+    /// A purge was made or has changed. The CachedService that nobody works for yet, if it is open. Of one whose
+    /// CachedService is not `served`, it is not kept what is to be purged: there may be many, for long.
+    pub(super) fn put(
+        &self,
+        purge: CachePurge,
+        is_served: bool,
+    ) -> Option<(ObjectRef<CachedService>, Arc<Bell>)> {
         let key = key(&purge)?;
         let mut guard = self.0.lock();
         let purges = &mut *guard;
@@ -73,14 +83,15 @@ impl Desk {
             purges.complete(key, &purge);
             return None;
         }
-        let is_same = match purges.known.get(&key) {
+        let (is_same, is_light) = match purges.known.get(&key) {
             // What was written before it was complete may be shown after that.
             Some(Known::Complete { uid, .. }) if Some(uid) == purge.uid().as_ref() => return None,
-            Some(Known::Open(known)) => known.uid() == purge.uid(),
-            _ => false,
+            Some(Known::Open(known)) if known.uid() == purge.uid() => (true, names_nothing(&known.spec)),
+            _ => (false, !is_served),
         };
         let service = service_of(&key);
         purges.remove(&key);
+        let purge = if is_light { lightened(&purge) } else { purge };
         purges.known.insert(key, Known::Open(Arc::new(purge)));
         if let Some(bell) = purges.workers.get(&service) {
             if !is_same {
@@ -123,12 +134,9 @@ impl Desk {
     /// The open purges of a CachedService; if there is none, nobody works for it from here on.
     pub(super) fn take(&self, service: &ObjectRef<CachedService>) -> Option<Orders> {
         let mut purges = self.0.lock();
-        let namespace = service.namespace.clone().unwrap_or_default();
-        let first = (namespace, service.name.clone(), String::new());
-        let of_service = purges.known.range(first..).take_while(|(key, _)| service_of(key) == *service);
-        let mut orders = Orders { open: Vec::new(), greatest: 0 };
-        for (_, known) in of_service {
-            orders.greatest = orders.greatest.max(known.epoch());
+        let mut orders = Orders { open: Vec::new(), numbers: BTreeSet::new() };
+        for (_, known) in purges.of(service) {
+            orders.numbers.extend(known.epoch());
             if let Known::Open(purge) = known {
                 orders.open.push(purge.clone());
             }
@@ -139,6 +147,22 @@ impl Desk {
         }
         orders.open.sort_by_key(|purge| (purge.creation_timestamp(), purge.name_any()));
         Some(orders)
+    }
+
+    /// The numbers that purges of a CachedService were told with.
+    pub(super) fn numbers(&self, service: &ObjectRef<CachedService>) -> BTreeSet<u64> {
+        self.0.lock().of(service).filter_map(|(_, known)| known.epoch()).collect()
+    }
+
+    /// These are in the record: it need not be kept here any more what they are about.
+    pub(super) fn recorded(&self, open: &[Arc<CachePurge>]) {
+        let mut purges = self.0.lock();
+        for purge in open.iter().filter(|purge| !names_nothing(&purge.spec)) {
+            let known = key(purge).and_then(|key| purges.known.get_mut(&key));
+            if let Some(Known::Open(known)) = known.filter(|known| known.uid() == purge.uid()) {
+                *known = Arc::new(lightened(known));
+            }
+        }
     }
 
     /// An open purge was told to be complete. Whether it is still there.
@@ -167,11 +191,13 @@ impl Desk {
         self.0.lock().dues.first().map(|(due, _)| *due)
     }
 
-    /// Those whose time is over, each once.
-    pub(super) fn overdue(&self, now: Instant) -> Vec<(Key, String)> {
+    /// Those whose time is over, `most` of them, each once.
+    pub(super) fn overdue(&self, now: Instant, most: usize) -> Vec<(Key, String)> {
         let mut purges = self.0.lock();
         let mut overdue = Vec::new();
-        while let Some((_, key)) = purges.dues.first().filter(|(due, _)| *due <= now).cloned() {
+        while overdue.len() < most
+            && let Some((_, key)) = purges.dues.first().filter(|(due, _)| *due <= now).cloned()
+        {
             purges.dues.pop_first();
             if let Some(uid) = purges.known.get(&key).and_then(Known::uid) {
                 overdue.push((key, uid));
@@ -183,7 +209,7 @@ impl Desk {
     /// One that could not be deleted is tried again.
     pub(super) fn postpone(&self, key: &Key, uid: &str, pause: Duration) {
         let mut purges = self.0.lock();
-        let later = Instant::now() + pause;
+        let later = Instant::now() + pause + jitter();
         if let Some(Known::Complete { uid: known, due, .. }) = purges.known.get_mut(key)
             && known == uid
         {
@@ -194,6 +220,12 @@ impl Desk {
 }
 
 impl Purges {
+    fn of(&self, service: &ObjectRef<CachedService>) -> impl Iterator<Item = (&Key, &Known)> {
+        let namespace = service.namespace.clone().unwrap_or_default();
+        let first = (namespace, service.name.clone(), String::new());
+        self.known.range(first..).take_while(|(key, _)| service_of(key) == *service)
+    }
+
     fn remove(&mut self, key: &Key) {
         if let Some(Known::Complete { due, .. }) = self.known.remove(key) {
             self.dues.remove(&(due, key.clone()));
@@ -203,8 +235,8 @@ impl Purges {
     fn complete(&mut self, key: Key, purge: &CachePurge) {
         self.remove(&key);
         let status = purge.status.clone().unwrap_or_default();
-        let due = Instant::now() + time_left(purge, Timestamp::now());
-        let (uid, epoch) = (purge.uid().unwrap_or_default(), status.epoch.unwrap_or_default());
+        let due = Instant::now() + time_left(purge, Timestamp::now()) + jitter();
+        let (uid, epoch) = (purge.uid().unwrap_or_default(), status.epoch);
         self.dues.insert((due, key.clone()));
         self.known.insert(key, Known::Complete { uid, epoch, due });
     }
@@ -218,11 +250,12 @@ impl Known {
         }
     }
 
-    fn epoch(&self) -> u64 {
-        match self {
-            Self::Open(purge) => purge.status.as_ref().and_then(|status| status.epoch).unwrap_or_default(),
+    fn epoch(&self) -> Option<u64> {
+        let epoch = match self {
+            Self::Open(purge) => purge.status.as_ref()?.epoch,
             Self::Complete { epoch, .. } => *epoch,
-        }
+        };
+        epoch.filter(|epoch| *epoch <= GREATEST_NUMBER)
     }
 }
 
@@ -232,6 +265,37 @@ fn key(purge: &CachePurge) -> Option<Key> {
 
 fn service_of((namespace, service, _): &Key) -> ObjectRef<CachedService> {
     ObjectRef::new(service).within(namespace)
+}
+
+/// Whether what is to be purged is not kept here. The API server takes no purge that names nothing.
+pub(super) fn names_nothing(spec: &CachePurgeSpec) -> bool {
+    let CachePurgeSpec { keys, prefixes, tags, everything, .. } = spec;
+    !everything && keys.is_empty() && prefixes.is_empty() && tags.is_empty()
+}
+
+/// What is needed to tell of it.
+fn lightened(purge: &CachePurge) -> CachePurge {
+    let ObjectMeta { name, namespace, uid, generation, resource_version, creation_timestamp, .. } =
+        purge.metadata.clone();
+    let spec = CachePurgeSpec {
+        service_name: purge.spec.service_name.clone(),
+        ttl_seconds_after_finished: purge.spec.ttl_seconds_after_finished,
+        ..CachePurgeSpec::default()
+    };
+    let metadata = ObjectMeta {
+        name,
+        namespace,
+        uid,
+        generation,
+        resource_version,
+        creation_timestamp,
+        ..ObjectMeta::default()
+    };
+    CachePurge { metadata, spec, status: purge.status.clone() }
+}
+
+fn jitter() -> Duration {
+    rand::rng().random_range(Duration::ZERO..JITTER)
 }
 
 /// How long a complete purge stays.
@@ -276,31 +340,31 @@ mod tests {
     #[tokio::test]
     async fn one_works_for_a_service_as_long_as_something_is_open() {
         let desk = Desk::default();
-        assert_eq!(desk.put(purge("a", "shop", false)).unwrap().0, shop());
-        assert!(desk.put(purge("b", "shop", false)).is_none(), "somebody is at it");
-        assert!(desk.put(purge("c", "shop-2", false)).is_some());
+        assert_eq!(desk.put(purge("a", "shop", false), true).unwrap().0, shop());
+        assert!(desk.put(purge("b", "shop", false), true).is_none(), "somebody is at it");
+        assert!(desk.put(purge("c", "shop-2", false), true).is_some());
         assert_eq!(names(desk.take(&shop())), ["a", "b"]);
         assert!(desk.complete(&purge("a", "shop", true)));
         desk.remove(&purge("b", "shop", false));
         assert!(desk.take(&shop()).is_none());
-        assert!(desk.put(purge("d", "shop", false)).is_some(), "nobody is at it any more");
-        assert_eq!(desk.take(&shop()).unwrap().greatest, 5, "also of those that are complete");
+        assert!(desk.put(purge("d", "shop", false), true).is_some(), "nobody is at it any more");
+        assert_eq!(desk.take(&shop()).unwrap().numbers, [5].into(), "also of those that are complete");
     }
 
     #[tokio::test]
     async fn what_is_complete_is_not_opened_by_an_older_event() {
         let desk = Desk::default();
-        let _ = desk.put(purge("a", "shop", false));
+        let _ = desk.put(purge("a", "shop", false), true);
         assert!(desk.complete(&purge("a", "shop", true)));
         assert!(desk.take(&shop()).is_none());
-        assert!(desk.put(purge("a", "shop", false)).is_none());
+        assert!(desk.put(purge("a", "shop", false), true).is_none());
         assert!(desk.take(&shop()).is_none());
         let another: CachePurge = {
             let mut another = purge("a", "shop", false);
             another.metadata.uid = Some("another".to_owned());
             another
         };
-        assert!(desk.put(another).is_some());
+        assert!(desk.put(another, true).is_some());
         assert!(!desk.complete(&purge("a", "shop", true)), "that was the one before");
         assert_eq!(names(desk.take(&shop())), ["a"]);
     }
@@ -308,10 +372,10 @@ mod tests {
     #[tokio::test]
     async fn what_a_new_list_leaves_out_is_gone() {
         let desk = Desk::default();
-        let _ = desk.put(purge("a", "shop", false));
-        let _ = desk.put(purge("b", "shop", true));
+        let _ = desk.put(purge("a", "shop", false), true);
+        let _ = desk.put(purge("b", "shop", true), true);
         desk.begin_list();
-        let _ = desk.put(purge("c", "shop", false));
+        let _ = desk.put(purge("c", "shop", false), true);
         desk.end_list();
         assert_eq!(names(desk.take(&shop())), ["c"]);
         assert_eq!(desk.next_due(), None);
@@ -320,18 +384,64 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_complete_goes_once_its_time_is_over() {
         let desk = Desk::default();
-        let _ = desk.put(purge("a", "shop", true));
+        let _ = desk.put(purge("a", "shop", true), true);
         let due = desk.next_due().unwrap();
         assert!(due > Instant::now() + Duration::from_secs(50));
-        assert!(desk.overdue(due - Duration::from_secs(1)).is_empty());
+        assert!(desk.overdue(due - Duration::from_secs(1), 9).is_empty());
         let key = ("n".to_owned(), "shop".to_owned(), "a".to_owned());
-        assert_eq!(desk.overdue(due), [(key.clone(), "uid-a".to_owned())]);
-        assert!(desk.overdue(due).is_empty());
+        assert_eq!(desk.overdue(due, 9), [(key.clone(), "uid-a".to_owned())]);
+        assert!(desk.overdue(due, 9).is_empty());
         desk.postpone(&key, "uid-a", Duration::from_secs(15));
-        assert_eq!(desk.next_due(), Some(Instant::now() + Duration::from_secs(15)));
+        let pause = desk.next_due().unwrap() - Instant::now();
+        assert!(pause >= Duration::from_secs(15) && pause <= Duration::from_secs(15) + JITTER, "{pause:?}");
         desk.remove(&purge("a", "shop", true));
         desk.postpone(&key, "uid-a", Duration::from_secs(15));
         assert_eq!(desk.next_due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_whose_time_is_over_go_a_few_at_a_time() {
+        let desk = Desk::default();
+        for number in 0..40 {
+            let mut old = purge(&format!("p{number:02}"), "shop", true);
+            old.spec.ttl_seconds_after_finished = 0;
+            let _ = desk.put(old, true);
+        }
+        let dues: BTreeSet<_> = desk.0.lock().dues.iter().map(|(due, _)| *due).collect();
+        assert!(dues.len() > 30, "not all at the same moment: {dues:?}");
+        let late = Instant::now() + JITTER;
+        let counts: Vec<usize> = (0..4).map(|_| desk.overdue(late, 16).len()).collect();
+        assert_eq!(counts, [16, 16, 8, 0]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_service_that_is_not_there_takes_little_room() {
+        let desk = Desk::default();
+        let large = |name: &str| {
+            let mut large = purge(name, "shop", false);
+            large.spec.everything = false;
+            large.spec.tags = vec!["x".repeat(2048); 100];
+            large.metadata.labels = Some([("x".to_owned(), "y".repeat(63))].into());
+            large
+        };
+        let size = || {
+            let open = desk.take(&shop()).unwrap().open;
+            open.iter().map(|purge| serde_json::to_string(&**purge).unwrap().len()).sum::<usize>()
+        };
+        for name in ["a", "b"] {
+            let _ = desk.put(large(name), false);
+            // As the watch shows it once it was told, also when the service is there by then.
+            let _ = desk.put(large(name), true);
+        }
+        assert!(size() < 2000, "{}", size());
+        let kept = &desk.take(&shop()).unwrap().open[0];
+        assert!(names_nothing(&kept.spec) && kept.uid().as_deref() == Some("uid-a") && kept.status.is_some());
+
+        let _ = desk.put(large("c"), true);
+        assert!(size() > 200_000, "what is to be recorded is whole");
+        desk.recorded(&desk.take(&shop()).unwrap().open);
+        assert!(size() < 3000, "{}", size());
+        assert_eq!(names(desk.take(&shop())), ["a", "b", "c"]);
     }
 
     #[test]
@@ -347,7 +457,7 @@ mod tests {
     #[tokio::test]
     async fn only_who_waits_for_a_service_is_called_by_it() {
         let desk = Desk::default();
-        let (_, bell) = desk.put(purge("a", "shop", false)).unwrap();
+        let (_, bell) = desk.put(purge("a", "shop", false), true).unwrap();
         let is_rung =
             async || tokio::time::timeout(Duration::from_millis(10), bell.rung.notified()).await.is_ok();
         desk.look_again(&shop());
@@ -355,9 +465,9 @@ mod tests {
         bell.is_held.store(true, Ordering::Release);
         desk.look_again(&shop());
         assert!(is_rung().await);
-        let _ = desk.put(purge("a", "shop", false));
+        let _ = desk.put(purge("a", "shop", false), true);
         assert!(!is_rung().await, "its own status is no news");
-        let _ = desk.put(purge("b", "shop", false));
+        let _ = desk.put(purge("b", "shop", false), true);
         assert!(is_rung().await);
     }
 }

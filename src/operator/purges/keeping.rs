@@ -1,24 +1,27 @@
 //! The record of a CachedService in its ConfigMap.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 
 use super::{
-    desk::Orders,
+    desk::names_nothing,
     progress::Held,
-    record::{Order, read, with_orders},
+    record::{Order, Stands, begun, knows_all, number, read, with_orders},
 };
 use crate::{
     api::{
-        CachedService,
+        CachePurge, CachePurgeSpec, CachedService,
         names::{APP, FIELD_MANAGER, SECRET_TOKEN, purges_name, sidecar_name},
     },
     operator::{
@@ -33,17 +36,17 @@ use crate::{
 /// Writes of others that are lived through in one round.
 const CONFLICTS: usize = 5;
 
-/// A CachedService whose pods take purges.
-pub(super) struct Ready {
+/// A CachedService whose purges are recorded. Whether its pods have a cache is the pods' matter: those of
+/// before may still serve when its spec says otherwise, and what is stored may be used again later.
+pub(super) struct Served {
     /// Whose the record is.
     pub(super) identity: Identity,
-    /// What its sidecars ask for.
-    pub(super) token: String,
+    /// What its sidecars ask for, if it is made.
+    pub(super) token: Option<String>,
 }
 
-/// Whether a CachedService has sidecars; or what is missing.
-pub(super) fn ready(service: &ObjectRef<CachedService>, context: &Context) -> Result<Ready, Held> {
-    let held = |reason, message| Held { reason, message };
+/// A CachedService; or what is missing.
+pub(super) fn served(service: &ObjectRef<CachedService>, context: &Context) -> Result<Served, Held> {
     let namespace = service.namespace.clone().unwrap_or_default();
     let present =
         context.services.get(service).filter(|present| present.metadata.deletion_timestamp.is_none());
@@ -52,26 +55,14 @@ pub(super) fn ready(service: &ObjectRef<CachedService>, context: &Context) -> Re
             "there is no CachedService {} in this namespace; create it, or delete this purge",
             service.name
         );
-        return Err(held("ServiceNotFound", message));
+        return Err(Held { reason: "ServiceNotFound", message });
     };
-    if present.spec.http_cache().is_none() {
-        let message = format!(
-            "the CachedService {} caches nothing; set spec.cache.http in it, or delete this purge",
-            service.name
-        );
-        return Err(held("CacheOff", message));
-    }
     let secret = match context.watches.secrets.find(&namespace, &sidecar_name(&service.name)) {
         Found::Known(secret) | Found::Provisional(secret) => Some(secret),
         Found::Unknown => None,
     };
     let token = secret.and_then(|secret| String::from_utf8(secret.data.get(SECRET_TOKEN)?.0.clone()).ok());
     let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-    let Some(token) = token else {
-        let message =
-            format!("the Secret {} with the sidecars' token is not made yet", sidecar_name(&service.name));
-        return Err(held("Waiting", message));
-    };
     let identity = Identity {
         name: service.name.clone(),
         namespace,
@@ -79,7 +70,31 @@ pub(super) fn ready(service: &ObjectRef<CachedService>, context: &Context) -> Re
         extra_labels: present.spec.labels.clone(),
         extra_annotations: present.spec.annotations.clone(),
     };
-    Ok(Ready { identity, token })
+    Ok(Served { identity, token })
+}
+
+/// What there is to tell while the sidecars cannot be asked.
+pub(super) fn without_token(service: &str) -> Held {
+    let message = format!("the Secret {} with the sidecars' token is not there", sidecar_name(service));
+    Held { reason: "Waiting", message }
+}
+
+/// Begins the record of a CachedService, unless something stands at its name: with what its sidecars read, so
+/// that those that start find it, and so that its absence later is a loss.
+///
+/// # Errors
+/// When the API server refuses it otherwise than for the name.
+pub async fn begin_record(context: &Context, identity: &Identity) -> kube::Result<Option<ConfigMap>> {
+    let service = ObjectRef::new(&identity.name).within(&identity.namespace);
+    let known = context.purges.desk.numbers(&service);
+    let record = begun(&known, milliseconds(Timestamp::now()));
+    let text = serde_json::to_string(&record).map_err(kube::Error::SerdeError)?;
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &identity.namespace);
+    match write(&api, identity, None, &text).await {
+        Ok(written) => Ok(Some(written)),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What keeps a purge from its record or from the pods.
@@ -100,7 +115,9 @@ impl From<kube::Error> for Obstacle {
 pub(super) struct Kept {
     /// As it stands there.
     pub(super) text: String,
-    /// The number of each order, by UID.
+    /// The number of its last purge.
+    pub(super) last: u64,
+    /// The number of each order, by UID. One that was deleted meanwhile may have none.
     pub(super) epochs: BTreeMap<String, u64>,
 }
 
@@ -110,6 +127,8 @@ pub(super) struct Keeping(Option<Seen>);
 
 struct Seen {
     record: PurgeRecord,
+    /// It has to be written.
+    is_begun: bool,
     /// Of which CachedService.
     owner: String,
     /// The version of the ConfigMap; none while there is none.
@@ -117,41 +136,40 @@ struct Seen {
 }
 
 impl Keeping {
-    /// The record with these orders in it, written where something was missing.
+    /// The record with these orders in it, written where something was missing. It has all numbers that are
+    /// `known` from elsewhere.
     pub(super) async fn record(
         &mut self,
-        ready: &Ready,
+        identity: &Identity,
         context: &Context,
-        orders: &Orders,
+        open: &[Arc<CachePurge>],
+        known: &BTreeSet<u64>,
     ) -> Result<Kept, Obstacle> {
-        let open: Vec<_> = orders
-            .open
-            .iter()
-            .map(|purge| Order {
-                uid: purge.metadata.uid.as_deref().unwrap_or_default(),
-                spec: &purge.spec,
-                epoch: purge.status.as_ref().and_then(|status| status.epoch),
-            })
-            .collect();
-        let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &ready.identity.namespace);
+        let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &identity.namespace);
         let mut conflicts = 0;
         loop {
             let now = milliseconds(Timestamp::now());
-            let seen = match self.0.take().filter(|seen| seen.owner == ready.identity.uid) {
+            let is_current = |seen: &Seen| seen.owner == identity.uid && knows_all(&seen.record, known);
+            let seen = match self.0.take().filter(is_current) {
                 Some(seen) => seen,
-                None => fetch(&api, &ready.identity, orders.greatest, now).await?,
+                None => fetch(&api, identity, known, now).await?,
             };
-            let recorded = with_orders(seen.record, &open, orders.greatest, now);
+            let fetched = missing(&seen.record, open, context).await?;
+            let recorded = with_orders(seen.record, &orders(open, &fetched), now);
             let text = serde_json::to_string(&recorded.record).map_err(kube::Error::SerdeError)?;
-            let version = match &seen.version {
-                Some(version) if !recorded.is_new => Ok(version.clone()),
-                version => write(&api, &ready.identity, version.as_deref(), &text).await,
+            let written = match seen.version {
+                Some(version) if !recorded.is_new && !seen.is_begun => Ok(Some(version)),
+                version => {
+                    let written = write(&api, identity, version.as_deref(), &text).await;
+                    written.map(|written| written.resource_version())
+                }
             };
-            match version {
+            match written {
                 Ok(version) => {
-                    let owner = seen.owner;
-                    self.0 = Some(Seen { record: recorded.record, owner, version: Some(version) });
-                    return Ok(Kept { text, epochs: recorded.epochs });
+                    let (record, owner) = (recorded.record, seen.owner);
+                    let last = record.last();
+                    self.0 = Some(Seen { record, is_begun: false, owner, version });
+                    return Ok(Kept { text, last, epochs: recorded.epochs });
                 }
                 // Somebody has made, changed or deleted it: look again.
                 Err(kube::Error::Api(answer))
@@ -163,12 +181,74 @@ impl Keeping {
             }
         }
     }
+
+    /// Whether the record that was written stands in the ConfigMap still, with all numbers that purges were told
+    /// with. Where it does not, the next look at it begins there.
+    pub(super) async fn stands(&mut self, identity: &Identity, context: &Context) -> Result<bool, Obstacle> {
+        let Some(seen) = &self.0 else { return Ok(false) };
+        let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &identity.namespace);
+        let written = seen.record.purges.iter().map(|purge| &purge.epoch);
+        let known = written.chain([&seen.record.forgotten]).copied().collect();
+        let stands = fetch(&api, identity, &known, 0).await.map(|found| !found.is_begun);
+        if !matches!(stands, Ok(true)) {
+            self.0 = None;
+        }
+        stands
+    }
 }
 
-async fn fetch(api: &Api<ConfigMap>, identity: &Identity, greatest: u64, now: u64) -> Result<Seen, Obstacle> {
+/// What is to be purged by those that are to be recorded, where it was not kept; none where it is gone.
+async fn missing(
+    record: &PurgeRecord,
+    open: &[Arc<CachePurge>],
+    context: &Context,
+) -> kube::Result<BTreeMap<String, Option<CachePurgeSpec>>> {
+    let mut found = BTreeMap::new();
+    for purge in open.iter().filter(|purge| names_nothing(&purge.spec)) {
+        let uid = purge.uid().unwrap_or_default();
+        if number(record, &uid, told(purge)).is_some() {
+            continue;
+        }
+        let namespace = purge.namespace().unwrap_or_default();
+        let api: Api<CachePurge> = Api::namespaced(context.client.clone(), &namespace);
+        // By a list, as there is no right to get one.
+        let named = ListParams::default().fields(&format!("metadata.name={}", purge.name_any()));
+        let present = api.list(&named).await?.into_iter().find(|present| present.uid() == purge.uid());
+        found.insert(uid, present.map(|present| present.spec));
+    }
+    Ok(found)
+}
+
+/// The orders that are there still.
+fn orders<'a>(
+    open: &'a [Arc<CachePurge>],
+    fetched: &'a BTreeMap<String, Option<CachePurgeSpec>>,
+) -> Vec<Order<'a>> {
+    let order = |purge: &'a Arc<CachePurge>| {
+        let uid = purge.metadata.uid.as_deref().unwrap_or_default();
+        let spec = match fetched.get(uid) {
+            Some(fetched) => fetched.as_ref()?,
+            None => &purge.spec,
+        };
+        Some(Order { uid, spec, epoch: told(purge) })
+    };
+    open.iter().filter_map(order).collect()
+}
+
+fn told(purge: &CachePurge) -> Option<u64> {
+    purge.status.as_ref().and_then(|status| status.epoch)
+}
+
+async fn fetch(
+    api: &Api<ConfigMap>,
+    identity: &Identity,
+    known: &BTreeSet<u64>,
+    now: u64,
+) -> Result<Seen, Obstacle> {
     let owner = identity.uid.clone();
     let Some(map) = api.get_opt(&purges_name(&identity.name)).await? else {
-        return Ok(Seen { record: read(None, greatest, now), owner, version: None });
+        let Stands { record, is_begun } = read(None, known, now);
+        return Ok(Seen { record, is_begun, owner, version: None });
     };
     if is_of_predecessor(&map.metadata, &identity.name, &identity.uid) {
         let message = "the record of an earlier CachedService of this name is being cleared away";
@@ -184,31 +264,30 @@ async fn fetch(api: &Api<ConfigMap>, identity: &Identity, greatest: u64, now: u6
     }
     let text = map.data.as_ref().and_then(|data| data.get(PURGES_FILE));
     // An empty one of ours was emptied by somebody.
-    let text = text.map_or("", String::as_str);
-    Ok(Seen { record: read(Some(text), greatest, now), owner, version: map.resource_version() })
+    let Stands { record, is_begun } = read(text.map(String::as_str), known, now);
+    Ok(Seen { record, is_begun, owner, version: map.resource_version() })
 }
 
-/// Writes a record over the version that was seen, or a new one. The version that it has since.
+/// Writes a record over the version that was seen, or a new one.
 async fn write(
     api: &Api<ConfigMap>,
     identity: &Identity,
     version: Option<&str>,
     text: &str,
-) -> kube::Result<String> {
+) -> kube::Result<ConfigMap> {
     let name = purges_name(&identity.name);
     let data = BTreeMap::from([(PURGES_FILE.to_owned(), text.to_owned())]);
     let manager = Some(FIELD_MANAGER.to_owned());
-    let written = if let Some(version) = version {
+    if let Some(version) = version {
         let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
         let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
-        api.patch(&name, &parameters, &Patch::Merge(&patch)).await?
+        api.patch(&name, &parameters, &Patch::Merge(&patch)).await
     } else {
         let metadata = identity.child(&name, APP);
         let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
         let parameters = PostParams { field_manager: manager, ..PostParams::default() };
-        api.create(&parameters, &map).await?
-    };
-    Ok(written.resource_version().unwrap_or_default())
+        api.create(&parameters, &map).await
+    }
 }
 
 /// Since the beginning of Unix time.

@@ -8,6 +8,9 @@ use kube::ResourceExt;
 
 use crate::api::names::{SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER};
 
+/// The label with the hash that a Deployment's controller gives the pods of each ReplicaSet.
+const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
+
 /// A pod that has to acknowledge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
@@ -19,13 +22,14 @@ pub struct Replica {
     pub address: Option<SocketAddr>,
 }
 
-/// The pods among these that have a sidecar and have not ended, Ready or not: any of them may answer a
-/// request. By name.
+/// The pods of a CachedService among these that have a sidecar, are on a node and have not ended, Ready
+/// or not: any of them may answer a request. By name.
 #[must_use]
-pub fn replicas(pods: &[Pod]) -> Vec<Replica> {
+pub fn replicas(pods: &[Pod], service: &str) -> Vec<Replica> {
     let mut replicas: Vec<_> = pods
         .iter()
-        .filter(|pod| has_sidecar(pod) && !has_ended(pod))
+        .filter(|pod| is_of_deployment(pod, service) && has_sidecar(pod))
+        .filter(|pod| is_on_a_node(pod) && !has_ended(pod))
         .map(|pod| Replica {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
@@ -34,6 +38,23 @@ pub fn replicas(pods: &[Pod]) -> Vec<Replica> {
         .collect();
     replicas.sort_by(|left, right| left.name.cmp(&right.name));
     replicas
+}
+
+/// Whether a ReplicaSet of the service's Deployment controls it, as that names them. Anybody's pod may have the
+/// labels; to such a one the token is not handed.
+fn is_of_deployment(pod: &Pod, service: &str) -> bool {
+    let Some(hash) = pod.labels().get(TEMPLATE_HASH_LABEL) else { return false };
+    let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+    controller.is_some_and(|owner| {
+        owner.kind == "ReplicaSet"
+            && owner.api_version == "apps/v1"
+            && owner.name.strip_prefix(service).and_then(|rest| rest.strip_prefix('-')) == Some(hash)
+    })
+}
+
+/// Before that nothing of it has started, and what starts reads the record before it is Ready.
+fn is_on_a_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).is_some_and(|node| !node.is_empty())
 }
 
 fn has_sidecar(pod: &Pod) -> bool {
@@ -69,8 +90,17 @@ mod tests {
     fn pod(name: &str, leaving: bool, status: &Value) -> Pod {
         let deletion = leaving.then_some("2026-01-01T00:00:00Z");
         serde_json::from_value(json!({
-            "metadata": { "name": name, "uid": format!("uid-{name}"), "deletionTimestamp": deletion },
+            "metadata": {
+                "name": name,
+                "uid": format!("uid-{name}"),
+                "deletionTimestamp": deletion,
+                "labels": { "pod-template-hash": "7d4b" },
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d4b", "uid": "r", "controller": true,
+                }],
+            },
             "spec": {
+                "nodeName": "n",
                 "containers": [{ "name": "app" }],
                 "initContainers": [{ "name": SIDECAR_CONTAINER, "restartPolicy": "Always" }],
             },
@@ -80,7 +110,7 @@ mod tests {
     }
 
     fn names(pods: &[Pod]) -> Vec<String> {
-        replicas(pods).into_iter().map(|replica| replica.name).collect()
+        replicas(pods, "shop").into_iter().map(|replica| replica.name).collect()
     }
 
     #[test]
@@ -93,7 +123,7 @@ mod tests {
             pod("d", false, &json!({ "phase": "Succeeded" })),
         ];
         assert_eq!(names(&pods), ["a", "b", "c"]);
-        let addresses: Vec<_> = replicas(&pods).into_iter().map(|replica| replica.address).collect();
+        let addresses: Vec<_> = replicas(&pods, "shop").into_iter().map(|replica| replica.address).collect();
         let at = |text: &str| Some(text.parse().unwrap());
         assert_eq!(addresses, [at("[fd00::1]:9801"), at("10.0.0.2:9801"), None]);
     }
@@ -103,6 +133,32 @@ mod tests {
         let mut without = pod("a", false, &json!({ "phase": "Running" }));
         without.spec.as_mut().unwrap().init_containers = None;
         assert!(names(&[without]).is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_is_on_no_node_has_nothing_yet_and_reads_the_record() {
+        let mut waiting = pod("a", false, &json!({ "phase": "Pending" }));
+        waiting.spec.as_mut().unwrap().node_name = None;
+        assert!(names(&[waiting]).is_empty());
+    }
+
+    #[test]
+    fn only_pods_of_the_deployment_are_asked_whoever_has_the_labels() {
+        let of = |change: fn(&mut Pod)| {
+            let mut pod = pod("a", false, &json!({ "phase": "Running", "podIP": "10.0.0.2" }));
+            change(&mut pod);
+            replicas(&[pod], "shop").len()
+        };
+        assert_eq!(of(|_| {}), 1);
+        assert_eq!(of(|pod| pod.metadata.owner_references = None), 0);
+        assert_eq!(of(|pod| pod.metadata.owner_references.as_mut().unwrap()[0].controller = None), 0);
+        assert_eq!(of(|pod| pod.metadata.owner_references.as_mut().unwrap()[0].kind = "Job".to_owned()), 0);
+        assert_eq!(of(|pod| pod.metadata.labels = None), 0);
+        // Of a Deployment whose name begins so.
+        let of_another = |pod: &mut Pod| {
+            pod.metadata.owner_references.as_mut().unwrap()[0].name = "shop-b-7d4b".to_owned();
+        };
+        assert_eq!(of(of_another), 0);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The record of a service's purges, and what a new one is called. PURE.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::CachePurgeSpec,
-    settings::purges::{Force, Purge, PurgeRecord, VERSION, Written},
+    settings::purges::{Force, Purge, PurgeRecord, Target, Written},
 };
 
 /// So many purges are kept. Those before them count as forgotten: what a replica or Redis holds from a
@@ -12,6 +12,9 @@ use crate::{
 const MOST: usize = 512;
 /// So many bytes they take as JSON: half of what a ConfigMap holds, and of what a sidecar takes at once.
 const LARGEST: usize = 512 << 10;
+/// No number is greater: what says so is not believed. In milliseconds since 1970 it is far away, and it leaves
+/// room to count up.
+pub const GREATEST_NUMBER: u64 = 1 << 53;
 
 /// A purge that is ordered and not complete.
 #[derive(Clone, Copy, Debug)]
@@ -35,47 +38,70 @@ pub struct Recorded {
     pub is_new: bool,
 }
 
-/// The record where none is. Up to `greatest`, the greatest number that a purge of the service was told
-/// with, nothing is known any more.
-#[must_use]
-pub fn begun(greatest: u64) -> PurgeRecord {
-    PurgeRecord { version: VERSION, forgotten: greatest, purges: Vec::new() }
+/// A record that stands in a ConfigMap, or that takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// The record.
+    pub record: PurgeRecord,
+    /// Whether it is begun anew, and so has to be written.
+    pub is_begun: bool,
 }
 
-/// The record that stands in a ConfigMap.
-///
-/// What cannot be read may have held any purge: up to `now`, in milliseconds of Unix time, as numbers
-/// are made of it, all counts as forgotten.
+/// The record where none is. Whoever has made a service has begun one: that there is none does not
+/// mean that there never was. It may have held any purge up to the greatest number that is `known`, from a
+/// status or a replica, and up to `now`, in milliseconds of Unix time, as numbers are made of it: all
+/// of them count as forgotten.
 #[must_use]
-pub fn read(text: Option<&str>, greatest: u64, now: u64) -> PurgeRecord {
+pub fn begun(known: &BTreeSet<u64>, now: u64) -> PurgeRecord {
+    PurgeRecord::begun(known.last().copied().unwrap_or_default().max(now))
+}
+
+/// The record that stands in a ConfigMap. One that cannot be read is as good as none, and so is one that does not
+/// have what is `known`: an earlier one was put in place, or another was begun after a loss.
+#[must_use]
+pub fn read(text: Option<&str>, known: &BTreeSet<u64>, now: u64) -> Stands {
     match text.map(PurgeRecord::parse) {
-        None => begun(greatest),
-        Some(Ok(record)) => record,
-        Some(Err(_)) => begun(greatest.max(now)),
+        Some(Ok(record)) if knows_all(&record, known) => Stands { record, is_begun: false },
+        Some(Ok(record)) => Stands { record: begun(known, now.max(record.last())), is_begun: true },
+        None | Some(Err(_)) => Stands { record: begun(known, now), is_begun: true },
     }
+}
+
+/// Whether a record has all these numbers.
+#[must_use]
+pub fn knows_all<'a>(record: &PurgeRecord, numbers: impl IntoIterator<Item = &'a u64>) -> bool {
+    numbers.into_iter().all(|number| record.knows(*number))
+}
+
+/// The number of an order in a record, if it is there.
+#[must_use]
+pub fn number(record: &PurgeRecord, uid: &str, told: Option<u64>) -> Option<u64> {
+    let recorded = record.purges.iter().find(|purge| purge.id == uid).map(|purge| purge.epoch);
+    // It was there, and there was no room any more: all of its time counts as forgotten. What was in a record
+    // that is lost was not: replicas may have gone on from that one.
+    let is_forgotten = |epoch: &u64| record.begun < *epoch && *epoch <= record.forgotten;
+    recorded.or(told.filter(is_forgotten))
 }
 
 /// Takes orders into a record: each once, whoever was at it before.
 ///
-/// Numbers count up from the last and from `greatest`, which replicas may have seen, also where the
-/// clock was set back or an earlier record was put in place.
+/// Numbers count up from the last, also where the clock was set back.
 #[must_use]
-pub fn with_orders(mut record: PurgeRecord, orders: &[Order<'_>], greatest: u64, now: u64) -> Recorded {
+pub fn with_orders(mut record: PurgeRecord, orders: &[Order<'_>], now: u64) -> Recorded {
     let mut epochs = BTreeMap::new();
-    let mut is_new = false;
+    let mut new = Vec::new();
+    let mut last = record.last();
     for order in orders {
-        let last = record.last();
-        let recorded = record.purges.iter().find(|purge| purge.id == order.uid).map(|purge| purge.epoch);
-        // It was there; since it is not any more, all of its time counts as forgotten.
-        let was_recorded = order.epoch.filter(|epoch| *epoch <= last);
-        let epoch = recorded.or(was_recorded).unwrap_or_else(|| {
-            is_new = true;
-            let epoch = now.max(last + 1).max(greatest + 1);
-            record.purges.push(purge(order, epoch));
-            epoch
+        // By what was there, and not by what came in for the orders before this.
+        let epoch = number(&record, order.uid, order.epoch).unwrap_or_else(|| {
+            last = now.max(last + 1);
+            new.push(purge(order, last));
+            last
         });
         epochs.insert(order.uid.to_owned(), epoch);
     }
+    let is_new = !new.is_empty();
+    record.purges.extend(new);
     trim(&mut record);
     Recorded { record, epochs, is_new }
 }
@@ -91,8 +117,9 @@ fn purge(order: &Order<'_>, epoch: u64) -> Purge {
         ttl_seconds_after_finished: _,
     } = order.spec;
     let written = Written { keys, prefixes, tags, everything: *everything };
-    // The API server lets nothing else through.
-    let targets = written.targets().unwrap_or_default();
+    // The API server lets nothing else through; one of an earlier release may have. It is better to
+    // purge too much.
+    let targets = written.targets().unwrap_or_else(|_| vec![Target::Everything]);
     let force = if *soft { Force::Soft } else { Force::Hard };
     Purge { epoch, id: order.uid.to_owned(), force, targets }
 }
@@ -120,7 +147,6 @@ fn size(purge: &Purge) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::purges::Target;
 
     const NOW: u64 = 1_000;
 
@@ -136,40 +162,74 @@ mod tests {
         recorded.record.purges.iter().map(|purge| (purge.id.as_str(), purge.epoch)).collect()
     }
 
+    fn known(numbers: &[u64]) -> BTreeSet<u64> {
+        numbers.iter().copied().collect()
+    }
+
+    fn text(record: &PurgeRecord) -> String {
+        serde_json::to_string(record).unwrap()
+    }
+
     #[test]
     fn two_at_once_have_different_numbers_and_each_is_taken_once() {
         let spec = spec(&["t"]);
         let orders = [order("a", &spec), order("b", &spec)];
-        let first = with_orders(begun(0), &orders, 0, NOW);
+        let first = with_orders(PurgeRecord::empty(), &orders, NOW);
         assert_eq!((numbers(&first), first.is_new), (vec![("a", 1000), ("b", 1001)], true));
         // As after a crash before the status was written.
-        let again = with_orders(first.record.clone(), &orders, 0, NOW + 5);
+        let again = with_orders(first.record.clone(), &orders, NOW + 5);
         assert_eq!((&again.record, again.is_new), (&first.record, false));
         assert_eq!(again.epochs, [("a".to_owned(), 1000), ("b".to_owned(), 1001)].into());
     }
 
     #[test]
-    fn numbers_count_up_though_the_clock_goes_back_and_an_old_record_comes_back() {
+    fn numbers_count_up_though_the_clock_goes_back() {
         let spec = spec(&["t"]);
-        let record = with_orders(begun(0), &[order("a", &spec)], 0, NOW).record;
-        assert_eq!(with_orders(record.clone(), &[order("b", &spec)], 0, 1).epochs["b"], NOW + 1);
-        assert_eq!(with_orders(record, &[order("b", &spec)], 5000, NOW).epochs["b"], 5001);
+        let record = with_orders(PurgeRecord::empty(), &[order("a", &spec)], NOW).record;
+        assert_eq!(with_orders(record, &[order("b", &spec)], 1).epochs["b"], NOW + 1);
     }
 
     #[test]
-    fn a_new_record_forgets_what_was_told_before() {
+    fn a_record_that_is_lost_counts_as_one_that_held_any_purge_up_to_now() {
+        assert_eq!(
+            read(None, &known(&[70]), NOW),
+            Stands { record: PurgeRecord::begun(NOW), is_begun: true }
+        );
+        assert_eq!(
+            read(None, &known(&[70, 5000]), NOW).record,
+            PurgeRecord::begun(5000),
+            "the clock is behind"
+        );
+        assert_eq!(
+            read(Some("{"), &known(&[70]), NOW).record,
+            PurgeRecord::begun(NOW),
+            "it may have held anything"
+        );
+    }
+
+    #[test]
+    fn a_record_without_what_is_known_is_another() {
         let spec = spec(&["t"]);
-        assert_eq!(read(None, 70, NOW), begun(70));
-        assert_eq!(read(Some("{"), 70, NOW), begun(NOW), "it may have held anything");
-        let text = serde_json::to_string(&begun(3)).unwrap();
-        assert_eq!(read(Some(&text), 70, NOW), begun(3));
-        // What is not complete yet and went with the record is in what counts as forgotten.
-        let lost = Order { uid: "a", spec: &spec, epoch: Some(70) };
-        let recorded = with_orders(begun(70), &[lost], 70, NOW);
-        assert_eq!((recorded.epochs["a"], recorded.is_new), (70, false));
-        // It is not in a record from before it.
-        let recorded = with_orders(begun(3), &[lost], 70, NOW);
-        assert_eq!((recorded.epochs["a"], recorded.is_new), (NOW, true));
+        let record = with_orders(PurgeRecord::begun(3), &[order("a", &spec), order("b", &spec)], NOW).record;
+        let stands = |numbers: &[u64]| read(Some(&text(&record)), &known(numbers), 2 * NOW);
+        assert_eq!(stands(&[2, 3, 1000, 1001]), Stands { record: record.clone(), is_begun: false });
+        // From before it, or begun beside it: what else was in the one with them nobody knows.
+        for (unknown, after) in [(1002, 2000), (500, 2000), (5000, 5000)] {
+            assert_eq!(stands(&[3, unknown]), Stands { record: PurgeRecord::begun(after), is_begun: true });
+        }
+        let behind = read(Some(&text(&record)), &known(&[500]), 1);
+        assert_eq!(behind.record, PurgeRecord::begun(1001), "no number is given twice");
+    }
+
+    #[test]
+    fn what_was_in_a_record_that_is_lost_is_recorded_anew_and_has_to_be_acknowledged_anew() {
+        let spec = spec(&["t"]);
+        let lost = Order { epoch: Some(70), ..order("a", &spec) };
+        let recorded = with_orders(PurgeRecord::begun(NOW), &[lost], NOW);
+        assert_eq!((recorded.epochs["a"], recorded.is_new), (NOW + 1, true));
+        // Also beside one that comes before it, which has a greater number than was told of it.
+        let recorded = with_orders(PurgeRecord::begun(3), &[order("b", &spec), lost], NOW);
+        assert_eq!(numbers(&recorded), [("b", NOW), ("a", NOW + 1)]);
     }
 
     #[test]
@@ -180,13 +240,19 @@ mod tests {
             soft: true,
             ..spec(&["t"])
         };
-        let purge = &with_orders(begun(0), &[order("a", &spec)], 0, NOW).record.purges[0];
+        let recorded = with_orders(PurgeRecord::empty(), &[order("a", &spec)], NOW).record;
         let targets = [
             Target::Key("http://shop/a".to_owned()),
             Target::Prefix("/b".to_owned()),
             Target::Tag("t".to_owned()),
         ];
-        assert_eq!((purge.targets.as_slice(), purge.force), (&targets[..], Force::Soft));
+        assert_eq!(
+            (recorded.purges[0].targets.as_slice(), recorded.purges[0].force),
+            (&targets[..], Force::Soft)
+        );
+        let odd = CachePurgeSpec { keys: vec!["/a#b".to_owned()], ..CachePurgeSpec::default() };
+        let recorded = with_orders(PurgeRecord::empty(), &[order("a", &odd)], NOW).record;
+        assert_eq!(recorded.purges[0].targets, [Target::Everything], "better too much than nothing");
     }
 
     #[test]
@@ -194,18 +260,18 @@ mod tests {
         let small = spec(&["t"]);
         let uids: Vec<String> = (0..=MOST).map(|number| number.to_string()).collect();
         let orders: Vec<_> = uids.iter().map(|uid| order(uid, &small)).collect();
-        let many = with_orders(begun(0), &orders, 0, NOW);
-        assert_eq!((many.record.purges.len(), many.record.forgotten), (MOST, NOW));
+        let many = with_orders(PurgeRecord::begun(5), &orders, NOW);
+        assert_eq!((many.record.purges.len(), many.record.forgotten, many.record.begun), (MOST, NOW, 5));
         assert_eq!(many.epochs["0"], NOW, "it is told though it is forgotten already");
-        assert!(PurgeRecord::parse(&serde_json::to_string(&many.record).unwrap()).is_ok());
-        let again = with_orders(many.record.clone(), &[Order { epoch: Some(NOW), ..orders[0] }], NOW, NOW);
+        assert!(PurgeRecord::parse(&text(&many.record)).is_ok());
+        let again = with_orders(many.record.clone(), &[Order { epoch: Some(NOW), ..orders[0] }], NOW);
         assert_eq!((again.record, again.is_new), (many.record, false), "and does not come again");
 
         let long = "x".repeat(2048);
         let large = spec(&vec![long.as_str(); 100]);
         let large: Vec<_> = ["a", "b", "c"].iter().map(|uid| order(uid, &large)).collect();
-        let kept = with_orders(begun(0), &large, 0, NOW).record;
+        let kept = with_orders(PurgeRecord::empty(), &large, NOW).record;
         assert_eq!((kept.purges.len(), kept.forgotten), (2, NOW));
-        assert!(serde_json::to_string(&kept).unwrap().len() < LARGEST + 100);
+        assert!(text(&kept).len() < LARGEST + 100);
     }
 }

@@ -1,0 +1,91 @@
+//! What a sidecar acknowledges. PURE.
+//!
+//! Nothing of an answer is told to people: what stands at an address need not be a sidecar.
+
+use serde::Deserialize;
+
+use super::{pods::Replica, record::GREATEST_NUMBER};
+
+/// An answer, as it is written. Sidecars of earlier releases do not say in which pod they are.
+#[derive(Deserialize)]
+struct Answer {
+    epoch: u64,
+    unknown: Option<u64>,
+    pod: Option<String>,
+    uid: Option<String>,
+}
+
+/// What a sidecar has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Up to which number it has purged.
+    pub epoch: u64,
+    /// A number that it knows, and that the record does not.
+    pub unknown: Option<u64>,
+}
+
+/// What the sidecar of `replica` has done by the record up to `last`, by its answer.
+///
+/// # Errors
+/// Why it is no acknowledgement, in words.
+pub fn acknowledged(body: &[u8], replica: &Replica, last: u64) -> Result<Acknowledged, String> {
+    let Ok(Answer { epoch, unknown, pod, uid }) = serde_json::from_slice(body) else {
+        return Err("what it answers is no acknowledgement".to_owned());
+    };
+    // An address may be that of another pod by now.
+    let is_another = match (&uid, &pod) {
+        (Some(uid), _) => *uid != replica.uid,
+        (None, Some(name)) => *name != replica.name,
+        (None, None) => false,
+    };
+    if is_another {
+        return Err("another pod answers at its address".to_owned());
+    }
+    let unknown = unknown.max(Some(epoch).filter(|epoch| *epoch > last));
+    if unknown.is_some_and(|number| number > GREATEST_NUMBER) {
+        return Err("what it answers is no number of a purge".to_owned());
+    }
+    Ok(Acknowledged { epoch, unknown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: &str) -> Result<Acknowledged, String> {
+        let replica = Replica { name: "shop-a".to_owned(), uid: "uid-a".to_owned(), address: None };
+        acknowledged(body.as_bytes(), &replica, 7)
+    }
+
+    #[test]
+    fn only_the_pod_itself_acknowledges_if_it_says_who_it_is() {
+        let done = Ok(Acknowledged { epoch: 7, unknown: None });
+        for own in [
+            r#"{"epoch":7}"#,
+            r#"{"epoch":7,"pod":"shop-a","uid":"uid-a"}"#,
+            r#"{"epoch":7,"pod":"shop-a","later":[]}"#,
+        ] {
+            assert_eq!(of(own), done, "{own}");
+        }
+        // Also one of the same name that came since.
+        for another in [r#"{"epoch":7,"pod":"shop-b"}"#, r#"{"epoch":7,"pod":"shop-a","uid":"uid-b"}"#] {
+            assert_eq!(of(another), Err("another pod answers at its address".to_owned()), "{another}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_the_record_does_not_know_is_told() {
+        let unknown = |body| of(body).unwrap().unknown;
+        assert_eq!(unknown(r#"{"epoch":6}"#), None);
+        assert_eq!(unknown(r#"{"epoch":8}"#), Some(8));
+        assert_eq!(unknown(r#"{"epoch":7,"unknown":5}"#), Some(5));
+        assert!(of(r#"{"epoch":18446744073709551615}"#).is_err(), "nobody counts on from there");
+    }
+
+    #[test]
+    fn nothing_of_what_is_answered_is_told() {
+        for odd in ["SECRET", r#"{"epoch":"SECRET"}"#, r#"{"epoch":7,"pod":"SECRET"}"#] {
+            assert!(!of(odd).unwrap_err().contains("SECRET"), "{odd}");
+        }
+    }
+}
