@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cachedservice::{
     api::{
         CachePurge, CachePurgeStatus, CachedService,
-        names::{APP, COMPONENT_LABEL, NAME_LABEL},
+        names::{APP, COMPONENT_LABEL, NAME_LABEL, PAUSED_ANNOTATION},
     },
     settings::purges::{Force, PurgeRecord, Target},
 };
@@ -87,6 +87,11 @@ async fn order(sandbox: &Sandbox, name: &str, spec: Value) -> CachePurge {
     purge["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let purge: CachePurge = serde_json::from_value(purge).unwrap();
     sandbox.api().create(&PostParams::default(), &purge).await.unwrap()
+}
+
+async fn pause(sandbox: &Sandbox, word: Option<&str>) {
+    let paused = Patch::Merge(json!({ "metadata": { "annotations": { PAUSED_ANNOTATION: word } } }));
+    sandbox.api::<CachedService>().patch("shop", &PatchParams::default(), &paused).await.unwrap();
 }
 
 async fn told(sandbox: &Sandbox, name: &str) -> CachePurgeStatus {
@@ -328,6 +333,21 @@ async fn pods_that_have_a_cache_still_are_asked_though_the_spec_has_none_any_mor
 }
 
 #[tokio::test]
+async fn without_the_token_a_purge_is_recorded_and_waits_for_it() {
+    let sandbox = sandbox().await;
+    let _shop = shop(&sandbox, Manner::Acknowledges).await;
+    pause(&sandbox, Some("true")).await;
+    sandbox.until_condition(LIMIT, "shop", "Paused", "True", "PausedByAnnotation").await;
+    sandbox.api::<Secret>().delete("shop-sidecar", &DeleteParams::default()).await.unwrap();
+    order(&sandbox, "all", json!({ "everything": true })).await;
+    let waiting = until_told(&sandbox, "all", "False", "Waiting").await;
+    assert!(waiting.complete().unwrap().message.contains("Secret shop-sidecar"), "{waiting:?}");
+    assert_eq!(record(&sandbox).await.purges.len(), 1);
+    pause(&sandbox, None).await;
+    until_complete(&sandbox, "all").await;
+}
+
+#[tokio::test]
 async fn what_is_purged_while_nothing_is_cached_is_known_when_it_is_again() {
     let sandbox = sandbox().await;
     let mut off = spec();
@@ -463,12 +483,10 @@ async fn a_record_that_is_lost_begins_anew_and_forgets_all_of_before() {
 async fn a_record_that_is_lost_while_a_purge_is_open_has_it_before_that_is_complete() {
     let sandbox = sandbox().await;
     let shop = shop(&sandbox, Manner::Hangs).await;
-    // As if nobody made it anew.
-    let paused = json!({ "metadata": { "annotations": { "cachedservice.dev/paused": "true" } } });
     order(&sandbox, "all", json!({ "everything": true })).await;
     until_told(&sandbox, "all", "False", "Waiting").await;
-    let services = sandbox.api::<CachedService>();
-    services.patch("shop", &PatchParams::default(), &Patch::Merge(paused)).await.unwrap();
+    // So that nobody else makes it anew.
+    pause(&sandbox, Some("true")).await;
     sandbox.until_condition(LIMIT, "shop", "Paused", "True", "PausedByAnnotation").await;
     sandbox.api::<ConfigMap>().delete("shop-purges", &DeleteParams::default()).await.unwrap();
     shop.sidecars.set_all(Manner::Acknowledges);

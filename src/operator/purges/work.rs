@@ -125,7 +125,7 @@ async fn carry_out(
     }
     memory.forget_pods(&replicas);
     memory.rounds = memory.rounds.saturating_add(1);
-    let pause = FIRST_PAUSE.saturating_mul(1 << (memory.rounds - 1).min(10)).min(LONGEST_PAUSE_OF_PODS);
+    let pause = pause_after(memory.rounds, LONGEST_PAUSE_OF_PODS);
 
     match &served.token {
         Some(token) => {
@@ -162,6 +162,11 @@ async fn carry_out(
     Ok(pause)
 }
 
+/// The pause after so many rounds.
+fn pause_after(rounds: u32, longest: Duration) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << rounds.saturating_sub(1).min(10)).min(longest)
+}
+
 /// Hands the record to those that have not acknowledged the newest purge.
 fn ask(
     purges: &Purges,
@@ -189,7 +194,7 @@ fn ask(
 /// Tells what the API server refuses, and tries again.
 async fn obstructed(context: &Context, orders: &Orders, memory: &mut Memory, obstacle: Obstacle) -> Duration {
     memory.rounds = memory.rounds.saturating_add(1);
-    let pause = FIRST_PAUSE.saturating_mul(1 << memory.rounds.min(10)).min(LONGEST_PAUSE);
+    let pause = pause_after(memory.rounds, LONGEST_PAUSE);
     let why = match obstacle {
         Obstacle::Held(why) => why,
         Obstacle::Api(error) => {
@@ -202,4 +207,18 @@ async fn obstructed(context: &Context, orders: &Orders, memory: &mut Memory, obs
         tell_held(context, orders, memory, &why).await;
     }
     pause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_does_not_answer_is_asked_ever_more_seldom_but_every_minute() {
+        let pauses: Vec<_> = (1..100).map(|rounds| pause_after(rounds, LONGEST_PAUSE_OF_PODS)).collect();
+        assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
+        assert!(pauses.is_sorted());
+        assert_eq!(pauses[20..], [Duration::from_mins(1); 79]);
+        assert_eq!(pause_after(u32::MAX, LONGEST_PAUSE), LONGEST_PAUSE);
+    }
 }
