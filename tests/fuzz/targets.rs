@@ -265,9 +265,9 @@ fn purges(data: &[u8]) {
 
 fn settings(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    if let Ok(settings) = Settings::parse(&text) {
-        assert_eq!(Settings::parse(&settings.to_json().unwrap()).unwrap(), settings);
-        assert_eq!(settings.reloaded(&text).unwrap(), settings);
+    if let Ok(read) = Settings::read(&text) {
+        assert_eq!(Settings::parse(&read.settings.to_json().unwrap()).unwrap(), read.settings);
+        assert_eq!(read.settings.reloaded(&text).unwrap(), read);
     }
 }
 
