@@ -8,11 +8,13 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 29] = [
+const PURE: [&str; 31] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
     "operator/digest",
+    "operator/sidecars/pods",
+    "operator/sidecars/reading",
     "operator/status",
     "operator/tally",
     "operator/trouble",

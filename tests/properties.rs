@@ -204,12 +204,12 @@ proptest! {
         let (status, plan) = told(&service, &seen);
         prop_assert_eq!(status.observed_generation, Some(3));
         // Of a spec that was not applied, the tier that runs is told of.
-        let has_cache = match &plan {
-            Ok(plan) => plan.spec.http_cache().is_some(),
-            Err(_) => seen.status.conditions.iter().any(|known| known.type_ == "CacheReady"),
+        let was_told = |type_: &str| seen.status.conditions.iter().any(|known| known.type_ == type_);
+        let (has_cache, balances) = match &plan {
+            Ok(plan) => (plan.spec.http_cache().is_some(), plan.spec.balancing().is_some()),
+            Err(_) => (was_told("CacheReady"), was_told("BalancingReady")),
         };
-        let cache = usize::from(has_cache);
-        prop_assert_eq!(status.conditions.len(), 8 + cache);
+        prop_assert_eq!(status.conditions.len(), 8 + usize::from(has_cache) + usize::from(balances));
         for condition in &status.conditions {
             // Of a spec that was not applied, a part tells of an earlier one.
             let is_part = condition.type_.ends_with("Ready") && condition.type_ != "Ready";

@@ -53,7 +53,7 @@ pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
 pub use service_account::ServiceAccount;
 pub use sidecar::Sidecar;
-pub use status::{CachedServiceStatus, RedisStatus, TemplateRevisions, condition_type};
+pub use status::{CachedServiceStatus, RedisStatus, SidecarsStatus, TemplateRevisions, condition_type};
 pub use switches::{Pause, SWITCHES};
 pub use template_revision::TemplateRevision;
 
@@ -126,10 +126,30 @@ use schema::rule;
         json_path = ".status.cpu"
     ),
     printcolumn(
+        name = "Hits",
+        type_ = "string",
+        description = "Requests answered from the cache, of those that it might have answered",
+        json_path = ".status.sidecars.hitRatio"
+    ),
+    printcolumn(
         name = "Redis",
         type_ = "string",
         description = "Why RedisReady is what it is",
         json_path = ".status.conditions[?(@.type==\"RedisReady\")].reason"
+    ),
+    printcolumn(
+        name = "Saved",
+        type_ = "integer",
+        description = "Requests that the application was spared by the sidecars that run, to two digits",
+        json_path = ".status.sidecars.savedRequests",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Settings",
+        type_ = "string",
+        description = "Sidecars that have loaded the present settings / sidecars that were asked",
+        json_path = ".status.sidecars.settingsLoaded",
+        priority = 1
     ),
     printcolumn(
         name = "Age",

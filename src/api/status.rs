@@ -20,13 +20,15 @@ pub mod condition_type {
     pub const AUTOSCALING_READY: &str = "AutoscalingReady";
     /// The pods have the sidecar with the caching tiers; only there while one is on.
     pub const CACHE_READY: &str = "CacheReady";
+    /// The sidecars spread requests over the replicas; only there while balancing is on.
+    pub const BALANCING_READY: &str = "BalancingReady";
     /// The operator leaves the children as they are, by order of an annotation.
     pub const PAUSED: &str = "Paused";
     /// The pods have the newest defaults of the operator.
     pub const UP_TO_DATE: &str = "UpToDate";
 
     /// Each of them.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         READY,
         PROGRESSING,
         DEGRADED,
@@ -34,13 +36,14 @@ pub mod condition_type {
         REDIS_READY,
         AUTOSCALING_READY,
         CACHE_READY,
+        BALANCING_READY,
         PAUSED,
         UP_TO_DATE,
     ];
 }
 
-/// What the operator has seen. Written when something changes; a change of the
-/// CPU figure alone is written at most once a minute, one of the numbers of pods alone every two seconds.
+/// What the operator has seen. Written when something changes; a change of
+/// figures alone (CPU, hits) is written at most once a minute, one of the numbers of pods alone every two seconds.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CachedServiceStatus {
@@ -49,7 +52,7 @@ pub struct CachedServiceStatus {
     pub observed_generation: Option<i64>,
 
     /// `Ready`, `Progressing`, `Degraded`, one per part (`ApplicationReady`,
-    /// `RedisReady`, `AutoscalingReady`, and `CacheReady` while a tier of the cache is on), `Paused` and `UpToDate`. Each names the
+    /// `RedisReady`, `AutoscalingReady`, `CacheReady` while a tier of the cache is on, `BalancingReady` while balancing is), `Paused` and `UpToDate`. Each names the
     /// generation it is about, a reason for programs and a message for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -101,6 +104,10 @@ pub struct CachedServiceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
 
+    /// What the sidecars that run tell, asked once a minute. Only there while one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecars: Option<SidecarsStatus>,
+
     /// The revision of the operator's defaults in the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_revision: Option<TemplateRevisions>,
@@ -122,6 +129,30 @@ pub struct TemplateRevisions {
     /// The newest revision that the operator knows.
     #[serde(default)]
     pub newest: i32,
+}
+
+/// What the sidecars that run tell. They count from their start on: a pod that goes takes its
+/// figures along.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarsStatus {
+    /// How many of the requests that the cache might have answered it has answered, in percent,
+    /// right to a point, such as `72%`. Only there while a tier is on, from the first such request on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_ratio: Option<String>,
+
+    /// Requests that the application was spared, to two digits, downwards. Only there while a
+    /// tier is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_requests: Option<i64>,
+
+    /// Sidecars that have loaded the present settings / sidecars that were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_loaded: Option<String>,
+
+    /// A digest of the present settings, which each sidecar tells of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
 }
 
 /// The Redis of the application.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     apply::Change, digest::digest, error::APPLIED_AT_MOST, events::Events, external::Externals,
-    plan::Defaults, purges::Purges, references::References, store::Store, triggers::Triggers,
-    watched::PROVISIONAL, watches::Watches,
+    plan::Defaults, purges::Purges, references::References, sidecars::Sidecars, store::Store,
+    triggers::Triggers, watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -28,6 +28,8 @@ pub struct Context {
     pub references: Arc<References>,
     /// What is to be forgotten of caches.
     pub purges: Arc<Purges>,
+    /// What the sidecars tell.
+    pub sidecars: Arc<Sidecars>,
     /// The CachedServices as the watch shows them.
     pub services: Store<CachedService>,
     /// Orders to reconcile.
@@ -152,6 +154,7 @@ impl Context {
     pub fn forget(&self, service: &ObjectRef<CachedService>) {
         self.memory.lock().remove(service);
         self.externals.forget(service);
+        self.sidecars.want(service, false);
         self.watches.http_routes.forget(service);
         self.watches.pod_monitors.forget(service);
         self.references.forget(service);

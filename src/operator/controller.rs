@@ -16,6 +16,7 @@ use super::{
     reconcile::turn,
     references::References,
     services,
+    sidecars::{self, Sidecars},
     store::{Store, store},
     streaming::watch_streamed,
     tally::tally,
@@ -55,11 +56,14 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let (services, writer) = store();
     let triggers = Triggers::new(services.clone(), metrics.clone(), settings.concurrency);
-    let watches = Arc::new(Watches::start(&client, &settings.scope, &triggers, &metrics, &mut tasks));
+    let sidecars = Arc::<Sidecars>::default();
+    let watches =
+        Arc::new(Watches::start(&client, &settings.scope, &triggers, &sidecars, &metrics, &mut tasks));
     let context = Arc::new(Context {
         references: Arc::new(References::new(client.clone(), triggers.clone(), metrics.clone())),
         externals: Arc::new(Externals::new(client.clone(), triggers.clone())),
         purges: Arc::default(),
+        sidecars,
         events: Events::new(client.clone(), &settings.identity),
         watches: watches.clone(),
         defaults: settings.defaults,
@@ -92,6 +96,7 @@ pub async fn run(
         watcher::Config::default(),
     );
     tasks.spawn(purges::follow(purged, context.clone()));
+    tasks.spawn(sidecars::follow(context.clone()));
     health.set_readiness(Readiness::Leading);
     tracing::info!("all watches are in step; reconciling");
 

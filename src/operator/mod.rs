@@ -6,7 +6,7 @@
 //!     └─────────────────── stores ───────────────────┘     (pure)         (pure)
 //! ```
 //!
-//! Read [`reconcile`] first; [`purges`] go their own way. `plan`, `children`, `ownership`, `digest`, `status`, `tally`
+//! Read [`reconcile`] first; [`purges`] go their own way, and so does what is read of [`sidecars`]. `plan`, `children`, `ownership`, `digest`, `status`, `tally`
 //! and `trouble` are pure: no client, no clock, no tokio.
 
 pub mod apply;
@@ -35,6 +35,7 @@ pub mod references;
 mod sample;
 pub mod seen;
 pub mod services;
+pub mod sidecars;
 pub mod status;
 pub mod store;
 mod streaming;

@@ -24,6 +24,7 @@ use super::{
         SeenIngress, SeenNetworkPolicy, SeenPodMonitor, SeenSecret, SeenService, SeenServiceAccount,
         SeenStatefulSet, Sighting,
     },
+    sidecars::reading::Asked,
     trouble::Trouble,
     watched::{Child, Found, Watched},
 };
@@ -102,6 +103,8 @@ pub struct Seen {
     pub troubles: Vec<Trouble>,
     /// Pods of the application are on their way out.
     pub draining: bool,
+    /// What the sidecars tell that run; None while none of them was asked.
+    pub sidecars: Option<Vec<Asked>>,
     /// Why Redis's pod was refused, if it was.
     pub redis_refusal: Option<String>,
     /// Which watches fail, in words: what they showed last may be old.
@@ -175,14 +178,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
     )?;
 
     let reference = ObjectRef::from_obj(service);
-    let external = if let (RedisMode::External, Some(external)) =
-        (&service.spec.redis.mode, &service.spec.redis.external)
-    {
-        Some(context.externals.state(&reference, &external.url_secret_ref).await)
-    } else {
-        context.externals.forget(&reference);
-        None
-    };
+    let external = external(context, service, &reference).await;
     let references = context.references.contents(&reference, references(service)).await;
     let refusal = stateful_set.ours().and_then(|set| watches.refusals.of(&set.uid().unwrap_or_default()));
     Ok(Seen {
@@ -194,6 +190,7 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         external,
         troubles: watches.troubles.of(&namespace, &name),
         draining: watches.draining.has(&namespace, &name),
+        sidecars: context.sidecars.told(&reference).filter(|_| sidecar_wanted),
         redis_refusal: refusal,
         interrupted: watches.interruptions.in_words(),
         status: context.latest_status(service),
@@ -219,6 +216,19 @@ pub async fn observe(context: &Context, service: &CachedService, look: Look) -> 
         deployment,
         autoscaler,
     })
+}
+
+async fn external(
+    context: &Context,
+    service: &CachedService,
+    reference: &ObjectRef<CachedService>,
+) -> Option<ExternalState> {
+    if let (RedisMode::External, Some(external)) = (&service.spec.redis.mode, &service.spec.redis.external) {
+        Some(context.externals.state(reference, &external.url_secret_ref).await)
+    } else {
+        context.externals.forget(reference);
+        None
+    }
 }
 
 fn data(secret: &Sighting<SeenSecret>) -> BTreeMap<String, ByteString> {

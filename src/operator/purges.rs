@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  watch of CachePurges ─▶ desk ─▶ work, one task for each CachedService with open ones:
-//!                           │        record ▸ pods ▸ call ▸ progress ▸ status
+//!                           │        record ▸ pods ▸ sidecars::call ▸ progress ▸ status
 //!                           └─▶ those that are complete go when their time is over
 //! ```
 //!
@@ -10,7 +10,6 @@
 //! request.
 
 pub mod answer;
-mod call;
 mod desk;
 mod keeping;
 mod memory;
@@ -37,7 +36,6 @@ use tokio::{
 };
 
 use self::{
-    call::Caller,
     desk::{Bell, Desk, Key},
     work::work,
 };
@@ -45,6 +43,7 @@ use super::{
     context::Context,
     error::in_words,
     interruptions::{Pauses, is_forbidden, is_missing},
+    sidecars::call::Caller,
 };
 use crate::api::{CachePurge, CachedService};
 

@@ -78,6 +78,7 @@ async fn reconcile(
 
 async fn steps(service: &CachedService, context: &Context) -> Result<Option<Duration>, Error> {
     let reference = ObjectRef::from_obj(service);
+    context.sidecars.want(&reference, service.spec.has_sidecar());
     let (failed, attempts) =
         context.remember(&reference, |memory| (memory.failed, memory.transient_failures));
     let look = match service.pause().holds() {

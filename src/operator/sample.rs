@@ -64,6 +64,7 @@ pub(super) fn nothing() -> Seen {
         external: None,
         troubles: Vec::new(),
         draining: false,
+        sidecars: None,
         redis_refusal: None,
         interrupted: None,
         status: CachedServiceStatus::default(),

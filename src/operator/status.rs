@@ -4,11 +4,13 @@
 
 mod application;
 mod autoscaling;
+mod balancing;
 mod cache;
 mod conditions;
 mod publish;
 mod redis;
 mod revision;
+mod sidecars;
 mod switches;
 #[cfg(test)]
 mod tests;
@@ -58,6 +60,7 @@ pub fn status(
     let application = application::verdict(seen, in_force, applied, patience, deployment);
     let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, deployment);
     let cache = cache::verdict(before, in_force, applied, patience, &application, deployment);
+    let balancing = balancing::verdict(seen, in_force, applied, patience, &application);
     let paused = switches::paused(service, applied);
 
     let refused = refusal(plan, applied, patience)
@@ -75,7 +78,10 @@ pub fn status(
         .filter(|_| application.is_true)
         .and_then(|deployment| application::shortage(seen, deployment));
     let interrupted = seen.interrupted.clone().map(|words| Verdict::yes("WatchInterrupted", words));
-    let beside = interrupted.or_else(|| unreadable(seen)).or(shortage);
+    let local_only = balancing.as_ref().filter(|balancing| balancing.reason == sidecars::LOCAL_ONLY);
+    let of_sidecars = sidecars::trouble(seen, &application, deployment)
+        .or_else(|| local_only.map(|told| Verdict::yes(told.reason, told.message.clone())));
+    let beside = interrupted.or_else(|| unreadable(seen)).or(shortage).or(of_sidecars);
     let degraded = degraded(refused.as_ref(), &redis, &application, beside);
 
     let at =
@@ -93,6 +99,7 @@ pub fn status(
     ]
     .into_iter()
     .chain(cache.map(|cache| (condition_type::CACHE_READY, cache)))
+    .chain(balancing.map(|balancing| (condition_type::BALANCING_READY, balancing)))
     .map(|condition| {
         // Of a spec that was not applied, what runs says nothing.
         let is_about =
@@ -126,6 +133,7 @@ pub fn status(
         cpu: autoscaling::cpu(plan, seen, applied),
         address: plan.as_ref().ok().map_or_else(|| before.address.clone(), |plan| Some(address(plan))),
         redis: Some(redis.status),
+        sidecars: sidecars::told(in_force, seen),
         template_revision: Some(revisions),
         last_handled_reconcile_at: switches::handled(service, seen, applied),
     }

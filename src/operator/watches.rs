@@ -27,6 +27,7 @@ use super::{
         SeenHttpRoute, SeenIngress, SeenNetworkPolicy, SeenPod, SeenPodMonitor, SeenSecret, SeenService,
         SeenServiceAccount, SeenStatefulSet,
     },
+    sidecars::Sidecars,
     streaming::watch_streamed,
     triggers::Triggers,
     trouble::{Refusals, Troubles, VolumeFailure},
@@ -122,6 +123,7 @@ impl Watches {
         client: &Client,
         scope: &Scope,
         triggers: &Triggers,
+        sidecars: &Arc<Sidecars>,
         metrics: &Metrics,
         tasks: &mut JoinSet<()>,
     ) -> Self {
@@ -149,7 +151,7 @@ impl Watches {
             ))
         };
         let pods = watch_streamed(scope.api::<SeenPod>(client), ours());
-        let pods = start.pods(pods, troubles.clone(), draining.clone());
+        let pods = start.pods(pods, troubles.clone(), draining.clone(), sidecars.clone());
         let refused = start.refusals(
             events_about("StatefulSet", "FailedCreate"),
             refusals.clone(),
@@ -292,6 +294,7 @@ impl Start<'_> {
         events: impl Stream<Item = watcher::Result<watcher::Event<SeenPod>>> + Send + 'static,
         troubles: Arc<Troubles>,
         draining: Arc<Draining>,
+        sidecars: Arc<Sidecars>,
     ) -> FirstList {
         let triggers = self.guard.triggers.clone();
         let (listed, first_list) = watch::channel(false);
@@ -301,6 +304,7 @@ impl Start<'_> {
             self.guard.clone(),
             listed,
             move |event| {
+                sidecars.observe(&event);
                 order_all(&triggers, troubles.observe(&event));
                 let was_known = draining.is_known();
                 order_all(&triggers, draining.observe(&event));

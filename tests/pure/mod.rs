@@ -72,6 +72,7 @@ pub fn nothing() -> Seen {
         external: None,
         troubles: Vec::new(),
         draining: false,
+        sidecars: None,
         redis_refusal: None,
         interrupted: None,
         status: CachedServiceStatus::default(),

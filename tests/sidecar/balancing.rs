@@ -409,7 +409,7 @@ async fn an_application_that_others_reach_is_not_on_localhost_alone_when_they_ar
     let service = Service::of(2, Balancing { health: Some(checks()), ..balancing() }).await;
     let listening = tokio::net::TcpListener::bind((POD, service.apps[0].address.port())).await.unwrap();
     // Whoever is asked so was looked at as others do it.
-    listening.accept().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), listening.accept()).await.unwrap().unwrap();
     service.apps[1].end().await;
     until("the other is not well", || !service.figures(1).is_healthy).await;
     assert!(!service.origin.is_local_only());

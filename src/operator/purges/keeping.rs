@@ -22,13 +22,13 @@ use super::{
 use crate::{
     api::{
         CachePurge, CachePurgeSpec, CachedService,
-        names::{APP, FIELD_MANAGER, SECRET_TOKEN, purges_name, sidecar_name},
+        names::{APP, FIELD_MANAGER, purges_name, sidecar_name},
     },
     operator::{
         context::Context,
         ownership::{is_controlled_by, is_of_predecessor, owner_in_words},
         plan::{Identity, PURGES_FILE},
-        watched::Found,
+        sidecars::token,
     },
     settings::purges::PurgeRecord,
 };
@@ -57,12 +57,7 @@ pub(super) fn served(service: &ObjectRef<CachedService>, context: &Context) -> R
         );
         return Err(Held { reason: "ServiceNotFound", message });
     };
-    let secret = match context.watches.secrets.find(&namespace, &sidecar_name(&service.name)) {
-        Found::Known(secret) | Found::Provisional(secret) => Some(secret),
-        Found::Unknown => None,
-    };
-    let token = secret.and_then(|secret| String::from_utf8(secret.data.get(SECRET_TOKEN)?.0.clone()).ok());
-    let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    let token = token(&context.watches.secrets, &namespace, &service.name);
     let identity = Identity {
         name: service.name.clone(),
         namespace,

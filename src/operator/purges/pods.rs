@@ -1,12 +1,12 @@
 //! Which pods have to acknowledge a purge. PURE.
 
 // The forms of addresses alone: no socket is among them.
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
-use crate::api::names::{SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER};
+use crate::{api::names::SIDECAR_CONTAINER, operator::sidecars::pods::admin_address};
 
 /// The label with the hash that a Deployment's controller gives the pods of each ReplicaSet.
 const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
@@ -33,7 +33,7 @@ pub fn replicas(pods: &[Pod], service: &str) -> Vec<Replica> {
         .map(|pod| Replica {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
-            address: address(pod),
+            address: pod.status.as_ref().and_then(admin_address),
         })
         .collect();
     replicas.sort_by(|left, right| left.name.cmp(&right.name));
@@ -74,11 +74,6 @@ fn has_ended(pod: &Pod) -> bool {
 
 fn is_terminated(container: &ContainerStatus) -> bool {
     container.state.as_ref().is_some_and(|state| state.terminated.is_some())
-}
-
-fn address(pod: &Pod) -> Option<SocketAddr> {
-    let address: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-    Some(SocketAddr::new(address, u16::try_from(SIDECAR_ADMIN_PORT).ok()?))
 }
 
 #[cfg(test)]

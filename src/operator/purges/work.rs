@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Purges,
-    call::Handed,
+    answer::acknowledged,
     desk::{Bell, Orders},
     keeping::{Kept, Obstacle, Served, served, without_token},
     memory::{Answers, Memory},
@@ -176,7 +176,7 @@ fn ask(
     recorded: &Kept,
     newest: u64,
 ) -> impl Future<Output = Answers> {
-    let record = Handed { text: Bytes::from(recorded.text.clone()), last: recorded.last };
+    let (record, last) = (Bytes::from(recorded.text.clone()), recorded.last);
     let is_open = |replica: &&Replica| {
         replica.address.is_some() && memory.acknowledged.get(&replica.uid).is_none_or(|epoch| *epoch < newest)
     };
@@ -184,7 +184,11 @@ fn ask(
     let asking = stream::iter(open).map(move |replica| {
         let record = record.clone();
         async move {
-            let answer = purges.caller.hand(&replica, token, record).await;
+            let answer = match replica.address {
+                Some(address) => purges.caller.hand(address, token, record).await,
+                None => Err("it has no address yet".to_owned()),
+            };
+            let answer = answer.and_then(|told| acknowledged(&told, &replica, last));
             (replica.uid, answer)
         }
     });

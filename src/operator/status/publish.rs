@@ -87,7 +87,12 @@ async fn write(
 
 /// How long after the last write this change is written. PURE.
 pub(super) fn pause_before(status: &CachedServiceStatus, before: &CachedServiceStatus) -> Duration {
-    let with_old_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() };
+    let mut with_old_figures = CachedServiceStatus { cpu: before.cpu.clone(), ..status.clone() };
+    // The first of the sidecars are awaited.
+    if let (Some(now), Some(before)) = (&mut with_old_figures.sidecars, &before.sidecars) {
+        now.hit_ratio.clone_from(&before.hit_ratio);
+        now.saved_requests = before.saved_requests;
+    }
     if with_old_figures == *before {
         FIGURES_PERIOD
     } else if without_progress(status) == without_progress(before) {
@@ -102,6 +107,7 @@ pub(super) fn pause_before(status: &CachedServiceStatus, before: &CachedServiceS
 fn without_progress(status: &CachedServiceStatus) -> CachedServiceStatus {
     let mut status = CachedServiceStatus {
         cpu: None,
+        sidecars: None,
         replicas: 0,
         ready_replicas: 0,
         updated_replicas: 0,

@@ -2,6 +2,7 @@
 
 mod application;
 mod autoscaling;
+mod balancing;
 mod cache;
 mod conditions;
 mod news;
@@ -9,6 +10,7 @@ mod parts;
 mod publish;
 mod redis;
 mod revision;
+mod sidecars;
 mod switches;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1;
@@ -18,6 +20,7 @@ use super::*;
 use crate::operator::{
     apply::Outcome,
     sample::{applied, autoscaler, deployment, nothing, ours, planned, service, stateful_set},
+    sidecars::reading::{Asked, Reading, Upstream},
     trouble::Trouble,
 };
 
@@ -106,6 +109,12 @@ impl Situation {
         self
     }
 
+    /// With what the sidecars told.
+    fn asked(mut self, asked: Option<Vec<Asked>>) -> Self {
+        self.seen.sidecars = asked;
+        self
+    }
+
     fn applying(self, apply: fn(&mut Applied)) -> Self {
         Self { apply, ..self }
     }
@@ -149,6 +158,15 @@ fn condition<'a>(status: &'a CachedServiceStatus, type_: &str) -> &'a v1::Condit
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
+}
+
+/// A sidecar that told this.
+fn told(pod: &str, reading: Reading) -> Asked {
+    Asked { pod: pod.to_owned(), told: Ok(reading) }
+}
+
+fn silent_sidecar(pod: &str) -> Asked {
+    Asked { pod: pod.to_owned(), told: Err("no answer within 1 s".to_owned()) }
 }
 
 /// The status of a Deployment whose pods are all of the newest template, `available` of them available.

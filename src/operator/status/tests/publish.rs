@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::api::SidecarsStatus;
 use crate::operator::{
     context::{FIGURES_PERIOD, PROGRESS_PERIOD},
     status::publish::pause_before,
@@ -40,4 +41,21 @@ fn what_counts_pods_and_cpu_waits() {
         }),
         PROGRESS_PERIOD
     );
+}
+
+#[test]
+fn what_sidecars_count_waits_and_their_first_figures_and_settings_do_not() {
+    let told = |hits: &str, saved, loaded: &str| {
+        let (hit_ratio, settings_loaded) = (Some(hits.to_owned()), Some(loaded.to_owned()));
+        Some(SidecarsStatus { hit_ratio, saved_requests: Some(saved), settings_loaded, settings: None })
+    };
+    let pause = |before: &Option<SidecarsStatus>, now: Option<SidecarsStatus>| {
+        let before = CachedServiceStatus { sidecars: before.clone(), ..CachedServiceStatus::default() };
+        pause_before(&CachedServiceStatus { sidecars: now, ..before.clone() }, &before)
+    };
+    let before = told("70%", 10, "1/2");
+    assert_eq!(pause(&before, told("71%", 20, "1/2")), FIGURES_PERIOD);
+    assert_eq!(pause(&before, told("71%", 20, "2/2")), PROGRESS_PERIOD);
+    assert_eq!(pause(&None, before.clone()), PROGRESS_PERIOD);
+    assert_eq!(pause(&before, None), PROGRESS_PERIOD);
 }

@@ -1,0 +1,103 @@
+//! What the sidecars tell.
+
+use super::*;
+use crate::{api::SidecarsStatus, settings::digest};
+
+fn cached() -> Situation {
+    Situation::all_well().spec(json!({ "cache": { "http": {} } }))
+}
+
+/// The digest of the settings of [`cached`].
+fn present() -> String {
+    let situation = cached();
+    digest(&planned(situation.spec, &situation.seen).unwrap().sidecar.unwrap().settings)
+}
+
+fn reading(hits: u64, misses: u64, saved: u64) -> Reading {
+    Reading { settings: present(), hits, misses, saved_requests: saved, ..Reading::default() }
+}
+
+fn figures(situation: &Situation) -> SidecarsStatus {
+    situation.status().sidecars.unwrap()
+}
+
+#[test]
+fn figures_are_of_all_that_run_and_rounded() {
+    let asked = vec![told("a", reading(700, 100, 698)), told("b", reading(0, 200, 0)), silent_sidecar("c")];
+    let expected = SidecarsStatus {
+        hit_ratio: Some("70%".to_owned()),
+        saved_requests: Some(690),
+        settings_loaded: Some("2/3".to_owned()),
+        settings: Some(present()),
+    };
+    assert_eq!(figures(&cached().asked(Some(asked))), expected);
+}
+
+#[test]
+fn other_settings_are_not_the_present_ones() {
+    let other = Reading { settings: "0123456789abcdef".to_owned(), ..reading(0, 0, 0) };
+    let told = figures(&cached().asked(Some(vec![told("a", other), told("b", reading(0, 0, 0))])));
+    assert_eq!(told.settings_loaded.as_deref(), Some("1/2"));
+    assert_eq!(told.hit_ratio, None, "nothing was asked for yet");
+}
+
+#[test]
+fn what_caches_nothing_tells_nothing_of_a_cache() {
+    let situation = Situation::all_well()
+        .spec(json!({ "balancing": {} }))
+        .asked(Some(vec![told("a", Reading { misses: 1, ..Reading::default() })]));
+    let told = figures(&situation);
+    assert_eq!((told.hit_ratio, told.saved_requests), (None, None));
+    assert_eq!(told.settings_loaded.as_deref(), Some("0/1"));
+}
+
+#[test]
+fn a_ratio_that_trembles_stays_as_it_was_told() {
+    let ratio = |hits, before: &str| {
+        let mut told_before = figures(&cached().asked(Some(vec![told("a", reading(1, 1, 0))])));
+        told_before.hit_ratio = Some(before.to_owned());
+        let before = CachedServiceStatus { sidecars: Some(told_before), ..CachedServiceStatus::default() };
+        figures(&cached().after(before).asked(Some(vec![told("a", reading(hits, 1000 - hits, 0))]))).hit_ratio
+    };
+    assert_eq!(ratio(709, "70%").as_deref(), Some("70%"));
+    assert_eq!(ratio(691, "70%").as_deref(), Some("70%"));
+    assert_eq!(ratio(710, "70%").as_deref(), Some("71%"));
+    assert_eq!(ratio(1000, "99%").as_deref(), Some("100%"));
+}
+
+#[test]
+fn it_is_there_only_while_sidecars_run() {
+    let before = cached().asked(Some(vec![told("a", reading(1, 0, 1))])).status();
+    assert!(before.sidecars.is_some());
+    assert_eq!(cached().after(before.clone()).asked(Some(Vec::new())).status().sidecars, None);
+    assert_eq!(Situation::all_well().after(before).status().sidecars, None);
+    assert_eq!(cached().status().sidecars, None);
+}
+
+#[test]
+fn before_they_are_asked_again_what_was_told_stays_but_for_other_settings() {
+    let before = cached().asked(Some(vec![told("a", reading(1, 1, 1))])).status();
+    assert_eq!(cached().after(before.clone()).status().sidecars, before.sidecars);
+    let changed = Situation::all_well()
+        .spec(json!({ "cache": { "http": { "memory": "32Mi" } } }))
+        .after(before.clone())
+        .status();
+    let told = changed.sidecars.unwrap();
+    assert_eq!((told.settings_loaded, told.hit_ratio.as_deref()), (None, Some("50%")));
+    assert_ne!(told.settings.as_ref(), before.sidecars.as_ref().unwrap().settings.as_ref());
+    let invalid = Situation::all_well().spec(json!({ "progressDeadline": "soon" })).after(before.clone());
+    assert_eq!(invalid.status().sidecars, before.sidecars);
+}
+
+#[test]
+fn settings_that_a_sidecar_refuses_are_told_once_the_pods_are_of_the_present_template() {
+    let refusing =
+        Reading { settings_refused: Some("httpPort cannot change".to_owned()), ..reading(0, 0, 0) };
+    let asked = Some(vec![told("a", reading(0, 0, 0)), told("b", refusing)]);
+    let message = cached().asked(asked.clone()).shows(condition_type::DEGRADED, "True SettingsRefused");
+    assert!(
+        message.contains("pod b does not take its settings") && message.ends_with("httpPort cannot change")
+    );
+    let rolling = json!({ "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3, "availableReplicas": 3 });
+    cached().asked(asked).deployment(2, &rolling).shows(condition_type::DEGRADED, "False AllWell");
+}
