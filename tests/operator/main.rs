@@ -25,6 +25,7 @@ mod replicas;
 mod revisions;
 mod scale;
 mod sidecar;
+mod sidecars;
 mod switches;
 mod traces;
 mod truth;

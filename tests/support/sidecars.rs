@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
+    time::Instant,
 };
 
 use axum::{
@@ -14,10 +15,10 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use cachedservice::{
-    api::names::{APP, COMPONENT_LABEL, SIDECAR_ADMIN_PORT},
+    api::names::{APP, COMPONENT_LABEL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER},
     settings::purges::PurgeRecord,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -52,6 +53,8 @@ struct Fleet {
     pods: Mutex<HashMap<String, Sidecar>>,
     /// What those do that come.
     manner: Mutex<Manner>,
+    /// What those tell that come.
+    told: Mutex<Value>,
 }
 
 struct Sidecar {
@@ -65,6 +68,9 @@ struct SidecarState {
     uid: String,
     manner: Mutex<Manner>,
     got: Mutex<Vec<(String, PurgeRecord)>>,
+    told: Mutex<Value>,
+    /// The tokens of those who asked what it tells, and when.
+    reads: Mutex<Vec<(String, Instant)>>,
 }
 
 impl Drop for Sidecar {
@@ -79,7 +85,12 @@ impl Sidecars {
         static FLEETS: AtomicU8 = AtomicU8::new(1);
         let [.., low] = std::process::id().to_be_bytes();
         let net = [128 | low, FLEETS.fetch_add(1, Ordering::Relaxed)];
-        Self(Arc::new(Fleet { net, pods: Mutex::default(), manner: Mutex::new(manner) }))
+        Self(Arc::new(Fleet {
+            net,
+            pods: Mutex::default(),
+            manner: Mutex::new(manner),
+            told: Mutex::new(json!({})),
+        }))
     }
 
     /// A kubelet that gives each pod of the application a sidecar.
@@ -92,6 +103,12 @@ impl Sidecars {
                 let address = sidecars.address(pod, &runtime);
                 status["podIP"] = json!(address.ip());
                 status["podIPs"] = json!([{ "ip": address.ip() }]);
+                if has_sidecar(pod) {
+                    status["initContainerStatuses"] = json!([{
+                        "name": SIDECAR_CONTAINER, "image": "", "imageID": "", "ready": true,
+                        "started": true, "restartCount": 0, "state": { "running": {} },
+                    }]);
+                }
             }
             Some(status)
         })
@@ -105,12 +122,20 @@ impl Sidecars {
             let [a, b] = self.0.net;
             let port = u16::try_from(SIDECAR_ADMIN_PORT).unwrap();
             let address = SocketAddr::from((Ipv4Addr::new(127, a, b, number), port));
-            let (name, uid) = (pod.name_any(), pod.uid().unwrap());
-            let state =
-                Arc::new(SidecarState { pod: name, uid, manner: Mutex::new(manner), got: Mutex::default() });
+            let state = Arc::new(SidecarState {
+                pod: pod.name_any(),
+                uid: pod.uid().unwrap(),
+                manner: Mutex::new(manner),
+                got: Mutex::default(),
+                told: Mutex::new(self.0.told.lock().unwrap().clone()),
+                reads: Mutex::default(),
+            });
             let listener = std::net::TcpListener::bind(address).expect("an address of its own");
             listener.set_nonblocking(true).unwrap();
-            let router = Router::new().route("/purges", post(purges)).with_state(state.clone());
+            let router = Router::new()
+                .route("/purges", post(purges))
+                .route("/status", get(status))
+                .with_state(state.clone());
             let server = runtime.spawn(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
                 axum::serve(listener, router).await.unwrap();
@@ -134,9 +159,43 @@ impl Sidecars {
         }
     }
 
+    /// From here on the sidecar of this pod tells this.
+    pub fn tells(&self, pod: &str, told: Value) {
+        *self.0.pods.lock().unwrap()[pod].state.told.lock().unwrap() = told;
+    }
+
+    /// From here on all tell this, also those that come.
+    pub fn all_tell(&self, told: &Value) {
+        *self.0.told.lock().unwrap() = told.clone();
+        for sidecar in self.0.pods.lock().unwrap().values() {
+            *sidecar.state.told.lock().unwrap() = told.clone();
+        }
+    }
+
+    /// When the sidecar of this pod was asked what it tells, and with which token.
+    pub fn reads(&self, pod: &str) -> Vec<(String, Instant)> {
+        self.0.pods.lock().unwrap()[pod].state.reads.lock().unwrap().clone()
+    }
+
     /// What the sidecar of this pod was handed: tokens and records.
     pub fn got(&self, pod: &str) -> Vec<(String, PurgeRecord)> {
         self.0.pods.lock().unwrap()[pod].state.got.lock().unwrap().clone()
+    }
+}
+
+fn has_sidecar(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    containers.into_iter().any(|container| container.name == SIDECAR_CONTAINER)
+}
+
+async fn status(State(state): State<Arc<SidecarState>>, headers: HeaderMap) -> Response {
+    let token = headers["authorization"].to_str().unwrap().to_owned();
+    state.reads.lock().unwrap().push((token, Instant::now()));
+    let manner = *state.manner.lock().unwrap();
+    match manner {
+        Manner::Acknowledges => state.told.lock().unwrap().to_string().into_response(),
+        Manner::Hangs => std::future::pending().await,
+        Manner::Refuses => (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
     }
 }
 
