@@ -2,12 +2,14 @@
 //!
 //! * [`children`]: the objects of a CachedService, read from the API server.
 //! * [`sidecars`]: what the sidecars of its pods tell, asked through the API server.
+//! * [`figures`]: these, in words. PURE.
 //! * [`tree`]: both as a tree. PURE.
 //! * [`explain`]: why a URL is answered from the cache or not.
 //! * [`purge`]: makes a `CachePurge` and follows it.
 
 pub mod children;
 pub mod explain;
+pub mod figures;
 pub mod purge;
 pub mod sidecars;
 pub mod tree;

@@ -1,6 +1,6 @@
 //! A CachedService and what belongs to it, as a tree for people. PURE.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::fmt::Write;
 
 use k8s_openapi::{
     api::{
@@ -13,10 +13,10 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::children::Children;
-
-/// What the sidecars answered, by the name of their pod.
-pub type Told = BTreeMap<String, Result<Value, String>>;
+use super::{
+    children::Children,
+    figures::{Told, cache_node, sidecar_node},
+};
 
 /// A line, and what stands below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,13 +25,20 @@ pub struct Node {
     pub title: String,
     /// How it fares.
     pub state: String,
+    /// The same for programs, where there is more than words: what a sidecar told.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub figures: Value,
     /// What it is made of.
     pub below: Vec<Node>,
 }
 
 impl Node {
-    fn leaf(title: impl Into<String>, state: impl Into<String>) -> Self {
-        Self { title: title.into(), state: state.into(), below: Vec::new() }
+    pub(super) fn leaf(title: impl Into<String>, state: impl Into<String>) -> Self {
+        Self::above(title, state, Vec::new())
+    }
+
+    pub(super) fn above(title: impl Into<String>, state: impl Into<String>, below: Vec<Self>) -> Self {
+        Self { title: title.into(), state: state.into(), figures: Value::Null, below }
     }
 }
 
@@ -52,10 +59,12 @@ pub fn tree(children: &Children, sidecars: &Told) -> Node {
     if let Some(deployment) = deployment {
         let seen = deployment.status.clone().unwrap_or_default();
         let (ready, wanted) = (seen.ready_replicas.unwrap_or(0), deployment.spec.replicas.unwrap_or(1));
-        let pods = pods.iter().map(|pod| pod_node(pod, sidecars.get(&pod.name_any()))).collect();
+        let settings = status.sidecars.as_ref().and_then(|told| told.settings.as_deref());
+        let pods = pods.iter().map(|pod| pod_node(pod, sidecars.get(&pod.name_any()), settings)).collect();
         let title = format!("Deployment/{}", deployment.name_any());
-        below.push(Node { title, state: format!("{ready} of {wanted} pods ready"), below: pods });
+        below.push(Node::above(title, format!("{ready} of {wanted} pods ready"), pods));
     }
+    below.extend(cache_node(service, sidecars));
     below.extend(autoscaler.as_ref().map(|autoscaler| autoscaler_node(autoscaler, status.cpu.as_deref())));
     below.extend(front.as_ref().map(front_node));
     if let Some(redis) = redis {
@@ -70,7 +79,7 @@ pub fn tree(children: &Children, sidecars: &Told) -> Node {
     let state = ready.map_or("no status yet".to_owned(), |ready| {
         format!("Ready={} ({}: {})", ready.status, ready.reason, ready.message)
     });
-    Node { title: format!("CachedService/{}", service.name_any()), state, below }
+    Node::above(format!("CachedService/{}", service.name_any()), state, below)
 }
 
 /// What is well needs no line of its own.
@@ -82,7 +91,7 @@ fn is_of_interest(condition: &Condition) -> bool {
     }
 }
 
-fn pod_node(pod: &Pod, sidecar: Option<&Result<Value, String>>) -> Node {
+fn pod_node(pod: &Pod, sidecar: Option<&Result<Value, String>>, settings: Option<&str>) -> Node {
     let status = pod.status.clone().unwrap_or_default();
     let is_ready = status
         .conditions
@@ -99,36 +108,8 @@ fn pod_node(pod: &Pod, sidecar: Option<&Result<Value, String>>) -> Node {
     if restarts > 0 {
         let _ = write!(state, ", {restarts} restarts");
     }
-    let below = sidecar.map(sidecar_node).into_iter().collect();
-    Node { title: format!("Pod/{}", pod.name_any()), state, below }
-}
-
-/// What a sidecar tells: each figure by its name.
-fn sidecar_node(told: &Result<Value, String>) -> Node {
-    let state = match told {
-        Ok(Value::Object(figures)) => {
-            let parts: Vec<String> = figures
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| figure(name, value))
-                .collect();
-            parts.join(", ")
-        }
-        Ok(other) => other.to_string(),
-        Err(error) => format!("does not answer: {error}"),
-    };
-    Node::leaf("sidecar", state)
-}
-
-fn figure(name: &str, value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{name} {text}"),
-        Value::Object(parts) => {
-            let parts: Vec<String> = parts.iter().map(|(name, value)| figure(name, value)).collect();
-            format!("{name} ({})", parts.join(", "))
-        }
-        other => format!("{name} {other}"),
-    }
+    let below = sidecar.map(|told| sidecar_node(told, settings)).into_iter().collect();
+    Node::above(format!("Pod/{}", pod.name_any()), state, below)
 }
 
 fn autoscaler_node(autoscaler: &HorizontalPodAutoscaler, cpu: Option<&str>) -> Node {
@@ -231,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_not_well_and_what_is_there_has_a_line_each() {
         let told = Told::from([
-            ("shop-a".to_owned(), Ok(json!({ "ready": true, "memory": { "bytes": 5 }, "refused": null }))),
+            ("shop-a".to_owned(), Ok(json!({ "ready": true }))),
             ("shop-b".to_owned(), Err("no answer within 5 s".to_owned())),
         ]);
         assert_eq!(
@@ -241,11 +222,30 @@ CachedService/shop  Ready=True (Serving: of Ready)
 ├─ RedisReady=False  Unreachable: of RedisReady
 ├─ Deployment/shop  1 of 2 pods ready
 │  ├─ Pod/shop-a  ready
-│  │  └─ sidecar  memory (bytes 5), ready true
+│  │  └─ sidecar  ready
 │  └─ Pod/shop-b  Running, not ready, 3 restarts
 │     └─ sidecar  does not answer: no answer within 5 s
 └─ Service/shop  ClusterIP 10.0.0.1:80
 "
         );
+    }
+
+    #[test]
+    fn a_cache_has_a_line_with_the_figures_of_all_its_sidecars() {
+        let mut children = children();
+        children.service.spec.cache = from_value(json!({ "http": {} })).unwrap();
+        let told = Told::from([
+            ("shop-a".to_owned(), Ok(json!({ "hits": 3, "misses": 0, "savedRequests": 3, "settings": "d" }))),
+            ("shop-b".to_owned(), Ok(json!({ "hits": 0, "misses": 1, "savedRequests": 0, "settings": "e" }))),
+        ]);
+        let told_of = |children: &Children| text(&tree(children, &told));
+        let line = "├─ cache  75.0 % of 4 requests from the cache, 3 requests saved";
+        assert!(told_of(&children).contains(&format!("{line}\n")), "{}", told_of(&children));
+        let status = json!({ "sidecars": { "settings": "d" } });
+        children.service.status = from_value(status).unwrap();
+        let text = told_of(&children);
+        assert!(text.contains(&format!("{line}, settings loaded 1/2\n")), "{text}");
+        assert!(text.contains("hits 100.0 % (3 of 3), 3 requests saved, settings loaded\n"), "{text}");
+        assert!(text.contains("settings not loaded yet\n"), "{text}");
     }
 }

@@ -1,0 +1,170 @@
+//! What sidecars tell, in words. PURE.
+//!
+//! A sidecar may be of another version than this program: what it does not tell is left out.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::tree::Node;
+use crate::api::CachedService;
+
+/// What the sidecars answered, by the name of their pod.
+pub type Told = BTreeMap<String, Result<Value, String>>;
+
+/// A sidecar, with a line for each replica of the application that it knows besides others. `settings` is
+/// the digest of those that it should have loaded, if that is known.
+pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>) -> Node {
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => return Node::leaf("sidecar", format!("does not answer: {error}")),
+    };
+    let parts = [
+        Some(state(told)),
+        hits(told),
+        number(told, "savedRequests").map(|saved| format!("{saved} requests saved")),
+        memory(told),
+        loaded(told, settings),
+        told["purgesRefused"].as_str().map(|why| format!("record of purges refused: {why}")),
+        told["redis"]["breaker"].as_str().map(|breaker| format!("breaker of Redis {breaker}")),
+        (told["upstream"]["localOnly"] == true)
+            .then(|| "the application listens on localhost alone".to_owned()),
+    ];
+    let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let below = told["upstream"]["breakers"].as_array().into_iter().flatten().map(replica_node).collect();
+    Node { figures: told.clone(), ..Node::above("sidecar", state, below) }
+}
+
+/// The figures of all sidecars together, for a CachedService with a cache of which one told some.
+pub(super) fn cache_node(service: &CachedService, sidecars: &Told) -> Option<Node> {
+    service.spec.http_cache()?;
+    let told: Vec<&Value> = sidecars.values().filter_map(|told| told.as_ref().ok()).collect();
+    let sum = |name: &str| told.iter().filter_map(|told| number(told, name)).sum::<u64>();
+    let (hits, all) = (sum("hits"), sum("hits") + sum("misses"));
+    let settings = service.status.as_ref().and_then(|status| status.sidecars.as_ref()?.settings.as_deref());
+    let loaded = settings.map(|settings| {
+        let loaded = told.iter().filter(|told| told["settings"] == settings).count();
+        format!("settings loaded {loaded}/{}", sidecars.len())
+    });
+    let parts = [
+        ratio(hits, all).map(|ratio| format!("{ratio} of {all} requests from the cache")),
+        Some(format!("{} requests saved", sum("savedRequests"))),
+        loaded,
+    ];
+    let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    (!told.is_empty()).then(|| Node::leaf("cache", state))
+}
+
+fn replica_node(replica: &Value) -> Node {
+    let text = |name: &str| replica[name].as_str().unwrap_or("?");
+    let whose = if replica["own"] == true { ", of this pod" } else { "" };
+    let well = if replica["healthy"] == false { ", checks fail" } else { "" };
+    let title = format!("replica {}", text("replica"));
+    Node::leaf(title, format!("breaker {}{well}{whose}", text("breaker")))
+}
+
+fn state(told: &Value) -> String {
+    match (told["draining"] == true, told["ready"] == true) {
+        (true, _) => "draining",
+        (false, true) => "ready",
+        (false, false) => "not ready",
+    }
+    .to_owned()
+}
+
+fn hits(told: &Value) -> Option<String> {
+    let (hits, misses) = (number(told, "hits")?, number(told, "misses")?);
+    let all = hits + misses;
+    ratio(hits, all).map(|ratio| format!("hits {ratio} ({hits} of {all})"))
+}
+
+fn memory(told: &Value) -> Option<String> {
+    let memory = &told["memory"];
+    let (used, limit) = (number(memory, "bytes")?, number(memory, "limit")?);
+    // Without a cache there is none.
+    (limit > 0).then(|| format!("{} of {} in memory", bytes(used), bytes(limit)))
+}
+
+fn loaded(told: &Value, settings: Option<&str>) -> Option<String> {
+    if let Some(why) = told["settingsRefused"].as_str() {
+        return Some(format!("settings refused: {why}"));
+    }
+    let has = told["settings"].as_str()?;
+    Some(match settings {
+        Some(settings) if settings == has => "settings loaded".to_owned(),
+        Some(_) => "settings not loaded yet".to_owned(),
+        None => format!("settings {has}"),
+    })
+}
+
+fn number(told: &Value, name: &str) -> Option<u64> {
+    told[name].as_u64()
+}
+
+/// To a tenth of a percent.
+fn ratio(part: u64, all: u64) -> Option<String> {
+    let permille = (u128::from(part) * 1000 + u128::from(all) / 2).checked_div(u128::from(all))?;
+    Some(format!("{}.{} %", permille / 10, permille % 10))
+}
+
+/// As Kubernetes writes amounts, in whole units.
+fn bytes(amount: u64) -> String {
+    let units = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+    let unit = units.into_iter().find(|(size, _)| amount >= *size);
+    unit.map_or_else(|| amount.to_string(), |(size, unit)| format!("{}{unit}", amount / size))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubectl::tree::text;
+
+    #[test]
+    fn a_sidecar_tells_its_hits_its_settings_and_each_breaker() {
+        let told = Ok(json!({
+            "version": "0.2.0", "ready": true, "draining": false, "settings": "d", "settingsRefused": null,
+            "epoch": 4, "purgesRefused": null, "memory": { "bytes": 1_572_864, "limit": 67_108_864 },
+            "hits": 720, "misses": 280, "hitRatio": 0.72, "savedRequests": 700,
+            "redis": { "breaker": "closed" },
+            "upstream": { "replicas": 2, "healthy": 1, "open": ["10.0.0.2:8080"], "localOnly": false, "breakers": [
+                { "replica": "127.0.0.1:8080", "own": true, "breaker": "closed", "healthy": true },
+                { "replica": "10.0.0.2:8080", "own": false, "breaker": "open", "healthy": false },
+            ] },
+        }));
+        assert_eq!(
+            text(&sidecar_node(&told, Some("d"))),
+            "\
+sidecar  ready, hits 72.0 % (720 of 1000), 700 requests saved, 1Mi of 64Mi in memory, settings loaded, breaker of Redis closed
+├─ replica 127.0.0.1:8080  breaker closed, of this pod
+└─ replica 10.0.0.2:8080  breaker open, checks fail
+"
+        );
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_said() {
+        let told = json!({
+            "ready": false, "settings": "d", "memory": { "bytes": 0, "limit": 0 }, "hits": 0, "misses": 0,
+            "upstream": { "localOnly": true },
+        });
+        let state = |told: &Value, settings| sidecar_node(&Ok(told.clone()), settings).state;
+        let local = "the application listens on localhost alone";
+        assert_eq!(state(&told, Some("e")), format!("not ready, settings not loaded yet, {local}"));
+        assert_eq!(state(&told, None), format!("not ready, settings d, {local}"));
+        let refused = json!({ "draining": true, "settings": "d", "settingsRefused": "no JSON" });
+        assert_eq!(state(&refused, Some("d")), "draining, settings refused: no JSON");
+        // Of a version that tells nothing of what is known here.
+        assert_eq!(state(&json!({ "ready": true }), Some("d")), "ready");
+    }
+
+    #[test]
+    fn programs_read_what_a_sidecar_told_as_it_was() {
+        let told = json!({ "ready": true, "hits": 1, "misses": 0, "unknown": [1] });
+        let node = json!(sidecar_node(&Ok(told.clone()), None));
+        assert_eq!((&node["title"], &node["figures"]), (&json!("sidecar"), &told));
+        let silent = json!(sidecar_node(&Err("no answer".to_owned()), None));
+        assert_eq!(silent, json!({ "title": "sidecar", "state": "does not answer: no answer", "below": [] }));
+    }
+}
