@@ -4,6 +4,7 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use kube::{Client, core::error_boundary::DeserializeGuard, runtime::watcher};
 use tokio::{task::JoinSet, time};
 
@@ -130,6 +131,7 @@ async fn beat(health: &Health, context: &Context) -> Infallible {
         health.beat();
         context.watches.interruptions.recount();
         context.tidy();
+        context.metrics.set_oldest_purge(context.purges.oldest_open(Timestamp::now()));
         if context.services.version() != counted {
             counted = context.services.version();
             recount(context).await;

@@ -24,6 +24,7 @@ pub use keeping::begin_record;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt};
+use jiff::Timestamp;
 use kube::{
     Api,
     api::{DeleteParams, Preconditions},
@@ -62,6 +63,13 @@ pub struct Purges {
 }
 
 impl Purges {
+    /// How long ago the oldest was ordered that is not complete; nothing without one.
+    #[must_use]
+    pub fn oldest_open(&self, now: Timestamp) -> Duration {
+        let ordered = self.desk.oldest_open();
+        ordered.and_then(|ordered| now.duration_since(ordered).try_into().ok()).unwrap_or_default()
+    }
+
     /// A CachedService or something of it has changed: a purge may have waited for that.
     pub fn look_again(&self, service: &ObjectRef<CachedService>) {
         self.desk.look_again(service);

@@ -158,7 +158,8 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// It names no client and no page, so it has no token, which Prometheus would have to be given.
 async fn metrics_of(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
-    let told = metrics::encode(&admin.front).map_err(|error| Refusal::Failed(error.to_string()))?;
+    let told = metrics::encode(&admin.front, &admin.health);
+    let told = told.map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], told).into_response())
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{breaker::State, http::Front, upstream::replica};
+use super::{breaker::State, health::Health, http::Front, upstream::replica};
 use crate::telemetry::process::Process;
 
 /// Of so many replicas of the application there are figures at most.
@@ -22,18 +22,19 @@ const REPLICAS: usize = 64;
 ///
 /// # Errors
 /// As the encoder of `prometheus-client`.
-pub fn encode(front: &Arc<Front>) -> Result<String, fmt::Error> {
+pub fn encode(front: &Arc<Front>, health: &Health) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("cachedservice_sidecar_build", "The version of this sidecar", version);
     registry.register_collector(Box::new(Process));
-    registry.register_collector(Box::new(Sidecar(front.clone())));
+    registry.register_collector(Box::new(Sidecar(front.clone(), health.loaded().settings_refused.is_some())));
     let mut exposition = String::new();
     text::encode(&mut exposition, &registry)?;
     Ok(exposition)
 }
 
-struct Sidecar(Arc<Front>);
+/// What the front tells, and whether settings were refused.
+struct Sidecar(Arc<Front>, bool);
 
 impl fmt::Debug for Sidecar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +45,10 @@ impl fmt::Debug for Sidecar {
 impl Collector for Sidecar {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut families = Families(encoder);
+        families.gauge(
+            ("settings_refused", "1 if the settings of the file are not taken, and those before hold on"),
+            u64::from(self.1),
+        )?;
         self.requests(&mut families)?;
         self.first_byte(&mut families)?;
         self.memory(&mut families)?;

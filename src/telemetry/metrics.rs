@@ -40,6 +40,7 @@ struct Families {
     queue_depth: Gauge,
     watches_interrupted: Gauge,
     references_followed: Gauge,
+    purge_oldest: Gauge,
     in_flight: Gauge,
     resources: Gauge,
     conditions: Family<ConditionLabels, Gauge>,
@@ -139,6 +140,7 @@ impl Metrics {
             queue_depth: Gauge::default(),
             watches_interrupted: Gauge::default(),
             references_followed: Gauge::default(),
+            purge_oldest: Gauge::default(),
             in_flight: Gauge::default(),
             resources: Gauge::default(),
             conditions: Family::default(),
@@ -176,6 +178,11 @@ impl Metrics {
     /// So many watches fail and do not come back.
     pub fn set_watches_interrupted(&self, watches: usize) {
         self.0.watches_interrupted.set(count(watches));
+    }
+
+    /// The age of the oldest purge that is not complete.
+    pub fn set_oldest_purge(&self, age: Duration) {
+        self.0.purge_oldest.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// So many ConfigMaps and Secrets that applications refer to are followed.
@@ -259,6 +266,12 @@ impl Families {
             "cachedservice_references_followed",
             "ConfigMaps and Secrets that are followed for applications",
             self.references_followed.clone(),
+        );
+        registry.register_with_unit(
+            "cachedservice_purge_oldest_open",
+            "How long ago the oldest purge was ordered that is not complete; 0 without one",
+            Unit::Seconds,
+            self.purge_oldest.clone(),
         );
         registry.register(
             "cachedservice_reconciles_in_flight",

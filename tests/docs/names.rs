@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use cachedservice::api::purge_crd;
+use cachedservice::api::{names::NAME_LABEL, purge_crd};
 use serde_json::Value;
 
 use crate::{
@@ -139,6 +139,9 @@ fn every_metric_that_the_documents_name_is_told() {
             .filter_map(|suffix| name.strip_suffix(suffix))
             .any(|family| told.contains(family))
     };
+    // As Prometheus writes the label that a PodMonitor gives to what it reads.
+    let label = NAME_LABEL.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let is_told = |name: &str| name == label || is_told(name);
     for document in documents() {
         let text = read(&document);
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

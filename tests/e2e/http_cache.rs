@@ -162,7 +162,9 @@ async fn the_plugin_purges_and_shows_what_there_is() {
     ] {
         assert!(status.contains(part), "{part} is missing in\n{status}");
     }
-    assert_eq!(status.matches("ready true").count(), 2, "each sidecar tells:\n{status}");
+    assert_eq!(status.matches("sidecar  ready, ").count(), 2, "each sidecar tells:\n{status}");
+    assert_eq!(status.matches(", breaker of Redis closed").count(), 2, "{status}");
+    assert_eq!(status.matches("  breaker closed, of this pod").count(), 2, "{status}");
 }
 
 /// What the plugin prints, which `tests/run` has built.

@@ -193,7 +193,9 @@ async fn status(State(state): State<Arc<SidecarState>>, headers: HeaderMap) -> R
     state.reads.lock().unwrap().push((token, Instant::now()));
     let manner = *state.manner.lock().unwrap();
     match manner {
-        Manner::Acknowledges => state.told.lock().unwrap().to_string().into_response(),
+        Manner::Acknowledges | Manner::IsAnothers | Manner::HasDone(_) => {
+            state.told.lock().unwrap().to_string().into_response()
+        }
         Manner::Hangs => std::future::pending().await,
         Manner::Refuses => (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
     }

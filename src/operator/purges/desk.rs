@@ -165,6 +165,16 @@ impl Desk {
         }
     }
 
+    /// When the oldest of the open ones was ordered.
+    pub(super) fn oldest_open(&self) -> Option<Timestamp> {
+        let purges = self.0.lock();
+        let open = purges.known.values().filter_map(|known| match known {
+            Known::Open(purge) => purge.creation_timestamp(),
+            Known::Complete { .. } => None,
+        });
+        open.map(|ordered| ordered.0).min()
+    }
+
     /// An open purge was told to be complete. Whether it is still there.
     pub(super) fn complete(&self, purge: &CachePurge) -> bool {
         let Some(key) = key(purge) else { return false };
@@ -349,6 +359,23 @@ mod tests {
         assert!(desk.take(&shop()).is_none());
         assert!(desk.put(purge("d", "shop", false), true).is_some(), "nobody is at it any more");
         assert_eq!(desk.take(&shop()).unwrap().numbers, [5].into(), "also of those that are complete");
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_the_open_ones_is_known() {
+        let desk = Desk::default();
+        let ordered = |name: &str, second, complete| {
+            let mut purge = purge(name, "shop", complete);
+            let at = Timestamp::from_second(second).unwrap();
+            purge.metadata.creation_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+            purge
+        };
+        assert_eq!(desk.oldest_open(), None);
+        for (name, second, complete) in [("a", 10, true), ("b", 30, false), ("c", 20, false)] {
+            let _ = desk.put(ordered(name, second, complete), true);
+        }
+        assert_eq!(desk.oldest_open(), Timestamp::from_second(20).ok());
     }
 
     #[tokio::test]
