@@ -78,6 +78,10 @@ soak: ## Start and stop local clusters again and again, with killed parts (about
 crowd: ## 10,000 connections at the sidecar, and a client that never reads (about 3 minutes)
 	@cargo test --no-default-features --features sidecar --test sidecar -- --ignored --nocapture
 
+.PHONY: fuzz
+fuzz: ## Look for inputs that nobody thought of, by coverage: MINUTES=… for each of 11 targets, 2 if not given
+	@tests/fuzz/run $(MINUTES)
+
 .PHONY: test-matrix
 test-matrix: ## The tests of the API on the oldest and the newest Kubernetes that the chart claims
 	@tests/matrix
