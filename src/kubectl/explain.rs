@@ -131,7 +131,7 @@ fn of_replica(told: &Value) -> String {
     }
     match &told["rule"] {
         Value::Object(rule) => {
-            line(&format!("rule {}: {}", shown(rule.get("number")), shown(rule.get("says"))))
+            line(&format!("rule {}: {}", shown(rule.get("number")), shown(rule.get("says"))));
         }
         _ => line("no rule holds for it"),
     }

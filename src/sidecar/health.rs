@@ -33,6 +33,7 @@ impl Health {
     }
 
     /// These settings hold, but for fields that are not known here. Whether these are news.
+    #[must_use]
     pub fn settings_loaded(&self, digest: String, unknown: Vec<String>) -> bool {
         let mut is_news = false;
         self.0.send_modify(|loaded| {

@@ -163,6 +163,7 @@ fn nothing_seen() -> Seen {
         credentials: Credentials::read(&BTreeMap::new(), Credentials::random()),
         key: DigestKey::random(),
         token: SidecarToken::random(),
+        sidecars: None,
         references: BTreeMap::new(),
         external: None,
         troubles: Vec::new(),

@@ -28,7 +28,7 @@ async fn main() {
     let listen = async |port: u16| TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let (requests, orders) = (listen(settings.http_port).await, listen(settings.admin_port).await);
     let health = Arc::new(Health::new());
-    health.settings_loaded("patient".to_owned());
+    let _ = health.settings_loaded("patient".to_owned(), Vec::new());
     health.purges_read();
     health.serving();
     let (shared, warming) = (front.shared().unwrap().clone(), health.clone());
@@ -36,7 +36,8 @@ async fn main() {
         shared.warm().await;
         warming.warmed();
     });
-    let admin = Admin { front: front.clone(), health, token: Token::of(None), copy: None, others: None };
+    let pod = admin::Pod::default();
+    let admin = Admin { front: front.clone(), health, token: Token::of(None), copy: None, others: None, pod };
     tokio::spawn(admin::serve(orders, Arc::new(admin)));
     serve(requests, front, std::future::pending(), Duration::ZERO).await;
 }
