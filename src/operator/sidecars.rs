@@ -5,7 +5,7 @@
 //!  reconcile ─▶ schedule ─┴▶ rounds ▸ call ▸ reading ─▶ a reconcile, if something is new
 //! ```
 //!
-//! [`pods`] and [`reading`] are pure. Nothing here asks the API server, and a CachedService without a sidecar
+//! `pods` and [`reading`] are pure. Nothing here asks the API server, and a CachedService without a sidecar
 //! costs nothing.
 
 pub(in crate::operator) mod call;

@@ -7,7 +7,7 @@
 //!        codec ────┘   outbox ────┘                     ▼ └── record
 //!                       (what happened here)          reload
 //! ```
-//! Beside it, [`uses`] tells what is used most, and [`warming`] begins with that.
+//! Beside it, `uses` tells what is used most, and `warming` begins with that.
 //!
 //! Nothing here is relied on: Redis may be slow, frozen or gone, come back empty, or have lost any of its
 //! keys. Then requests are answered from memory and by the application, after a few milliseconds at
