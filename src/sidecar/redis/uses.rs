@@ -22,8 +22,8 @@ const ALL: u64 = 4096;
 const OF: u64 = 16;
 /// 2^64 divided by the golden ratio: its multiples are spread evenly, whatever comes round in which period.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-/// What is longer is not told of.
-const LONGEST_KEY: usize = 1024;
+/// What is longer, with the fields that it varies by, is not told of: so all that is counted takes a few megabytes.
+const LONGEST: usize = 1024;
 
 /// Uses since they were taken last.
 #[derive(Default)]
@@ -41,6 +41,10 @@ struct Counted {
 impl Uses {
     /// A response was used.
     pub fn note(&self, key: &Key, secondary: &SecondaryKey) {
+        // Both are as long as a client makes them.
+        if key.as_str().len() + secondary.size() > LONGEST {
+            return;
+        }
         let seen = self.seen.fetch_add(1, Ordering::Relaxed);
         let weight = if seen < ALL {
             1
@@ -77,7 +81,7 @@ impl Counted {
                 variants.push((secondary.clone(), weight));
                 self.responses += 1;
             }
-        } else if key.as_str().len() <= LONGEST_KEY {
+        } else {
             self.by_key.insert(key.clone(), vec![(secondary.clone(), weight)]);
             self.responses += 1;
         }
@@ -170,9 +174,25 @@ mod tests {
     }
 
     #[test]
-    fn a_key_as_long_as_an_attacker_makes_it_is_not_kept() {
+    fn what_is_as_long_as_an_attacker_makes_it_is_not_kept_be_it_the_key_or_a_field_it_varies_by() {
         let uses = Uses::default();
-        uses.note(&Key::told("x".repeat(LONGEST_KEY + 1)), &plain());
-        assert_eq!(uses.take(), []);
+        uses.note(&Key::told("x".repeat(LONGEST + 1)), &plain());
+        let names = crate::sidecar::cache::selection::varies_by(&headers(&[("vary", "accept")]));
+        let of = |value: &str| {
+            let request = [(http::header::ACCEPT, value.parse().unwrap())].into_iter().collect();
+            SecondaryKey::of(&names, &request)
+        };
+        for number in 0..2 * TOLD {
+            let long = of(&format!("{number}{}", "x".repeat(30 << 10)));
+            uses.note(&key(0), &long);
+            uses.note(&key(number), &long);
+        }
+        assert!(uses.take().is_empty());
+        // Together they count, as together they are kept.
+        let half = "x".repeat(LONGEST / 2);
+        uses.note(&Key::told(half.clone()), &of(&half));
+        assert!(uses.take().is_empty());
+        uses.note(&key(0), &of(&half));
+        assert_eq!(uses.take().len(), 1);
     }
 }
