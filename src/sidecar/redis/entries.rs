@@ -128,9 +128,6 @@ impl Inner {
         let wish = (take != Take::Nothing).then(|| Lease::wanted(self, key, &connection));
         let token = wish.as_ref().map_or("", |lease| lease.token.as_str());
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Step::Done(Looked::nothing());
-        }
         let asked = self.ask_for(wanted, take, began, &sets, token, &connection);
         let Ok(reply) = self.link.within(left, &connection, asked).await else {
             // The wish is withdrawn as it is dropped.

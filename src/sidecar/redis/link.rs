@@ -142,7 +142,8 @@ impl Link {
         self.breaker.lock().state(self.started.elapsed())
     }
 
-    /// Waits so long for a reply on a connection, and counts how it went.
+    /// Waits so long for a reply on a connection, and counts how it went; where no time is left, nothing is
+    /// asked, and that says nothing of Redis.
     ///
     /// # Errors
     /// When there is no reply, or a bad one.
@@ -152,6 +153,9 @@ impl Link {
         connection: &Connection,
         reply: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Trouble> {
+        if limit.is_zero() {
+            return Err(Trouble::Late);
+        }
         let pass = self.breaker.lock().pass_if_closed().ok_or(Trouble::Off)?;
         match patience::within(limit, reply).await {
             Some(Ok(reply)) => {

@@ -17,8 +17,10 @@ struct Agreeing {
 impl Agreeing {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url_file = std::env::temp_dir().join(format!("agreeing-{}", std::process::id()));
-        std::fs::write(&url_file, format!("redis://{}/0", listener.local_addr().unwrap())).unwrap();
+        let address = listener.local_addr().unwrap();
+        let url_file =
+            std::env::temp_dir().join(format!("agreeing-{}-{}", std::process::id(), address.port()));
+        std::fs::write(&url_file, format!("redis://{address}/0")).unwrap();
         let (connections, is_let) = (Arc::<AtomicUsize>::default(), watch::Sender::new(true));
         let (count, letting) = (connections.clone(), is_let.clone());
         tokio::spawn(async move {
@@ -89,6 +91,27 @@ async fn what_is_heard_late_of_a_lost_connection_does_not_keep_the_next_from_use
     redis.is_let.send_replace(true);
     until("it is used again", || link.connection().is_some()).await;
     assert_eq!(link.state(), State::Closed);
+    keeping.abort();
+    std::fs::remove_file(&redis.url_file).unwrap();
+}
+
+#[tokio::test]
+async fn a_question_for_which_no_time_is_left_says_nothing_of_redis() {
+    let redis = Agreeing::start().await;
+    let figures = Arc::<Figures>::default();
+    let link = Arc::new(Link::to(&redis.url_file, CONNECT, figures.clone()));
+    let keeping = tokio::spawn({
+        let link = link.clone();
+        async move { link.keep().await }
+    });
+    until("it is connected", || link.connection().is_some()).await;
+    let connection = link.connection().unwrap();
+    for _ in 0..BREAKER.consecutive {
+        let reply = std::future::pending::<RedisResult<()>>();
+        let asked = link.within(Duration::ZERO, &connection, reply).await;
+        assert!(matches!(asked, Err(Trouble::Late)), "{asked:?}");
+    }
+    assert_eq!((Figures::of(&figures.timeouts), link.state()), (0, State::Closed));
     keeping.abort();
     std::fs::remove_file(&redis.url_file).unwrap();
 }
