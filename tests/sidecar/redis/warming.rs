@@ -102,6 +102,28 @@ async fn what_was_purged_since_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_before_the_record_of_the_operator_is_read() {
+    let stage = Stage::begin();
+    one_that_uses(&stage, &[("/api", 2), ("/kept", 2)]).await;
+    let new = stage.pod(path).await;
+    // As in a sidecar that has just begun: what is in Redis may have been purged by the operator.
+    new.front.memory().await_record();
+    let warmed = new.front.shared().unwrap().warm().await;
+    assert_eq!((warmed.entries, warmed.ended), (0, Ended::Away), "{warmed:?}");
+    assert_eq!(new.front.memory().entries(), 0);
+    let record = json!({
+        "version": 1, "forgotten": 0,
+        "purges": [{ "epoch": 3, "id": "u", "force": "hard", "targets": [{ "tag": "api" }] }]
+    });
+    new.front.memory().purge_by_record(&PurgeRecord::parse(&record.to_string()).unwrap());
+    new.front.memory().record_is_read();
+    new.front.shared().unwrap().warm().await;
+    assert_eq!(new.front.memory().entries(), 1);
+    assert_eq!(source(&new.get("/kept", &HOST).await), "L1");
+    assert_eq!(source(&new.get("/api", &HOST).await), "uri-miss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_came_meanwhile_is_not_replaced_by_what_is_older() {
     let stage = Stage::begin();
     one_that_uses(&stage, &[("/a", 2)]).await;
