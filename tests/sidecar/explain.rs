@@ -1,5 +1,7 @@
 //! Why a request is answered from the cache or not: what is explained is what happens.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use cachedservice::{
     settings::{
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     application::{Got, Pod, run_application, settings},
     process::{Process, TOKEN},
-    redis::{Stage, page, source, stored},
+    redis::{Stage, page, run, source, stored, until},
 };
 
 fn question(method: Method, url: &str, fields: &[(&str, &str)]) -> Question {
@@ -220,6 +222,46 @@ async fn what_redis_has_is_told_and_whether_a_purge_has_hit_it() {
     let told = explain(&other, "http://shop/a", &[]).await;
     assert!(told.because.concat().contains("a hard purge of what begins with http://shop/"), "{told:?}");
     assert_eq!(source(&other.get("/a", &[("host", "shop")]).await), "uri-miss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_in_redis_than_in_memory_is_told_and_not_taken() {
+    let stage = Stage::begin();
+    let answers = AtomicUsize::new(0);
+    let pod = stage
+        .pod(move |_: &Got| {
+            let is_first = answers.fetch_add(1, Ordering::SeqCst) == 0;
+            let lifetime = if is_first { "max-age=60" } else { "max-age=1" };
+            Response::builder().header("cache-control", lifetime).body(Bytes::from_static(b"page")).unwrap()
+        })
+        .await;
+    let client = stage.client().await;
+    pod.get("/", &[("host", "shop")]).await;
+    stored(&pod, 1).await;
+    // A replica that has stored late brings back what is older.
+    let names: Vec<String> = run(&client, &["KEYS", "u-1:http:*"]).await;
+    let whole: Vec<(String, Vec<u8>)> =
+        ::redis::cmd("HGETALL").arg(&names[0]).query_async(&mut client.clone()).await.unwrap();
+    pod.get("/", &[("host", "shop"), ("cache-control", "no-cache")]).await;
+    stored(&pod, 2).await;
+    until("it is stale", async || {
+        let told = explain(&pod, "http://shop/", &[]).await;
+        (!told.cache_status.contains("hit")).then_some(())
+    })
+    .await;
+    let () = run(&client, &["DEL", &names[0]]).await;
+    let mut restore = ::redis::cmd("HSET");
+    restore.arg(&names[0]);
+    for (field, value) in whole {
+        restore.arg(field).arg(value);
+    }
+    let () = restore.query_async(&mut client.clone()).await.unwrap();
+    let told = explain(&pod, "http://shop/", &[]).await;
+    assert_eq!(told.redis.as_ref().unwrap().response.as_ref().unwrap().lifetime, 60, "{told:?}");
+    assert_eq!(told.cache_status, "CachedService; fwd=stale", "{told:?}");
+    let happened = pod.get("/", &[("host", "shop")]).await;
+    assert!(happened.field("cache-status").starts_with(&told.cache_status), "{happened:?}");
+    assert_eq!(pod.got().len(), 3);
 }
 
 #[tokio::test]

@@ -168,7 +168,10 @@ impl Front {
         };
         let mut because = Vec::new();
         let in_memory = if let Found::Stored(stored) = &found { Some(&**stored) } else { None };
+        // What is no newer than that in memory is not taken.
+        let is_newer = |stored: &Stored| in_memory.is_none_or(|known| stored.received > known.received);
         let in_redis = if let Some(Peek::Stored(stored)) = &shared { Some(&**stored) } else { None };
+        let in_redis = in_redis.filter(|stored| is_newer(stored));
         let answering =
             [(in_memory, Level::Memory), (in_redis, Level::Redis)].into_iter().find_map(|(stored, level)| {
                 let stored = stored?;
@@ -184,7 +187,7 @@ impl Front {
             };
             Status::Hit { level, left }.member()
         } else {
-            let stale = in_memory.or(in_redis);
+            let stale = in_redis.or(in_memory);
             let why = match (stale, &found, &shared) {
                 (Some(stored), _, _) => {
                     because.push(words::verdict(asked, stored, now));
