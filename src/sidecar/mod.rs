@@ -14,6 +14,7 @@
 //! * [`purge_order`]: a purge as an application writes it. PURE.
 //! * [`readings`]: how an application may read a path. PURE.
 //! * [`redis`]: what the replicas share: the second level of the cache, and the record of purges.
+//! * [`remembered`]: what is remembered of keys, however long they are.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 //! * [`upstream`]: to the application, of this pod or of another.
 
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod purge_order;
 pub mod readings;
 pub mod redis;
+pub mod remembered;
 pub mod rules;
 pub mod upstream;
 

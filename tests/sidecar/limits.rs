@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     application::{run_application, settings},
     bytes::{rest, until},
+    process::Process,
 };
 
 #[test]
@@ -48,6 +49,27 @@ fn the_documents_name_the_limits_of_the_code() {
     ] {
         assert!(documents.contains(&line), "{line}");
     }
+}
+
+#[tokio::test]
+async fn long_urls_whose_answers_are_for_nobody_else_leave_little_behind() {
+    let (port, _) = run_application(|_| {
+        http::Response::builder().header("cache-control", "private").body("mine".into()).unwrap()
+    })
+    .await;
+    let process = Process::start(port, |_| {});
+    process.until_readyz(200).await;
+    let long = "x".repeat(limits::TARGET - 64);
+    let ask = async |number: u32| assert_eq!(process.get(&format!("/{number}?{long}")).await.status, 200);
+    for number in 0..100 {
+        ask(number).await;
+    }
+    let before = process.resident();
+    for number in 100..3100 {
+        ask(number).await;
+    }
+    let grown = process.resident().saturating_sub(before);
+    assert!(grown < 3000 * limits::TARGET as u64 / 3, "{} KiB", grown >> 10);
 }
 
 #[tokio::test]

@@ -285,7 +285,7 @@ impl Front {
             .await;
             let now = front.levels.memory.get(&asked.key, &asked.parts.headers);
             if matches!(now, Found::Stored(now) if Arc::ptr_eq(&now, &before)) {
-                front.flights.pause(asked.key);
+                front.flights.pause(&asked.key);
             }
         });
     }

@@ -3,13 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
 
-use crate::sidecar::cache::key::Key;
+use crate::sidecar::{cache::key::Key, remembered::Remembered};
 
 /// No request waits longer for the answer to another.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,17 +29,17 @@ struct Known {
     under_way: Mutex<HashMap<Key, watch::Receiver<bool>>>,
     /// Until when the answers to a key are taken to be for nobody else: for requests that say who asks, or
     /// for all.
-    alone: Cache<(Key, bool), Instant>,
+    alone: Remembered<Instant>,
     /// Until when a key is not asked for anew.
-    paused: Cache<Key, Instant>,
+    paused: Remembered<Instant>,
 }
 
 impl Default for Flights {
     fn default() -> Self {
         Self(Arc::new(Known {
             under_way: Mutex::default(),
-            alone: Cache::new(ALONE),
-            paused: Cache::new(ALONE),
+            alone: Remembered::of(ALONE),
+            paused: Remembered::of(ALONE),
         }))
     }
 }
@@ -82,13 +81,13 @@ impl Flights {
     }
 
     fn is_for_nobody_else(&self, key: &Key, is_of_a_user: bool) -> bool {
-        let until = |is_of_a_user| self.0.alone.get(&(key.clone(), is_of_a_user));
+        let until = |is_of_a_user| self.0.alone.get(&(key, is_of_a_user));
         let now = Instant::now();
         until(false).or_else(|| until(true).filter(|_| is_of_a_user)).is_some_and(|until| until > now)
     }
 
     /// Has a key not asked for anew for a while: nothing came of it.
-    pub fn pause(&self, key: Key) {
+    pub fn pause(&self, key: &Key) {
         self.0.paused.insert(key, Instant::now() + PAUSE);
     }
 
@@ -119,7 +118,7 @@ impl Flight {
     /// the next answers too, the argument tells whether of those to requests that say who asks, or of all.
     pub fn release(self, expected: Option<bool>) {
         if let Some(is_of_a_user) = expected {
-            self.flights.0.alone.insert((self.key.clone(), is_of_a_user), Instant::now() + ALONE_FOR);
+            self.flights.0.alone.insert(&(&self.key, is_of_a_user), Instant::now() + ALONE_FOR);
         }
         self.over.send_replace(true);
     }
@@ -176,7 +175,7 @@ mod tests {
     async fn a_pause_is_over_after_a_while() {
         let flights = Flights::default();
         assert!(!flights.is_paused(&key()));
-        flights.pause(key());
+        flights.pause(&key());
         assert!(flights.is_paused(&key()));
         tokio::time::advance(PAUSE).await;
         assert!(!flights.is_paused(&key()));

@@ -150,7 +150,7 @@ impl Inner {
                     }
                     turn::SETS => {
                         let sets = found_sets.and_then(|sets| String::from_utf8(sets).ok());
-                        self.sets.insert(key.clone(), sets.unwrap_or_default().into());
+                        self.sets.insert(key, sets.unwrap_or_default().into());
                         return Step::Again(take);
                     }
                     turn::RECORD => {
@@ -295,14 +295,14 @@ impl Inner {
 
     pub(super) fn is_unshared(&self, wanted: &Wanted<'_>) -> bool {
         let is_marked = |key: &Key, whose| {
-            let since = self.unshared.get(&(key.clone(), whose));
+            let since = self.unshared.get(&(key, whose));
             since.is_some_and(|since| since.elapsed() < UNSHARED)
         };
         is_marked(wanted.key, Whose::All) || wanted.is_of_a_user && is_marked(wanted.key, Whose::Users)
     }
 
     pub(super) fn mark_unshared(&self, key: &Key, whose: Whose) {
-        self.unshared.insert((key.clone(), whose), Instant::now());
+        self.unshared.insert(&(key, whose), Instant::now());
     }
 }
 

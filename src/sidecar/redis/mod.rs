@@ -45,7 +45,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quick_cache::sync::Cache;
 use tokio::{
     sync::{Notify, Semaphore},
     task::{JoinHandle, spawn_blocking},
@@ -69,6 +68,7 @@ use super::{
         reuse::ByRule,
     },
     memory::Memory,
+    remembered::Remembered,
 };
 use crate::settings::Redis;
 
@@ -100,9 +100,9 @@ struct Inner {
     /// The record is to be read again.
     reload: Notify,
     /// What responses of a key vary by, as it was the last time.
-    sets: Cache<Key, Arc<str>>,
+    sets: Remembered<Arc<str>>,
     /// Since when nothing comes of a key.
-    unshared: Cache<(Key, Whose), Instant>,
+    unshared: Remembered<Instant>,
     on_its_way: Arc<Semaphore>,
     uses: Uses,
     warmed: OnceLock<Warmed>,
@@ -124,8 +124,8 @@ impl Shared {
             tokens: AtomicU64::new(0),
             followed: AtomicU64::new(0),
             reload: Notify::new(),
-            sets: Cache::new(REMEMBERED),
-            unshared: Cache::new(REMEMBERED),
+            sets: Remembered::of(REMEMBERED),
+            unshared: Remembered::of(REMEMBERED),
             on_its_way: Arc::new(Semaphore::new(ON_ITS_WAY)),
             uses: Uses::default(),
             warmed: OnceLock::new(),
