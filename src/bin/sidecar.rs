@@ -177,7 +177,7 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
     } else {
         health.warmed();
     }
-    let ordered = tokio::spawn(admin::serve(orders, admin));
+    admin::serve_apart(orders, admin).map_err(|error| format!("the admin port is not served: {error}"))?;
     tracing::info!(port = settings.http_port, app = settings.app_port, "serving");
     health.serving();
     let followed = {
@@ -193,7 +193,6 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
     serve(requests, front.clone(), stop, GRACE).await;
     front.access_log().flush(LAST_LINES);
     followed.abort();
-    ordered.abort();
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! The admin port: probes of the kubelet, purges of the operator and of the application, and the order
-//! to drain.
+//! to drain. It has a thread of its own.
 //!
 //! | request | from | answer |
 //! | --- | --- | --- |
@@ -11,6 +11,7 @@
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
 
+mod apart;
 mod copy;
 pub mod explain;
 mod orders;
@@ -32,6 +33,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::spawn_blocking};
 
+pub use apart::serve_apart;
 pub use orders::drain;
 pub use token::Token;
 
@@ -41,6 +43,7 @@ use super::{
     breaker,
     cache::purges::{Force, Source, Target},
     health::Health,
+    heartbeat::{Beat, Heartbeat},
     http::Front,
     metrics, purge_order,
     redis::Warmed,
@@ -83,13 +86,11 @@ pub struct Pod {
 }
 
 /// Serves the admin port, for ever.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbeat>) -> std::io::Result<()> {
+    let of_traffic = heartbeat.clone();
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
+        .route("/livez", get(async move || livez(of_traffic.look())))
+        .route("/readyz", get(async move |admin: State<Arc<Admin>>| readyz(&admin, heartbeat.look())))
         .route("/metrics", get(metrics_of))
         .route("/status", get(status))
         .route("/explain", get(explained))
@@ -148,10 +149,18 @@ fn json_of(status: StatusCode, value: &Value) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+fn livez(beat: Beat) -> Response {
+    verdict("ok\n", beat.dead())
+}
+
+fn readyz(admin: &Admin, beat: Beat) -> Response {
     let draining = || admin.front.is_draining().then(|| "draining".to_owned());
-    match admin.health.loaded().unready().or_else(draining) {
-        None => "ready\n".into_response(),
+    verdict("ready\n", admin.health.loaded().unready().or_else(draining).or_else(|| beat.unready()))
+}
+
+fn verdict(well: &'static str, why_not: Option<String>) -> Response {
+    match why_not {
+        None => well.into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }

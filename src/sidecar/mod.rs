@@ -9,6 +9,7 @@
 //! * [`mod@file`], [`follow`]: what the kubelet puts in place while the sidecar runs.
 //! * [`files`]: how many connections the process may have.
 //! * [`health`]: what is loaded, and what keeps it from being ready.
+//! * [`heartbeat`]: whether the runtime that serves requests still turns.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
 //! * [`purge_order`]: a purge as an application writes it. PURE.
@@ -28,6 +29,7 @@ pub mod file;
 pub mod files;
 pub mod follow;
 pub mod health;
+pub mod heartbeat;
 pub mod http;
 pub mod memory;
 pub mod metrics;

@@ -21,6 +21,7 @@ mod limits;
 mod malformed;
 mod passing_on;
 mod poisoning;
+mod probes;
 mod process;
 mod redis;
 #[path = "../support/redis.rs"]

@@ -143,13 +143,18 @@ impl Process {
 
     /// Asks it to end, and waits until it has.
     pub async fn end(&mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < LIMIT, "it does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Sends it a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// Puts a file in place as the kubelet does: a link that leads elsewhere from one moment to the next.

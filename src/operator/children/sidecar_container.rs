@@ -61,8 +61,9 @@ pub(super) fn defaults(plan: &Plan, sidecar: &SidecarPlan) -> PodSpec {
         // Whatever the revision: the first knows no sidecar.
         termination_message_policy: pod::termination_message_policy(TemplateRevision::Second),
         startup_probe: Some(probe("/livez", 1, 60, PATIENCE)),
-        // A pod that answers nothing at all gets no new connections after three seconds: what is asked here
-        // is a few words out of memory.
+        // A pod that answers nothing at all gets no new connections after three seconds. What is asked here is a
+        // few words out of memory, told by a thread that does nothing else: however many requests there are, it
+        // answers.
         readiness_probe: Some(probe("/readyz", 1, 2, 1)),
         liveness_probe: Some(probe("/livez", 10, 3, PATIENCE)),
         ports: Some(vec![ContainerPort {
