@@ -51,7 +51,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{entries::Whose, link::Link, names::Names, outbox::Outbox, uses::Uses};
+use self::{link::Link, names::Names, outbox::Outbox, uses::Uses};
 pub use self::{
     entries::{Lock, Looked, Take, Wanted},
     figures::Figures,
