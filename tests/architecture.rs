@@ -38,6 +38,7 @@ const PURE: [&str; 31] = [
     "sidecar/upstream/budget",
     "sidecar/upstream/choice",
     "sidecar/upstream/health",
+    "sidecar/upstream/identity",
     "sidecar/upstream/pulse",
     "sidecar/upstream/retries",
 ];

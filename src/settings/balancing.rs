@@ -19,8 +19,6 @@ pub struct Balancing {
     pub mode: Mode,
     /// The host name whose addresses are those of the pods: of a Service without an address of its own.
     pub peers_host: String,
-    /// The port of the application on the addresses of the pods.
-    pub peer_port: u16,
     /// Asks each replica whether it is well; without it only the outcomes of requests tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
@@ -158,8 +156,8 @@ impl Default for RetryBudget {
 impl Balancing {
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let wrong = |words: String| Err(SettingsError::Wrong(words));
-        if self.peers_host.is_empty() || self.peer_port == 0 {
-            return wrong("balancing.peersHost and balancing.peerPort have to be given".to_owned());
+        if self.peers_host.is_empty() {
+            return wrong("balancing.peersHost has to be given".to_owned());
         }
         if self.max_concurrent == 0 {
             return wrong("balancing.maxConcurrent has to be 1 or more".to_owned());
@@ -196,11 +194,10 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_the_defaults() {
-        let short = parse(r#"{"peersHost": "a-peers.b.svc", "peerPort": 80, "health": {"path": "/"}}"#);
+        let short = parse(r#"{"peersHost": "a-peers.b.svc", "health": {"path": "/"}}"#);
         let expected = Balancing {
             mode: Mode::RoundRobin,
             peers_host: "a-peers.b.svc".to_owned(),
-            peer_port: 80,
             health: Some(HealthCheck::of("/")),
             breaker: BreakerLimits::default(),
             retries: RetryBudget::default(),
@@ -213,15 +210,14 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused() {
         for (wrong, words) in [
-            (r#"{"peersHost": "", "peerPort": 80}"#, "peersHost"),
-            (r#"{"peersHost": "a", "peerPort": 0}"#, "peerPort"),
-            (r#"{"peersHost": "a", "peerPort": 80, "maxConcurrent": 0}"#, "maxConcurrent"),
-            (r#"{"peersHost": "a", "peerPort": 80, "health": {"path": "x"}}"#, "health.path"),
-            (r#"{"peersHost": "a", "peerPort": 80, "health": {"path": "/ a"}}"#, "health.path"),
-            (r#"{"peersHost": "a", "peerPort": 80, "health": {"path": "/", "intervalMs": 0}}"#, "numbers"),
-            (r#"{"peersHost": "a", "peerPort": 80, "retries": {"percent": 101}}"#, "percentages"),
-            (r#"{"peersHost": "a", "peerPort": 80, "breaker": {"openMs": 0}}"#, "openMs"),
-            (r#"{"peersHost": "a", "peerPort": 80, "mode": "Random"}"#, "Random"),
+            (r#"{"peersHost": ""}"#, "peersHost"),
+            (r#"{"peersHost": "a", "maxConcurrent": 0}"#, "maxConcurrent"),
+            (r#"{"peersHost": "a", "health": {"path": "x"}}"#, "health.path"),
+            (r#"{"peersHost": "a", "health": {"path": "/ a"}}"#, "health.path"),
+            (r#"{"peersHost": "a", "health": {"path": "/", "intervalMs": 0}}"#, "numbers"),
+            (r#"{"peersHost": "a", "retries": {"percent": 101}}"#, "percentages"),
+            (r#"{"peersHost": "a", "breaker": {"openMs": 0}}"#, "openMs"),
+            (r#"{"peersHost": "a", "mode": "Random"}"#, "Random"),
         ] {
             assert!(parse(wrong).unwrap_err().contains(words), "{wrong}");
         }

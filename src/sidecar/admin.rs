@@ -6,6 +6,7 @@
 //! | `GET /livez`, `/readyz` | anybody | 200, or 503 and why |
 //! | `GET /metrics` | anybody | what Prometheus reads |
 //! | `GET /status` | with the token | what is loaded, as JSON |
+//! | `GET /peer?nonce=…&address=…` | anybody | where the application is, and a proof of being of the service |
 //! | `GET /explain?url=…` | with the token | what would become of a request, and why, as JSON |
 //! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
@@ -15,6 +16,7 @@ mod apart;
 mod copy;
 pub mod explain;
 mod orders;
+mod peer;
 mod token;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
@@ -94,6 +96,7 @@ async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbea
         .route("/metrics", get(metrics_of))
         .route("/status", get(status))
         .route("/explain", get(explained))
+        .route("/peer", get(peer::peer))
         .route("/purges", post(purges))
         .route("/purge", post(purge))
         .route("/drain", post(begin_drain))
@@ -198,6 +201,7 @@ fn upstream(origin: &Origin) -> Value {
         "open": open.map(|replica| replica.address.to_string()).collect::<Vec<_>>(),
         "breakers": breakers.collect::<Vec<_>>(),
         "localOnly": origin.is_local_only(),
+        "peers": peer::seen(origin),
     })
 }
 

@@ -17,6 +17,7 @@ use cachedservice::{
 use http::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::peers::mark;
 use crate::replicas::{App, Does, POD, Service, TIMING, balancing, checks, until};
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn what_has_come_from_another_pod_goes_no_further() {
     let service = Service::of(3, balancing()).await;
     for _ in 0..6 {
         let request = http::Request::get(format!("http://{}/", service.address))
-            .header("cachedservice-hop", "1")
+            .header("cachedservice-hop", mark())
             .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
@@ -336,15 +337,15 @@ async fn replicas_come_and_go_with_their_names() {
     let service = Service::of(3, balancing()).await;
     let [_, second, third] = [0, 1, 2].map(|app: usize| service.apps[app].address.ip());
     service.names.are(Some(vec![third, POD])).await;
+    until("the second is gone", || service.origin.figures().len() == 2).await;
     for _ in 0..10 {
         assert_eq!(service.get().await.0, 200);
     }
     assert_eq!(service.counts(), [5, 0, 5]);
-    for nothing in [None, Some(Vec::new())] {
-        service.names.are(nothing).await;
-        assert_eq!(service.origin.figures().len(), 2, "those of before are kept");
-    }
+    service.names.are(None).await;
+    assert_eq!(service.origin.figures().len(), 2, "those of before are kept");
     service.names.are(Some(vec![second, third, POD])).await;
+    until("the second is there", || service.origin.figures().len() == 3).await;
     for _ in 0..9 {
         service.get().await;
     }
@@ -366,7 +367,7 @@ async fn a_request_with_a_replica_that_goes_is_answered() {
         .collect();
     until("both have one", || service.counts() == [1, 1]).await;
     service.names.are(Some(vec![POD])).await;
-    assert_eq!(service.origin.figures().len(), 1);
+    until("it is gone", || service.origin.figures().len() == 1).await;
     for asking in asking {
         assert_eq!(asking.await.unwrap().0, 200);
     }
@@ -488,4 +489,101 @@ async fn a_connection_that_ends_by_its_age_is_no_failure_of_the_replica() {
     }
     assert!(service.figures(0).retries > 0, "the second on a connection was not answered");
     assert_eq!(service.figures(0).failures, 0);
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_the_one_that_is_well_waits_and_does_not_go_to_one_that_hangs() {
+    let timing = Timing { first_byte: Duration::from_millis(500), ..TIMING };
+    let settings = Balancing { max_concurrent: 2, ..balancing() };
+    let service = Arc::new(Service::with(2, settings, timing).await);
+    service.apps[0].does(Does::Takes(Duration::from_millis(5)));
+    service.apps[1].does(Does::Hangs);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let mut failed = 0;
+                while service.figures(1).breaker == State::Closed {
+                    failed += u32::from(service.ask(Method::POST, "x").await.0 != 200);
+                }
+                for _ in 0..5 {
+                    failed += u32::from(service.ask(Method::POST, "x").await.0 != 200);
+                }
+                failed
+            })
+        })
+        .collect();
+    let mut failed = 0;
+    for client in clients {
+        failed += client.await.unwrap();
+    }
+    assert!((5..=6).contains(&failed), "{failed} failed: as many as open the breaker, two at once");
+}
+
+#[tokio::test]
+async fn what_changes_something_is_not_done_at_two_replicas_at_once() {
+    let timing = Timing { second_try: Duration::from_millis(20), ..TIMING };
+    let service = Service::with(2, balancing(), timing).await;
+    for app in &service.apps {
+        app.does(Does::Takes(Duration::from_millis(200)));
+    }
+    for method in [Method::DELETE, Method::PUT, Method::OPTIONS] {
+        assert_eq!(service.ask(method, "").await.0, 200);
+    }
+    assert_eq!(service.counts().iter().sum::<usize>(), 3);
+    assert_eq!(service.get().await.0, 200);
+    assert_eq!(service.counts().iter().sum::<usize>(), 5, "a GET is");
+}
+
+#[tokio::test]
+async fn a_failure_of_one_is_not_preferred_to_the_answer_of_another_that_is_on_its_way() {
+    let timing = Timing { second_try: Duration::from_millis(20), ..TIMING };
+    let service = Service::with(2, Balancing { mode: Mode::OwnFirst, ..balancing() }, timing).await;
+    service.apps[0].does(Does::Takes(Duration::from_millis(300)));
+    for (number, status) in [500, 409, 429, 503].into_iter().enumerate() {
+        service.apps[1].does(Does::Says(StatusCode::from_u16(status).unwrap()));
+        assert_eq!(service.get().await, (200, "127.0.0.1".to_owned()), "and not {status}");
+        assert_eq!(service.counts(), [number + 1, number + 1], "both were asked");
+    }
+    service.apps[1].does(Does::Says(StatusCode::NOT_FOUND));
+    assert_eq!(service.get().await.0, 404, "that is an answer");
+}
+
+#[tokio::test]
+async fn a_failure_is_told_where_the_other_does_not_answer_at_all() {
+    let (second_try, first_byte) = (Duration::from_millis(20), Duration::from_millis(500));
+    let timing = Timing { second_try, first_byte, ..TIMING };
+    let service = Service::with(2, Balancing { mode: Mode::OwnFirst, ..balancing() }, timing).await;
+    service.apps[0].does(Does::Hangs);
+    service.apps[1].does(Does::Says(StatusCode::INTERNAL_SERVER_ERROR));
+    assert_eq!(service.get().await, (500, service.apps[1].address.ip().to_string()));
+}
+
+#[tokio::test]
+async fn a_place_is_for_whoever_can_take_it_whoever_waits_for_longer() {
+    let timing = Timing { first_byte: Duration::from_secs(3), ..TIMING };
+    let settings = Balancing { max_concurrent: 1, mode: Mode::OwnFirst, ..balancing() };
+    let service = Arc::new(Service::with(2, settings, timing).await);
+    service.apps[0].does(Does::Hangs);
+    service.apps[1].does(Does::Takes(Duration::from_millis(500)));
+    let ask = |hop: Option<http::HeaderValue>| {
+        let mut request = http::Request::post(format!("http://{}/", service.address));
+        if let Some(hop) = hop {
+            request = request.header("cachedservice-hop", hop);
+        }
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new());
+        tokio::spawn(async move { client.build_http().request(request).await.unwrap().status() })
+    };
+    let _hangs = ask(None);
+    until("the own is full", || service.counts() == [1, 0]).await;
+    let other = ask(None);
+    until("the other is full", || service.counts() == [1, 1]).await;
+    // It is for the own alone, and waits first.
+    let _hopped = ask(Some(mark()));
+    until("it waits", || service.origin.requests() == 3).await;
+    let waits = ask(None);
+    until("this one waits, too", || service.origin.requests() == 4).await;
+    assert_eq!(other.await.unwrap(), 200);
+    assert_eq!(waits.await.unwrap(), 200, "though the one before it could not use the place");
 }

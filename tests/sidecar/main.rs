@@ -20,6 +20,7 @@ mod gate;
 mod limits;
 mod malformed;
 mod passing_on;
+mod peers;
 mod poisoning;
 mod probes;
 mod process;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cachedservice::settings::{HttpCache, Settings, VERSION};
+use cachedservice::settings::{HttpCache, Settings, VERSION, balancing::POD_ADDRESSES};
 use http::{Method, Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
@@ -20,7 +20,7 @@ use hyper_util::{
 };
 use serde_json::Value;
 
-use crate::application::Answer;
+use crate::{application::Answer, replicas::POD};
 
 pub const TOKEN: &str = "the-token-of-the-service";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -241,6 +241,7 @@ impl Process {
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cachedservice-sidecar"));
     command.arg("--settings").arg(folder.join("settings.json")).stdin(Stdio::null());
+    command.env(POD_ADDRESSES, POD.to_string());
     command
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -20,7 +21,7 @@ use cachedservice::{
     },
     sidecar::{
         http::{Front, server::serve},
-        upstream::{Origin, Peers, Resolve, Timing, peers::Addresses, replica::Figures},
+        upstream::{Origin, Peers, Resolve, Timing, names::Addresses, replica::Figures},
     },
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -37,6 +38,8 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+
+use crate::peers::{Neighbour, Says, token_file};
 
 /// The address of the pod, as the others know it: there is nobody, as it asks itself on localhost.
 pub const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
@@ -272,6 +275,9 @@ impl Names {
 /// Applications, and the sidecar of the first.
 pub struct Service {
     pub apps: Vec<App>,
+    /// The sidecars of all applications but the first.
+    pub neighbours: Vec<Neighbour>,
+    pub admin_port: u16,
     pub origin: Origin,
     pub names: Arc<Names>,
     pub address: SocketAddr,
@@ -284,6 +290,7 @@ pub const TIMING: Timing = Timing {
     first_byte: Duration::from_secs(20),
     second_try: Duration::from_millis(100),
     refresh: Duration::from_millis(20),
+    proof: Duration::from_millis(20),
 };
 
 /// Without checks, and with breakers that stay open for the time of a test.
@@ -291,7 +298,6 @@ pub fn balancing() -> Balancing {
     Balancing {
         mode: Mode::RoundRobin,
         peers_host: "shop-peers.default.svc".to_owned(),
-        peer_port: 1,
         health: None,
         breaker: BreakerLimits { open_ms: 60_000, ..BreakerLimits::default() },
         retries: RetryBudget::default(),
@@ -310,16 +316,27 @@ impl Service {
     }
 
     /// So many, which listen and answer.
-    pub async fn with(count: u8, mut settings: Balancing, timing: Timing) -> Self {
+    pub async fn with(count: u8, settings: Balancing, timing: Timing) -> Self {
         let apps = apps(count).await;
-        settings.peer_port = apps[0].address.port();
+        let port = apps[0].address.port();
+        let mut listeners = listeners(count).await;
+        let admin_port = listeners.remove(0).local_addr().unwrap().port();
+        let neighbour = |listener| Neighbour::on(listener, Says::Proof { port });
+        let neighbours = listeners.into_iter().map(neighbour).collect();
         let names = Arc::new(Names::default());
         let found = apps[1..].iter().map(|app| app.address.ip()).chain([POD]).collect();
         *names.found.lock().unwrap() = Some(found);
-        let origin = Origin::with(settings.peer_port, timing);
-        origin.balance(Some(Peers { settings, own: vec![POD], resolver: names.clone() }));
-        until("the others are found", || origin.figures().len() == usize::from(count)).await;
-        Self { apps, names, ..Self::before(origin).await }
+        let origin = Origin::with(port, timing);
+        let service = Self { apps, neighbours, admin_port, names, ..Self::before(origin).await };
+        service.follow(settings, Some(token_file()));
+        until("the others are found", || service.origin.figures().len() == usize::from(count)).await;
+        service
+    }
+
+    /// From now on by these settings.
+    pub fn follow(&self, settings: Balancing, token_file: Option<PathBuf>) {
+        let (resolver, admin_port) = (self.names.clone(), self.admin_port);
+        self.origin.balance(Some(Peers { settings, own: vec![POD], resolver, admin_port, token_file }));
     }
 
     /// One that a test makes itself.
@@ -338,7 +355,8 @@ impl Service {
         };
         tokio::spawn(serve(listener, front, stopped, Duration::from_secs(1)));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { apps: Vec::new(), origin, names: Arc::default(), address, client, _stop: stop }
+        let (apps, neighbours, names) = (Vec::new(), Vec::new(), Arc::default());
+        Self { apps, neighbours, admin_port: 1, origin, names, address, client, _stop: stop }
     }
 
     /// The status and the text of an answer.
@@ -369,6 +387,15 @@ impl Service {
 
 /// At the same port of 127.0.0.1, 127.0.0.2 and so on.
 async fn apps(count: u8) -> Vec<App> {
+    let start = |listener: TcpListener| {
+        let app = App::on(listener.local_addr().unwrap());
+        app.accept(listener);
+        app
+    };
+    listeners(count).await.into_iter().map(start).collect()
+}
+
+async fn listeners(count: u8) -> Vec<TcpListener> {
     'ports: loop {
         let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = first.local_addr().unwrap().port();
@@ -380,12 +407,7 @@ async fn apps(count: u8) -> Vec<App> {
                 Err(_) => continue 'ports,
             }
         }
-        let start = |listener: TcpListener| {
-            let app = App::on(listener.local_addr().unwrap());
-            app.accept(listener);
-            app
-        };
-        return listeners.into_iter().map(start).collect();
+        return listeners;
     }
 }
 

@@ -32,11 +32,12 @@ pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
         let ports = Some(vec![port(SIDECAR_ADMIN_PORT)]);
         NetworkPolicyIngressRule { from: Some(vec![operator(pods)]), ports }
     });
-    // The sidecars of the other pods, whoever else may.
+    // The sidecars of the other pods, whoever else may, as they may come in by any port: while spec.port
+    // changes, applications listen on both, and the sidecars prove to each other who they are.
     let peers = plan.spec.balancing().map(|_| {
         let from =
             NetworkPolicyPeer { pod_selector: Some(identity.selector(APP)), ..NetworkPolicyPeer::default() };
-        NetworkPolicyIngressRule { from: Some(vec![from]), ports: Some(vec![port(plan.spec.port)]) }
+        NetworkPolicyIngressRule { from: Some(vec![from]), ports: None }
     });
     Some(NetworkPolicy {
         metadata: identity.child(&identity.name, APP),

@@ -67,6 +67,7 @@ fn merged(plan: &Plan) -> PodTemplateSpec {
     // Without one, a container of the user's by this name stays where it is.
     if let Some(spec) = template.spec.as_mut().filter(|_| plan.sidecar.is_some()) {
         sidecar_container::tell_pod(plan, spec);
+        sidecar_container::know_names(plan, spec);
         sidecar_container::put_last(spec);
     }
     template

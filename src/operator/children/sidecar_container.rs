@@ -131,6 +131,14 @@ fn of_pod(name: &str, field: &str) -> EnvVar {
     }
 }
 
+/// Has the names of the cluster be known on the network of a node, too, where the user has not said how
+/// names are resolved: by them the sidecars find each other.
+pub(super) fn know_names(plan: &Plan, spec: &mut PodSpec) {
+    if plan.spec.balancing().is_some() && spec.host_network == Some(true) {
+        spec.dns_policy.get_or_insert_with(|| "ClusterFirstWithHostNet".to_owned());
+    }
+}
+
 /// Gives it another image.
 pub(super) fn set_image(spec: &mut PodSpec, image: &str) {
     for container in spec.init_containers.iter_mut().flatten() {

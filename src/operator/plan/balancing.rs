@@ -29,8 +29,6 @@ pub(super) fn balancing(
             BalancingMode::OwnFirst => Mode::OwnFirst,
         },
         peers_host: format!("{}.{}.svc", identity.peers_name(), identity.namespace),
-        peer_port: u16::try_from(spec.port)
-            .map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))?,
         health: health(spec, template, &wanted.health_check)?,
         breaker: breaker(&wanted.breaker)?,
         retries: Repetitions {

@@ -32,7 +32,12 @@ const APART: Duration = Duration::from_millis(20);
 
 /// Checks all, one after the other, so that each has its turn once in an interval. `own` is where others
 /// ask the application of this pod.
-pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck, own: Vec<SocketAddr>) {
+pub(super) async fn check_all(
+    origin: Weak<Inner>,
+    generation: u64,
+    settings: HealthCheck,
+    own: Vec<SocketAddr>,
+) {
     let patience =
         Patience { unhealthy_after: settings.unhealthy_after, healthy_after: settings.healthy_after };
     let (settings, own) = (Arc::new(settings), Arc::<[SocketAddr]>::from(own));
@@ -48,7 +53,7 @@ pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck, own: V
                 let outcome = check(&replica, &settings).await;
                 replica.checked(outcome.as_ref().copied(), patience);
                 if replica.is_own() && outcome.is_ok() {
-                    connect_as_others_do(&origin, &own, settings.timeout()).await;
+                    connect_as_others_do(&origin, generation, &own, settings.timeout()).await;
                 }
             });
         }
@@ -60,7 +65,7 @@ pub(super) async fn check_all(origin: Weak<Inner>, settings: HealthCheck, own: V
 
 /// What is well at localhost may listen there alone, and then no other pod reaches it. Once it is known to
 /// be reached it is not looked at again: it is the same program.
-async fn connect_as_others_do(origin: &Weak<Inner>, own: &[SocketAddr], patience: Duration) {
+async fn connect_as_others_do(origin: &Weak<Inner>, generation: u64, own: &[SocketAddr], patience: Duration) {
     let is_known = || origin.upgrade().is_none_or(|origin| origin.is_reached() == Some(true));
     if own.is_empty() || is_known() {
         return;
@@ -70,7 +75,7 @@ async fn connect_as_others_do(origin: &Weak<Inner>, own: &[SocketAddr], patience
         match timeout(patience, TcpStream::connect(address)).await {
             Ok(Ok(_)) => {
                 if let Some(origin) = origin.upgrade() {
-                    origin.reached(true);
+                    origin.reached(generation, true);
                 }
                 return;
             }
@@ -82,7 +87,7 @@ async fn connect_as_others_do(origin: &Weak<Inner>, own: &[SocketAddr], patience
     if refusing == own.len()
         && let Some(origin) = origin.upgrade()
     {
-        origin.reached(false);
+        origin.reached(generation, false);
     }
 }
 

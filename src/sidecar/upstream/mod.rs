@@ -12,12 +12,14 @@
 //! * [`origin`]: the replicas that there are, and a place at the one whose turn it is.
 //! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
 //! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
-//! * [`peers`], `checks`: who is there, and whether they are well.
+//! * [`peers`], [`names`], [`asking`], [`identity`]: who is there, by DNS and by proof.
+//! * `checks`: whether they are well.
 //! * [`connections`], `alone`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
 //! * [`expectation`]: a body that the application may not want.
 //! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.
 
 mod alone;
+pub mod asking;
 pub mod body;
 pub mod budget;
 mod checks;
@@ -26,6 +28,8 @@ pub mod connections;
 pub mod expectation;
 pub mod fault;
 pub mod health;
+pub mod identity;
+pub mod names;
 pub mod origin;
 pub mod peers;
 pub mod pulse;
@@ -36,5 +40,6 @@ mod tries;
 
 pub use alone::Alone;
 pub use fault::Fault;
+pub use names::{Dns, Resolve};
 pub use origin::{Origin, Timing};
-pub use peers::{Dns, Peers, Resolve};
+pub use peers::Peers;

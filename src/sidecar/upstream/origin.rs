@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::Notify,
@@ -22,7 +24,8 @@ use super::{
     checks::check_all,
     choice::{Candidate, Rank, choose},
     fault::Fault,
-    peers::{Dns, Peers, follow, merge},
+    names::Dns,
+    peers::{Peers, Sight, follow, merge},
     replica::{Figures, Replica, Try},
 };
 use crate::settings::{
@@ -40,8 +43,10 @@ pub struct Timing {
     /// A request that does no harm when it is done twice is sent to another replica too after so long, and
     /// once more after twice as long; the first answer counts.
     pub second_try: Duration,
-    /// How often it is looked up which replicas there are.
+    /// How often DNS is asked which replicas there are.
     pub refresh: Duration,
+    /// How often they have to prove that they are of this service, and say whether they leave.
+    pub proof: Duration,
 }
 
 impl Default for Timing {
@@ -51,6 +56,7 @@ impl Default for Timing {
             first_byte: Duration::from_secs(30),
             second_try: Duration::from_secs(2),
             refresh: Duration::from_secs(5),
+            proof: Duration::from_secs(2),
         }
     }
 }
@@ -69,6 +75,9 @@ pub(super) struct Inner {
     reached: Mutex<Option<bool>>,
     began: Instant,
     state: RwLock<Arc<State>>,
+    /// By which sidecars of this service know that a request has come from one of them.
+    mark: RwLock<Option<HeaderValue>>,
+    sight: Mutex<Option<Sight>>,
     /// Whose turn it is to get a request, and to get one that another had: these are apart, as otherwise
     /// the one with a failure before it would get each of its requests.
     turns: [AtomicUsize; 2],
@@ -82,6 +91,8 @@ pub(super) struct Inner {
 /// What holds, and who is there.
 #[derive(Clone)]
 struct State {
+    /// Counts the changes of settings: what a task of before has found is of no use any more.
+    generation: u64,
     mode: Mode,
     most: u32,
     limits: BreakerLimits,
@@ -113,7 +124,8 @@ impl Origin {
         let (freed, limits) = (Arc::new(Notify::new()), BreakerLimits::default());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let own = Replica::new(address, true, &limits, timing.connect, freed.clone());
-        let state = State { mode: Mode::default(), most: u32::MAX, limits, replicas: vec![own] };
+        let state =
+            State { generation: 0, mode: Mode::default(), most: u32::MAX, limits, replicas: vec![own] };
         // Somewhere, so that not all sidecars begin with the same.
         #[allow(clippy::cast_possible_truncation)]
         let turns = [(); 2].map(|()| AtomicUsize::new(random() as usize));
@@ -124,6 +136,8 @@ impl Origin {
             reached: Mutex::default(),
             began: Instant::now(),
             state: RwLock::new(Arc::new(state)),
+            mark: RwLock::default(),
+            sight: Mutex::default(),
             turns,
             freed,
             budget: Mutex::new(Budget::new(RetryBudget::default())),
@@ -146,8 +160,13 @@ impl Origin {
     pub fn reload(&self, settings: &Settings) {
         let first_byte = settings.first_byte_ms.map_or(Timing::default().first_byte, Duration::from_millis);
         *self.0.first_byte.write() = first_byte;
-        let (own, resolver) = (self.0.own.read().clone(), Arc::new(Dns));
-        self.balance(settings.balancing.clone().map(|settings| Peers { settings, own, resolver }));
+        self.balance(settings.balancing.clone().map(|balancing| Peers {
+            settings: balancing,
+            own: self.0.own.read().clone(),
+            resolver: Arc::new(Dns),
+            admin_port: settings.admin_port,
+            token_file: settings.token_file.as_ref().map(PathBuf::from),
+        }));
     }
 
     /// From now on the others are asked too, or none but the own. Within a runtime of tokio.
@@ -155,30 +174,58 @@ impl Origin {
         let mut tasks = Tasks::default();
         let settings = peers.as_ref().map(|peers| &peers.settings);
         let limits = settings.map(|settings| settings.breaker).unwrap_or_default();
-        {
+        let generation = {
             let mut state = self.0.state.write();
+            let generation = state.generation.wrapping_add(1);
             if state.limits != limits {
                 state.replicas.iter().for_each(|replica| replica.limit(&limits));
             }
             let of_before = |replica: &&Arc<Replica>| peers.is_some() || replica.is_own();
             *state = Arc::new(State {
+                generation,
                 mode: settings.map(|settings| settings.mode).unwrap_or_default(),
                 most: settings.map_or(u32::MAX, |settings| settings.max_concurrent),
                 limits,
                 replicas: state.replicas.iter().filter(of_before).cloned().collect(),
             });
-        }
-        *self.0.reached.lock() = None;
+            *self.0.reached.lock() = None;
+            *self.0.sight.lock() = None;
+            generation
+        };
         self.0.budget.lock().limit(settings.map(|settings| settings.retries).unwrap_or_default());
         if let Some(peers) = peers {
             if let Some(health) = peers.settings.health.clone() {
-                let own = peers.own.iter().map(|own| (*own, peers.settings.peer_port).into()).collect();
-                tasks.0.push(tokio::spawn(check_all(Arc::downgrade(&self.0), health, own)));
+                let own = peers.own.iter().map(|own| (*own, self.own_port()).into()).collect();
+                tasks.0.push(tokio::spawn(check_all(Arc::downgrade(&self.0), generation, health, own)));
             }
-            tasks.0.push(tokio::spawn(follow(Arc::downgrade(&self.0), peers)));
+            tasks.0.push(tokio::spawn(follow(Arc::downgrade(&self.0), generation, peers)));
         }
         *self.0.tasks.lock() = tasks;
         self.0.freed.notify_waiters();
+    }
+
+    /// Whether this is an address of this pod.
+    #[must_use]
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.0.own.read().contains(&address)
+    }
+
+    /// The port of the application of this pod.
+    #[must_use]
+    pub fn own_port(&self) -> u16 {
+        let replicas = self.0.replicas();
+        replicas.iter().find(|replica| replica.is_own()).map_or(0, |own| own.address().port())
+    }
+
+    /// What came of the last look for others; None where there was none.
+    #[must_use]
+    pub fn sight(&self) -> Option<Sight> {
+        self.0.sight.lock().clone()
+    }
+
+    /// By which sidecars of this service know that a request has come from one of them.
+    pub(super) fn mark(&self) -> Option<HeaderValue> {
+        self.0.mark.read().clone()
     }
 
     /// The figures of each replica, the own first.
@@ -314,7 +361,11 @@ impl Inner {
     }
 
     /// Somebody has looked whether it is.
-    pub(super) fn reached(&self, is_reached: bool) {
+    pub(super) fn reached(&self, generation: u64, is_reached: bool) {
+        let state = self.state.read();
+        if state.generation != generation {
+            return;
+        }
         let before = self.reached.lock().replace(is_reached);
         if !is_reached && before != Some(false) {
             tracing::warn!(
@@ -324,13 +375,25 @@ impl Inner {
     }
 
     /// These are there now. One that is gone ends when its last request has.
-    pub(super) fn found(&self, peers: &Peers, found: &[IpAddr]) {
+    pub(super) fn found(
+        &self,
+        generation: u64,
+        found: &[SocketAddr],
+        mark: Option<HeaderValue>,
+        sight: Sight,
+    ) {
         let mut state = self.state.write();
-        let new = |address| {
-            let address = SocketAddr::from((address, peers.settings.peer_port));
-            Replica::new(address, false, &state.limits, self.timing.connect, self.freed.clone())
-        };
-        let replicas = merge(&state.replicas, found, peers, new);
+        if state.generation != generation {
+            return;
+        }
+        *self.mark.write() = mark;
+        let before = self.sight.lock().replace(sight.clone()).and_then(|before| before.trouble);
+        if let Some(trouble) = sight.trouble.filter(|_| before.is_none()) {
+            tracing::warn!(named = sight.named, proven = sight.proven, "{trouble}");
+        }
+        let new =
+            |address| Replica::new(address, false, &state.limits, self.timing.connect, self.freed.clone());
+        let replicas = merge(&state.replicas, found, new);
         let before: Vec<_> = state.replicas.iter().map(|replica| replica.address()).collect();
         if before != replicas.iter().map(|replica| replica.address()).collect::<Vec<_>>() {
             tracing::info!(before = before.len(), now = replicas.len(), "the replicas have changed");

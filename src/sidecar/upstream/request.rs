@@ -18,8 +18,9 @@ use super::{
 };
 use crate::sidecar::http::edge::limits::STALL_TIME;
 
-/// On requests to the application of another pod. Whoever gets one that has it asks its own application
-/// alone, so that no error of configuration lets requests go round.
+/// On requests to the application of another pod. A sidecar of the same service that gets one, known by its
+/// value, asks its own application alone, so that no error of configuration lets requests go round. Of
+/// anybody else it says nothing: applications pass fields on, and clients write what they like.
 pub const HOP: HeaderName = HeaderName::from_static("cachedservice-hop");
 
 /// A request that goes to a replica, and to another if need be.
@@ -32,20 +33,28 @@ pub struct Asked {
     pub is_grpc: bool,
     /// Whether it has come from another pod already.
     pub has_hopped: bool,
+    mark: Option<HeaderValue>,
     is_upgrade: bool,
 }
 
 impl Asked {
-    /// Without a body.
+    /// Without a body; `mark` is what the sidecars of this service write in [`HOP`].
     #[must_use]
-    pub fn bare(method: Method, target: PathAndQuery, mut headers: HeaderMap) -> Self {
-        let has_hopped = headers.remove(HOP).is_some();
-        Self { method, target, headers, body: None, is_grpc: false, has_hopped, is_upgrade: false }
+    pub fn bare(
+        method: Method,
+        target: PathAndQuery,
+        mut headers: HeaderMap,
+        mark: Option<HeaderValue>,
+    ) -> Self {
+        let has_hopped =
+            mark.is_some() && headers.get_all(HOP).iter().any(|found| Some(found) == mark.as_ref());
+        headers.remove(HOP);
+        Self { method, target, headers, body: None, is_grpc: false, has_hopped, mark, is_upgrade: false }
     }
 
     /// As it came.
     #[must_use]
-    pub fn of(request: Request<Incoming>) -> Self {
+    pub fn of(request: Request<Incoming>, mark: Option<HeaderValue>) -> Self {
         let (parts, body) = request.into_parts();
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         let is_grpc = parts.version == Version::HTTP_2 && is_grpc(&parts.headers);
@@ -55,7 +64,7 @@ impl Asked {
         // The wire sees to bodies of HTTP/1. Streams of gRPC may be silent for as long as both sides like.
         let patience = (parts.version == Version::HTTP_2 && !is_grpc).then_some(STALL_TIME);
         let body = (!body.is_end_stream()).then(|| Lender::new(body, gate, patience));
-        Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers) }
+        Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers, mark) }
     }
 
     /// The body that it has.
@@ -77,8 +86,8 @@ impl Asked {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         let mut headers = self.headers.clone();
-        if !is_own {
-            headers.insert(HOP, HeaderValue::from_static("1"));
+        if let Some(mark) = self.mark.as_ref().filter(|_| !is_own) {
+            headers.insert(HOP, mark.clone());
         }
         if self.is_grpc {
             *request.version_mut() = Version::HTTP_2;
@@ -151,7 +160,8 @@ mod tests {
     use crate::sidecar::tests::headers;
 
     fn asked(lines: &[(&'static str, &'static str)]) -> Asked {
-        Asked::bare(Method::GET, PathAndQuery::from_static("/a?b"), headers(lines))
+        let mark = HeaderValue::from_static("ours");
+        Asked::bare(Method::GET, PathAndQuery::from_static("/a?b"), headers(lines), Some(mark))
     }
 
     #[test]
@@ -183,9 +193,11 @@ mod tests {
         let fresh = asked(&[("host", "shop")]);
         assert!(!fresh.has_hopped);
         assert!(!fresh.request(true).headers().contains_key(HOP));
-        assert_eq!(fresh.request(false).headers()[HOP], "1");
-        let hopped = asked(&[("host", "shop"), ("cachedservice-hop", "1")]);
+        assert_eq!(fresh.request(false).headers()[HOP], "ours");
+        let hopped = asked(&[("host", "shop"), ("cachedservice-hop", "ours")]);
         assert!(hopped.has_hopped && !hopped.request(true).headers().contains_key(HOP));
+        let others = asked(&[("host", "shop"), ("cachedservice-hop", "theirs")]);
+        assert!(!others.has_hopped && !others.request(true).headers().contains_key(HOP));
     }
 
     #[test]

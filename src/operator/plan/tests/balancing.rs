@@ -47,7 +47,6 @@ fn the_defaults_are_those_of_the_sidecar() {
     let expected = Balancing {
         mode: Mode::RoundRobin,
         peers_host: "shop-peers.prod.svc".to_owned(),
-        peer_port: 8080,
         health: Some(HealthCheck::of("/healthz")),
         breaker: BreakerLimits::default(),
         retries: RetryBudget::default(),
@@ -71,7 +70,6 @@ fn each_field_is_told() {
     let expected = Balancing {
         mode: Mode::OwnFirst,
         peers_host: "shop-peers.prod.svc".to_owned(),
-        peer_port: 8080,
         health: Some(HealthCheck {
             path: "/well".to_owned(),
             interval_ms: 1500,
