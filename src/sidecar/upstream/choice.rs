@@ -47,6 +47,19 @@ pub enum Rank {
     TriedAndDoubtful,
 }
 
+impl Rank {
+    /// The worst that is asked where this is the best of all, of those that are full, too: what is too much
+    /// for those that are well waits for them, rather than going to one that fails. A short silence is no
+    /// reason to wait; it has one of any that is busy.
+    fn worst_beside(self) -> Self {
+        match self {
+            Self::Usable(Silence::Long) => self,
+            Self::Usable(_) => Self::Usable(Silence::Short),
+            _ => Self::TriedAndDoubtful,
+        }
+    }
+}
+
 impl Candidate {
     /// How good it is.
     #[must_use]
@@ -67,10 +80,13 @@ impl Candidate {
     }
 }
 
-/// Which of the candidates is asked: by turns among the best of those that are not full, none if all are.
+/// Which of the candidates is asked: by turns among the best of those that are not full; none if it is better
+/// to wait for one of those that are.
 #[must_use]
 pub fn choose(mode: Mode, candidates: &[Candidate], turn: usize) -> Option<(usize, Rank)> {
-    let free = || candidates.iter().enumerate().filter(|(_, candidate)| !candidate.is_full);
+    let worst = candidates.iter().map(Candidate::rank).min()?.worst_beside();
+    let may = |candidate: &Candidate| !candidate.is_full && candidate.rank() <= worst;
+    let free = || candidates.iter().enumerate().filter(|(_, candidate)| may(candidate));
     if mode == Mode::OwnFirst {
         let own = free()
             .find(|(_, candidate)| candidate.is_own && candidate.rank() <= Rank::Usable(Silence::Short));
@@ -150,6 +166,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_too_much_for_those_that_are_well_waits_rather_than_going_to_one_that_is_not() {
+        let full = Candidate { is_full: true, ..WELL };
+        for bad in [
+            Candidate { is_healthy: false, ..WELL },
+            Candidate { gate: Gate::Shut, ..WELL },
+            Candidate { silence: Silence::Long, ..WELL },
+            Candidate { was_tried: true, ..WELL },
+        ] {
+            for mode in [Mode::RoundRobin, Mode::OwnFirst] {
+                assert_eq!(choose(mode, &[full, bad], 0), None, "{bad:?}");
+            }
+            let full = Candidate { is_full: true, ..bad };
+            assert!(choose(Mode::RoundRobin, &[full, bad], 0).is_some());
+        }
+        let busy = Candidate { silence: Silence::Short, ..WELL };
+        assert_eq!(choose(Mode::RoundRobin, &[full, busy], 0), Some((1, busy.rank())));
+    }
+
     fn candidate() -> impl Strategy<Value = Candidate> {
         let gate = prop_oneof![Just(Gate::Open), Just(Gate::Trial), Just(Gate::Shut)];
         let silence = prop_oneof![Just(Silence::None), Just(Silence::Short), Just(Silence::Long)];
@@ -166,16 +201,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn none_is_chosen_only_when_all_are_full_and_nothing_better_is_left_out(
+        fn nothing_better_is_left_out_and_one_waits_only_for_what_is_better_than_all_that_are_free(
             candidates in proptest::collection::vec(candidate(), 0..8), turn: usize
         ) {
             match choose(Mode::RoundRobin, &candidates, turn) {
-                None => prop_assert!(candidates.iter().all(|candidate| candidate.is_full)),
+                None => {
+                    let ranks = |full: bool| {
+                        let those = candidates.iter().filter(move |candidate| candidate.is_full == full);
+                        those.map(Candidate::rank).min()
+                    };
+                    let (full, free) = (ranks(true), ranks(false));
+                    prop_assert!(free.is_none_or(|free| full.is_some_and(
+                        |full| matches!(full, Rank::Usable(_)) && full < free
+                    )));
+                }
                 Some((index, rank)) => {
                     let chosen = candidates[index];
                     prop_assert!(!chosen.is_full && chosen.rank() == rank);
                     let mut others = candidates.iter().filter(|other| !other.is_full);
                     prop_assert!(others.all(|other| other.rank() >= rank));
+                    let is_usable = |candidate: &Candidate| matches!(candidate.rank(), Rank::Usable(_));
+                    prop_assert!(is_usable(&chosen) || !candidates.iter().any(is_usable));
                 }
             }
         }
