@@ -11,7 +11,7 @@
 //!
 //! * [`origin`]: the replicas that there are, and a place at the one whose turn it is.
 //! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
-//! * [`replica`]: what is known of one: breaker, health, signs of life, figures.
+//! * [`replica`], [`waiting`]: what is known of one: breaker, health, signs of life, figures; and who waits for it.
 //! * [`peers`], [`names`], [`asking`], [`identity`]: who is there, by DNS and by proof.
 //! * `checks`: whether they are well.
 //! * [`connections`], `alone`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
@@ -37,6 +37,7 @@ pub mod replica;
 pub mod request;
 pub mod retries;
 mod tries;
+pub mod waiting;
 
 pub use alone::Alone;
 pub use fault::Fault;

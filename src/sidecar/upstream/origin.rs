@@ -14,7 +14,6 @@ use std::{
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    sync::Notify,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -27,6 +26,7 @@ use super::{
     names::Dns,
     peers::{Peers, Sight, follow, merge},
     replica::{Figures, Replica, Try},
+    waiting::Waiting,
 };
 use crate::settings::{
     Settings,
@@ -81,7 +81,7 @@ pub(super) struct Inner {
     /// Whose turn it is to get a request, and to get one that another had: these are apart, as otherwise
     /// the one with a failure before it would get each of its requests.
     turns: [AtomicUsize; 2],
-    freed: Arc<Notify>,
+    waiting: Arc<Waiting>,
     budget: Mutex<Budget>,
     asked: AtomicU64,
     denied: AtomicU64,
@@ -121,9 +121,9 @@ impl Origin {
     /// The same, with other times.
     #[must_use]
     pub fn with(port: u16, timing: Timing) -> Self {
-        let (freed, limits) = (Arc::new(Notify::new()), BreakerLimits::default());
+        let (waiting, limits) = (Arc::<Waiting>::default(), BreakerLimits::default());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let own = Replica::new(address, true, &limits, timing.connect, freed.clone());
+        let own = Replica::new(address, true, &limits, timing.connect, waiting.clone());
         let state =
             State { generation: 0, mode: Mode::default(), most: u32::MAX, limits, replicas: vec![own] };
         // Somewhere, so that not all sidecars begin with the same.
@@ -139,7 +139,7 @@ impl Origin {
             mark: RwLock::default(),
             sight: Mutex::default(),
             turns,
-            freed,
+            waiting,
             budget: Mutex::new(Budget::new(RetryBudget::default())),
             asked: AtomicU64::new(0),
             denied: AtomicU64::new(0),
@@ -201,7 +201,7 @@ impl Origin {
             tasks.0.push(tokio::spawn(follow(Arc::downgrade(&self.0), generation, peers)));
         }
         *self.0.tasks.lock() = tasks;
-        self.0.freed.notify_waiters();
+        self.0.waiting.all_may_go_on();
     }
 
     /// Whether this is an address of this pod.
@@ -295,11 +295,12 @@ impl Origin {
     /// # Errors
     /// When there was none.
     pub(super) async fn place(&self, wanted: &Wanted<'_>, deadline: Instant) -> Result<Try, Fault> {
+        let is_like_most = wanted.tried.is_empty() && !wanted.own_alone;
         loop {
             if let Some(place) = self.free_place(wanted) {
                 return Ok(place);
             }
-            let freed = self.0.freed.notified();
+            let freed = self.0.waiting.wait(is_like_most);
             tokio::pin!(freed);
             // One may have come free before this was waiting.
             freed.as_mut().enable();
@@ -392,14 +393,14 @@ impl Inner {
             tracing::warn!(named = sight.named, proven = sight.proven, "{trouble}");
         }
         let new =
-            |address| Replica::new(address, false, &state.limits, self.timing.connect, self.freed.clone());
+            |address| Replica::new(address, false, &state.limits, self.timing.connect, self.waiting.clone());
         let replicas = merge(&state.replicas, found, new);
         let before: Vec<_> = state.replicas.iter().map(|replica| replica.address()).collect();
         if before != replicas.iter().map(|replica| replica.address()).collect::<Vec<_>>() {
             tracing::info!(before = before.len(), now = replicas.len(), "the replicas have changed");
             *state = Arc::new(State { replicas, ..State::clone(&state) });
             drop(state);
-            self.freed.notify_waiters();
+            self.waiting.all_may_go_on();
         }
     }
 }
@@ -414,4 +415,23 @@ pub(super) fn jittered(about: Duration) -> Duration {
     #[allow(clippy::cast_possible_truncation)]
     let thousandths = 900 + (random() % 201) as u32;
     about * thousandths / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_task_of_before_has_found_is_not_taken_in_any_more() {
+        let origin = Origin::at(1);
+        let others = [SocketAddr::from(([127, 0, 0, 2], 1))];
+        origin.balance(None);
+        let generation = origin.0.state.read().generation;
+        origin.0.found(generation, &others, None, Sight::default());
+        assert_eq!(origin.figures().len(), 2);
+        origin.balance(None);
+        origin.0.found(generation, &others, None, Sight::default());
+        origin.0.reached(generation, false);
+        assert_eq!((origin.figures().len(), origin.sight(), origin.0.is_reached()), (1, None, None));
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use http::StatusCode;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     choice::{Candidate, Gate},
@@ -19,6 +19,7 @@ use super::{
     fault::Fault,
     health::{Health, Patience},
     pulse::{Pulse, Silence},
+    waiting::Waiting,
 };
 use crate::{
     settings::balancing::BreakerLimits,
@@ -42,8 +43,8 @@ pub struct Replica {
     pulse: Mutex<Pulse>,
     health: Mutex<Health>,
     in_flight: AtomicU32,
-    /// Wakes one of those who wait for a place.
-    freed: Arc<Notify>,
+    /// Who waits for a place.
+    waiting: Arc<Waiting>,
     is_refusing: AtomicBool,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -79,7 +80,7 @@ impl Replica {
         is_own: bool,
         limits: &BreakerLimits,
         connect: Duration,
-        freed: Arc<Notify>,
+        waiting: Arc<Waiting>,
     ) -> Arc<Self> {
         Arc::new(Self {
             address,
@@ -91,7 +92,7 @@ impl Replica {
             pulse: Mutex::default(),
             health: Mutex::default(),
             in_flight: AtomicU32::new(0),
-            freed,
+            waiting,
             is_refusing: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -99,10 +100,11 @@ impl Replica {
         })
     }
 
-    /// Other limits: what its breaker knew is forgotten.
+    /// Other limits: what its breaker knew is forgotten, and so is what was not answered before.
     pub fn limit(&self, limits: &BreakerLimits) {
         *self.breaker.lock() = Breaker::new(limits_of(limits));
         self.most_silent.store(most_silent(limits), Ordering::Relaxed);
+        self.pulse.lock().answered(self.began.elapsed());
     }
 
     /// Where it is asked.
@@ -178,11 +180,13 @@ impl Replica {
         health.note(outcome.is_ok(), patience);
         let is_healthy = health.is_healthy();
         drop(health);
+        if outcome.is_ok() && self.in_flight.load(Ordering::Acquire) == 0 {
+            // Nobody waits for it: what it did not answer once says nothing of now.
+            self.pulse.lock().answered(self.began.elapsed());
+        }
         if before != is_healthy {
             tracing::info!(address = %self.address, is_healthy, "a replica has changed");
-        }
-        if is_healthy && !before {
-            self.freed.notify_waiters();
+            self.waiting.all_may_go_on();
         }
     }
 
@@ -246,7 +250,7 @@ pub struct Slot(Arc<Replica>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
+        self.0.waiting.one_is_free();
     }
 }
 
@@ -296,6 +300,15 @@ impl Try {
         self.finish(replica, outcome);
     }
 
+    /// Another has answered before. That is a failure of this one if it gives no sign of life at all.
+    pub fn overtaken(self) {
+        let sent = self.slot.as_ref().zip(self.sent);
+        let is_alive = sent.is_some_and(|(slot, sent)| slot.0.pulse.lock().has_beaten_since(sent));
+        if !is_alive {
+            self.failed(&Fault::TimedOut);
+        }
+    }
+
     fn finish(&mut self, replica: &Replica, outcome: Outcome) {
         if let Some(sent) = self.sent.take() {
             replica.pulse.lock().given_up(sent);
@@ -317,6 +330,8 @@ impl Try {
         }
         if before != after {
             tracing::info!(address = %replica.address, ?before, ?after, "a breaker has changed");
+            // Who waited for this one may have to go to another.
+            replica.waiting.all_may_go_on();
         }
     }
 }
@@ -326,5 +341,67 @@ impl Drop for Try {
         if let Some(slot) = self.slot.take() {
             self.finish(&slot.0, Outcome::Unknown);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENT: Patience = Patience { unhealthy_after: 3, healthy_after: 1 };
+
+    fn replica() -> Arc<Replica> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Replica::new(address, false, &BreakerLimits::default(), Duration::from_secs(1), Arc::default())
+    }
+
+    fn sent(replica: &Arc<Replica>) -> Try {
+        let mut sent = replica.begin(u32::MAX, true).unwrap();
+        sent.send(false).unwrap();
+        sent
+    }
+
+    fn silence(replica: &Replica) -> Silence {
+        replica.candidate(u32::MAX, false).silence
+    }
+
+    #[test]
+    fn one_that_was_overtaken_is_blamed_only_without_a_sign_of_life() {
+        let replica = replica();
+        let (slow, other) = (sent(&replica), sent(&replica));
+        drop(other.answered(StatusCode::OK));
+        slow.overtaken();
+        assert_eq!(replica.figures().failures, 0, "it has answered another meanwhile");
+        let hangs = sent(&replica);
+        hangs.overtaken();
+        assert_eq!(replica.figures().failures, 1);
+        assert_eq!(replica.figures().in_flight, 0);
+    }
+
+    #[test]
+    fn what_it_did_not_answer_once_is_forgotten_with_other_limits() {
+        let replica = replica();
+        for _ in 0..4 {
+            sent(&replica).failed(&Fault::TimedOut);
+        }
+        assert_eq!(silence(&replica), Silence::None, "they are not as many as open the breaker");
+        replica.limit(&BreakerLimits { consecutive_failures: 3, ..BreakerLimits::default() });
+        assert_eq!(silence(&replica), Silence::None);
+    }
+
+    #[test]
+    fn what_it_did_not_answer_once_is_forgotten_with_a_check_that_passes_while_nobody_waits() {
+        let replica = replica();
+        for _ in 0..4 {
+            sent(&replica).failed(&Fault::TimedOut);
+        }
+        let waits = sent(&replica);
+        assert_ne!(silence(&replica), Silence::None);
+        replica.checked(Ok(()), PATIENT);
+        assert_ne!(silence(&replica), Silence::None, "somebody waits still");
+        drop(waits);
+        replica.checked(Ok(()), PATIENT);
+        let _waits = sent(&replica);
+        assert_eq!(silence(&replica), Silence::None);
     }
 }
