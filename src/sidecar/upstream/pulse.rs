@@ -51,6 +51,12 @@ impl Pulse {
         }
     }
 
+    /// Whether something has come back since.
+    #[must_use]
+    pub fn has_beaten_since(&self, sent: u64) -> bool {
+        sent != self.beat
+    }
+
     /// How long so many requests have waited.
     #[must_use]
     pub fn silence(&self, most: u32, now: Duration) -> Silence {

@@ -79,6 +79,13 @@ impl Asked {
         is_idempotent(&self.method) && !self.is_upgrade
     }
 
+    /// Whether it changes nothing (RFC 9110 §9.2.1): then it may be with two applications at once. Of those
+    /// methods that do the same when they are done twice, PUT and DELETE may still overtake what comes after.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        [Method::GET, Method::HEAD].contains(&self.method) && !self.is_upgrade
+    }
+
     /// For the application of the own pod or of another.
     #[must_use]
     pub fn request(&self, is_own: bool) -> Request<Upload> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::fault::Fault;
 
@@ -58,6 +58,12 @@ pub fn after(fault: &Fault, past: &Past) -> Next {
 #[must_use]
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+}
+
+/// Whether an answer is worse than one that another replica may give: a failure, or that it is too busy.
+#[must_use]
+pub fn is_poor(status: StatusCode) -> bool {
+    status.is_server_error() || [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// How long to wait before the same replica is asked again: it may be at its start.

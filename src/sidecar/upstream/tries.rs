@@ -73,13 +73,28 @@ impl Origin {
                 Event::Came(index, came) => {
                     let Running { replica, place, .. } = tries.running.remove(index);
                     match came {
-                        Ok((answer, line)) => return tries.answered(index, replica, place, answer, line),
-                        Err(fault) => tries.failed(place, fault).await?,
+                        Ok((answer, line)) => {
+                            let is_poor = retries::is_poor(answer.status());
+                            let answer = answered(replica, place, answer, line)?;
+                            if !is_poor || tries.running.is_empty() {
+                                tries.overtake(index);
+                                return Ok(answer);
+                            }
+                            tries.poor = Some(answer);
+                        }
+                        Err(fault) => {
+                            if let Err(fault) = tries.failed(place, fault).await {
+                                return tries.poor.ok_or(fault);
+                            }
+                        }
                     }
                 }
                 Event::TakesLong => tries.try_another(),
                 Event::Deadline if tries.is_excused() => {}
-                Event::Deadline => return Err(tries.time_out()),
+                Event::Deadline => {
+                    let fault = tries.time_out();
+                    return tries.poor.ok_or(fault);
+                }
             }
         }
     }
@@ -90,6 +105,8 @@ struct Tries<'a> {
     origin: &'a Origin,
     asked: Arc<Asked>,
     running: Vec<Running>,
+    /// An answer that is told if no better one comes from another that still works on it.
+    poor: Option<Response<Answer>>,
     tried: Vec<SocketAddr>,
     /// How often it was repeated after it had been sent.
     repeated: u32,
@@ -116,6 +133,7 @@ impl<'a> Tries<'a> {
             origin,
             asked: Arc::new(asked),
             running: Vec::with_capacity(1),
+            poor: None,
             tried: Vec::new(),
             repeated: 0,
             unsent: 0,
@@ -143,7 +161,7 @@ impl<'a> Tries<'a> {
     /// A second try is worth its cost only where it does no harm and there is another replica.
     fn wait_for_another(&mut self) {
         let may = self.repeated < MOST
-            && self.asked.is_repeatable()
+            && self.asked.only_reads()
             && self.asked.body().is_none()
             && !self.asked.has_hopped
             && self.origin.count() > 1;
@@ -194,21 +212,11 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn answered(
-        mut self,
-        index: usize,
-        replica: Arc<Replica>,
-        place: Try,
-        answer: Response<Incoming>,
-        line: Line,
-    ) -> Result<Response<Answer>, Fault> {
-        // Those that were asked before and have not answered yet have failed; later ones had less time.
+    /// Those that were asked before are overtaken; later ones had less time.
+    fn overtake(&mut self, index: usize) {
         for Running { place, .. } in self.running.drain(..index) {
-            place.failed(&Fault::TimedOut);
+            place.overtaken();
         }
-        let slot = place.answered(answer.status()).ok_or(Fault::Unsent)?;
-        let line = if answer.status() == StatusCode::SWITCHING_PROTOCOLS { Line::Switched } else { line };
-        Ok(answer.map(|body| Answer::new(body, Held { slot, replica, line })))
     }
 
     /// Goes on after a failure, or tells it if nothing else is left.
@@ -236,7 +244,7 @@ impl<'a> Tries<'a> {
         };
         if is_sent_again {
             let wanted = self.wanted(Rank::TriedAndDoubtful);
-            let next = if self.running.is_empty() {
+            let next = if self.running.is_empty() && self.poor.is_none() {
                 self.origin.place(&wanted, self.deadline).await.ok()
             } else {
                 self.origin.free_place(&wanted)
@@ -269,6 +277,18 @@ impl<'a> Tries<'a> {
         }
         Fault::TimedOut
     }
+}
+
+/// What is told of an answer that has begun.
+fn answered(
+    replica: Arc<Replica>,
+    place: Try,
+    answer: Response<Incoming>,
+    line: Line,
+) -> Result<Response<Answer>, Fault> {
+    let slot = place.answered(answer.status()).ok_or(Fault::Unsent)?;
+    let line = if answer.status() == StatusCode::SWITCHING_PROTOCOLS { Line::Switched } else { line };
+    Ok(answer.map(|body| Answer::new(body, Held { slot, replica, line })))
 }
 
 /// Sends a request to a replica.
