@@ -71,9 +71,9 @@ pub(super) async fn follow(origin: Weak<Inner>, generation: u64, peers: Peers) {
     if peers.own.is_empty() {
         tracing::warn!("the addresses of this pod are not known: no other asks its application");
     }
-    let (named, names) = watch::channel(Named::default());
+    let (told, names) = watch::channel(Named::default());
     tokio::select! {
-        () = look(origin.clone(), &peers, named) => {}
+        () = look(origin.clone(), &peers, told) => {}
         () = prove(origin, generation, &peers, names) => {}
     }
 }
@@ -87,13 +87,13 @@ struct Named {
 }
 
 /// Asks DNS. It is not waited for by those that are known already.
-async fn look(origin: Weak<Inner>, peers: &Peers, named: watch::Sender<Named>) {
+async fn look(origin: Weak<Inner>, peers: &Peers, told: watch::Sender<Named>) {
     loop {
         let found = match timeout(PATIENCE, peers.resolver.resolve(&peers.settings.peers_host)).await {
             Ok(found) => found.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
-        named.send_if_modified(|named| named.note(found, &peers.own, Instant::now()));
+        told.send_if_modified(|named| named.note(found, &peers.own, Instant::now()));
         let Some(refresh) = origin.upgrade().map(|origin| origin.timing.refresh) else { return };
         sleep(jittered(refresh)).await;
     }
@@ -121,14 +121,14 @@ impl Named {
 }
 
 /// Asks those that are named for a proof, again and again.
-async fn prove(origin: Weak<Inner>, generation: u64, peers: &Peers, mut names: watch::Receiver<Named>) {
+async fn prove(origin: Weak<Inner>, generation: u64, peers: &Peers, mut dns: watch::Receiver<Named>) {
     let mut proven = Proven::default();
     // Those that were known before the settings changed are replicas until DNS has answered or failed.
-    if names.changed().await.is_err() {
+    if dns.changed().await.is_err() {
         return;
     }
     loop {
-        let named = names.borrow_and_update().clone();
+        let named = dns.borrow_and_update().clone();
         let key = key(peers);
         let replies: Vec<(IpAddr, Reply)> = match &key {
             Ok(key) => {
@@ -149,7 +149,7 @@ async fn prove(origin: Weak<Inner>, generation: u64, peers: &Peers, mut names: w
         drop(origin);
         tokio::select! {
             () = sleep(jittered(round)) => {}
-            changed = names.changed() => {
+            changed = dns.changed() => {
                 if changed.is_err() {
                     return;
                 }
