@@ -356,13 +356,13 @@ mod tests {
     }
 
     fn sent(replica: &Arc<Replica>) -> Try {
-        let mut sent = replica.begin(u32::MAX, true).unwrap();
+        let mut sent = replica.begin(u32::MAX, true, Instant::now()).unwrap();
         sent.send(false).unwrap();
         sent
     }
 
     fn silence(replica: &Replica) -> Silence {
-        replica.candidate(u32::MAX, false).silence
+        replica.candidate(u32::MAX, false, Instant::now()).silence
     }
 
     #[test]
