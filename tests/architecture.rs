@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 31] = [
+const PURE: [&str; 32] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",

@@ -264,8 +264,8 @@ fn template(spec: &CachedServiceSpec) -> Result<PodTemplateSpec, Invalid> {
 }
 
 fn shutdown(spec: &CachedServiceSpec) -> Result<ShutdownPlan, Invalid> {
-    // A sidecar says to the others that it leaves, who ask it every two seconds: by then none begins a request
-    // any more, and most have ended. Where they do not get there, it is what DNS takes.
+    // The others learn that it leaves within two seconds, or six where they ask it in vain, whatever DNS says; the
+    // rest is for the requests that they have sent.
     let default = if spec.balancing().is_some() { "12s" } else { "5s" };
     let drain = spec.shutdown.drain.as_deref().unwrap_or(default);
     let drain = whole_seconds("spec.shutdown.drain", drain)?;

@@ -32,6 +32,7 @@ use cachedservice::{
             names,
             record::{MOST, News, Record},
         },
+        upstream::identity::{self, Card, Question},
     },
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -47,7 +48,7 @@ use strict::meant;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 12] = [
     ("request", request),
     ("head", request_head),
     ("response", response),
@@ -59,6 +60,7 @@ pub const ALL: [Target; 11] = [
     ("purges", purges),
     ("settings", settings),
     ("question", asked),
+    ("peer", peer),
 ];
 
 /// Some requests that are in order, with others in their bodies.
@@ -278,6 +280,21 @@ fn asked(data: &[u8]) {
     }
 }
 
+/// What one sidecar asks another, and what whoever is there says.
+fn peer(data: &[u8]) {
+    let question = Question::parse(&String::from_utf8_lossy(data));
+    if let Ok(question) = &question {
+        assert_eq!(Question::parse(&question.query()).as_ref(), Ok(question));
+    }
+    if let Ok(card) = serde_json::from_slice::<Card>(data) {
+        let key = identity::Key::of(b"token").unwrap();
+        assert!(
+            !card.proves(&Question::to([10, 0, 0, 1].into(), 1), &key),
+            "nobody but who has the token can"
+        );
+    }
+}
+
 const RECORD: &str = "generation\n18446744073709551615\nsequence\n3\nforgotten\n1\nchanges\n9\np2\n{\"force\":\"soft\",\"targets\":[{\"tag\":\"t\"}]}\np3\n{\"force\":\"hard\",\"targets\":[\"everything\",{\"key\":\"/a\"},{\"prefix\":\"http://shop/\"}]}\nserver\nx";
 
 /// Valid inputs of a target: what chance and libFuzzer begin with.
@@ -315,6 +332,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         ]),
         "question" => texts(&[
             "url=http%3A%2F%2Fshop%2Fa%3Fb%3Dc%26d&method=HEAD&header=Accept%3A%20text%2Fhtml&header=X:",
+        ]),
+        "peer" => texts(&[
+            "nonce=0123456789abcdef0123456789abcdef&address=10.0.0.1",
+            "nonce=0123456789ABCDEF&address=fd00::1",
+            r#"{"port":8080,"draining":false,"proof":"0123456789abcdef"}"#,
         ]),
         other => panic!("{other} is no target"),
     }
