@@ -100,7 +100,7 @@ mod tests {
                     { "paths": ["/b"], "ttl": 60, "headers": [{ "name": "x-b" }] },
                 ],
             },
-            "balancing": { "peersHost": "peers", "peerPort": 8080 },
+            "balancing": { "peersHost": "peers" },
         })
     }
 

@@ -38,6 +38,6 @@ async fn main() {
     });
     let pod = admin::Pod::default();
     let admin = Admin { front: front.clone(), health, token: Token::of(None), copy: None, others: None, pod };
-    tokio::spawn(admin::serve(orders, Arc::new(admin)));
+    admin::serve_apart(orders, Arc::new(admin)).unwrap();
     serve(requests, front, std::future::pending(), Duration::ZERO).await;
 }

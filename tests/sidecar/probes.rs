@@ -10,7 +10,7 @@ use std::{
 };
 
 use cachedservice::sidecar::{
-    admin::{Admin, Token, serve_apart},
+    admin::{Admin, Pod, Token, serve_apart},
     health::Health,
     http::Front,
     upstream::Origin,
@@ -67,12 +67,13 @@ async fn until(address: SocketAddr, path: &str, status: u16) -> String {
 fn ready_on(runtime: &Runtime) -> SocketAddr {
     runtime.block_on(async {
         let health = Arc::new(Health::new());
-        health.settings_loaded("d".to_owned());
+        assert!(!health.settings_loaded("d".to_owned(), Vec::new()));
         health.purges_read();
         health.serving();
         health.warmed();
         let front = Front::before(settings(), Origin::at(1));
-        let admin = Admin { front, health, token: Token::of(None), copy: None, others: None };
+        let pod = Pod::default();
+        let admin = Admin { front, health, token: Token::of(None), copy: None, others: None, pod };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         serve_apart(listener, Arc::new(admin)).unwrap();

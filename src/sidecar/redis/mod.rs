@@ -51,7 +51,6 @@ use tokio::{
     time::timeout,
 };
 
-use self::{link::Link, names::Names, outbox::Outbox, uses::Uses};
 pub use self::{
     entries::{Lock, Looked, Take, Wanted},
     figures::Figures,
@@ -59,6 +58,7 @@ pub use self::{
     peek::Peek,
     warming::{Ended, Warmed},
 };
+use self::{link::Link, names::Names, outbox::Outbox, uses::Uses};
 use super::{
     breaker::State,
     cache::{
