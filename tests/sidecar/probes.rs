@@ -129,6 +129,11 @@ async fn who_is_stopped_answers_no_probe() {
     process.until_readyz(200).await;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process.settings.admin_port));
     process.signal("-STOP");
+    // Its threads are stopped one after the other.
+    let began = Instant::now();
+    while probe(address, "/readyz").await.is_some() {
+        assert!(began.elapsed() < LIMIT, "it goes on");
+    }
     for path in ["/readyz", "/readyz", "/livez"] {
         assert_eq!(probe(address, path).await, None, "{path}");
     }
