@@ -256,7 +256,9 @@ async fn metrics_are_for_anybody_and_the_status_has_the_ratio() {
     let own = json!({
         "replica": format!("127.0.0.1:{port}"), "own": true, "breaker": "closed", "healthy": true,
     });
-    let upstream = json!({ "replicas": 1, "healthy": 1, "open": [], "breakers": [own], "localOnly": false });
+    let upstream = json!({
+        "replicas": 1, "healthy": 1, "open": [], "breakers": [own], "localOnly": false, "peers": null,
+    });
     assert_eq!(status["upstream"], upstream);
 }
 
