@@ -14,6 +14,7 @@ use cachedservice::{
         cache::{
             Exchange, RequestDirectives, ResponseDirectives, SecondaryKey, Stored,
             cache_status::Level,
+            fields::LONGEST,
             key::Key,
             may_store,
             purges::{Purges, Stamp},
@@ -147,7 +148,11 @@ fn response(data: &[u8]) {
         assert_eq!(stored.headers(), Stored { ..stored.clone() }.headers());
         answers(&stored, &request);
         let stamp = Stamp { api: 1, generation: 2, sequence: 3 };
-        let bytes = encode("http://shop/", stamp, &stored).unwrap();
+        // Only fields that are too long are not written.
+        let Some(bytes) = encode("http://shop/", stamp, &stored) else {
+            assert!(data.len() > LONGEST / 8);
+            continue;
+        };
         let read = decode(bytes).expect("what is written is read");
         assert_eq!(format!("{:?}", read.stored), format!("{stored:?}"));
     }

@@ -66,6 +66,8 @@ static NUMBERED: [HeaderName; 33] = [
 
 /// So many fields there are at most in what was written down: far fewer than a map can hold.
 const MOST: usize = 4096;
+/// So many bytes they take at most, written down: far more than any response has, which a client would not take.
+pub const LONGEST: usize = 128 << 10;
 /// What is written down before a field: the lengths of its name (u16) and of its value (u32).
 const HEAD: usize = size_of::<u16>() + size_of::<u32>();
 /// A length that does not fit into a byte stands behind this one.
@@ -108,6 +110,9 @@ impl Fields {
     /// Those that were written down by [`Self::write`]; None where that would not have been written.
     #[must_use]
     pub fn of_written(written: &[u8]) -> Option<Self> {
+        if written.len() > LONGEST {
+            return None;
+        }
         let mut bytes = Vec::with_capacity(written.len());
         let mut rest = written;
         for _ in 0..=MOST {
@@ -166,7 +171,9 @@ impl Fields {
         const MORE: usize = 6;
         /// What a field takes here at least, so about so many are there at most.
         const LEAST: usize = 16;
-        let mut map = HeaderMap::with_capacity(self.0.len() / LEAST + MORE);
+        /// A map for more grows: a few that are long are as many bytes, and for too many there is no map at all.
+        const USUAL: usize = 42;
+        let mut map = HeaderMap::with_capacity((self.0.len() / LEAST).min(USUAL) + MORE);
         // One copy for all of them: each value is a part of it.
         let bytes = Bytes::copy_from_slice(&self.0);
         for (name, at) in self.iter() {
@@ -309,6 +316,27 @@ mod tests {
         let field = [1, 0, 0, 0, 0, 0, b'x'];
         assert!(Fields::of_written(&field.repeat(MOST)).is_some());
         assert_eq!(Fields::of_written(&field.repeat(MOST + 1)), None);
+    }
+
+    #[test]
+    fn a_field_that_is_long_makes_no_room_for_many_and_breaks_nothing() {
+        for length in [600 << 10, 40 << 10] {
+            let value = HeaderValue::from_maybe_shared(vec![b'x'; length]).unwrap();
+            let map: HeaderMap = [(LINK, value)].into_iter().collect();
+            let made = Fields::of(&map).to_map();
+            assert!(made.capacity() <= 64, "room for {} of {length} bytes", made.capacity());
+            assert_eq!(made, map);
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_any_response_is_not_read() {
+        let field = |length: usize| {
+            let length_told = u32::try_from(length - HEAD - 1).unwrap().to_le_bytes();
+            [&[1, 0][..], &length_told, b"x", &vec![b'y'; length - HEAD - 1]].concat()
+        };
+        assert!(Fields::of_written(&field(128 << 10)).is_some());
+        assert_eq!(Fields::of_written(&field((128 << 10) + 1)), None);
     }
 
     #[test]

@@ -21,7 +21,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::reader::Reader;
 use crate::sidecar::cache::{
-    ResponseDirectives, SecondaryKey, Stored, fields::Fields, packed::Packed, purges::Stamp,
+    ResponseDirectives, SecondaryKey, Stored,
+    fields::{Fields, LONGEST as LONGEST_FIELDS},
+    packed::Packed,
+    purges::Stamp,
 };
 
 /// What it begins with; the last byte is the version.
@@ -56,7 +59,7 @@ pub enum Unreadable {
     Form,
 }
 
-/// The bytes of an entry. None where a length does not fit, which is no response that anybody stores.
+/// The bytes of an entry. None where a length does not fit, or the fields are longer than anybody reads.
 #[must_use]
 pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
     // Taken apart without a rest, so that a new part does not compile until it is written here.
@@ -100,7 +103,8 @@ pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
     let before = bytes.len();
     push_length(&mut bytes, 0)?;
     fields.write(&mut bytes);
-    let length = u32::try_from(bytes.len() - before - size_of::<u32>()).ok()?;
+    let length = Some(bytes.len() - before - size_of::<u32>()).filter(|length| *length <= LONGEST_FIELDS)?;
+    let length = u32::try_from(length).ok()?;
     bytes.get_mut(before..before + size_of::<u32>())?.copy_from_slice(&length.to_le_bytes());
     push(&mut bytes, body)?;
     let checksum = xxh3_64(&bytes[HEAD..]);

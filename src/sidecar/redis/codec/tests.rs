@@ -155,6 +155,42 @@ fn what_is_of_another_release_is_told_apart_from_what_is_damaged() {
     assert_eq!(decode(b"CSR\x01????????rest".to_vec()).unwrap_err(), Unreadable::Checksum);
 }
 
+/// An entry with one field, a link of so many bytes.
+fn linked(length: usize) -> Entry {
+    let link = HeaderValue::from_maybe_shared(vec![b'l'; length]).unwrap();
+    let stored = Stored {
+        status: StatusCode::OK,
+        fields: Fields::of(&[(http::header::LINK, link)].into_iter().collect()),
+        body: Bytes::from_static(b"page"),
+        received: Timestamp::UNIX_EPOCH,
+        initial_age: Duration::ZERO,
+        directives: Packed::of(&ResponseDirectives::default()),
+        lifetime: Duration::from_secs(60),
+        secondary: SecondaryKey::default(),
+        tags: Box::default(),
+        is_purged_softly: false,
+    };
+    Entry { key: "http://shop/".to_owned(), stamp: Stamp::default(), stored }
+}
+
+#[test]
+fn fields_that_are_longer_than_any_response_has_are_neither_taken_nor_written() {
+    let read = decode(bytes(&linked(100 << 10))).unwrap();
+    assert_eq!(read.stored.headers()["link"].len(), 100 << 10);
+    for length in [129 << 10, 500 << 10] {
+        let entry = linked(length);
+        assert!(encode(&entry.key, entry.stamp, &entry.stored).is_none(), "{length}");
+        // Somebody else has written it, with a checksum that fits.
+        let short = bytes(&linked(0));
+        let (before, after) = (short.len() - (4 + 6 + 4) - (4 + 4), short.len() - (4 + 4));
+        let number = |length: usize| u32::try_from(length).unwrap().to_le_bytes();
+        let fields = [&[4, 0][..], &number(length), b"link", &vec![b'l'; length]].concat();
+        let long = [&short[..before], &number(fields.len()), &fields, &short[after..]].concat();
+        let read = decode(sealed(long)).map(|entry| entry.stored.headers().len());
+        assert_eq!(read, Err(Unreadable::Form), "{length}");
+    }
+}
+
 #[test]
 fn a_length_that_is_a_lie_takes_no_memory() {
     // A count of four thousand million tags, and nothing of them.
