@@ -177,6 +177,18 @@ async fn an_answer_that_is_cut_short_is_neither_whole_nor_stored() {
             "4\r\nhalf\r\n",
         ),
         ("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n\r\nhalf", ""),
+        // Of codings only `chunked` has an end, and only as the last (RFC 9112 §6.3).
+        ("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: gzip\r\n\r\nhalf", ""),
+        ("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked, gzip\r\n\r\nhalf", ""),
+        (
+            "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\nhalf",
+            "",
+        ),
+        // A length beside a coding says nothing.
+        (
+            "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 4\r\ntransfer-encoding: gzip\r\n\r\nhalf",
+            "",
+        ),
     ] {
         let pod = saying_at_last(answer).await;
         for _ in 0..2 {

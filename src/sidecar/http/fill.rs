@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, Method, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
     header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
     response,
 };
@@ -240,12 +240,7 @@ impl Front {
     /// The tags of a response that may be kept.
     fn storable(&self, asked: &Asked, parts: &response::Parts) -> Result<Vec<String>, NotStored> {
         Self::allowed(asked, parts.status, &parts.headers)?;
-        // What ends with the connection may have been cut short (RFC 9112 §8).
-        let has_end = parts.version == Version::HTTP_2
-            || parts.status == StatusCode::NO_CONTENT
-            || parts.headers.contains_key(CONTENT_LENGTH)
-            || parts.headers.contains_key(TRANSFER_ENCODING);
-        if !has_end {
+        if !has_end(parts) {
             return Err(NotStored::NoEnd);
         }
         if length(&parts.headers).is_some_and(|length| length > self.settings().max_object) {
@@ -350,6 +345,22 @@ impl Front {
         };
         self.levels.memory.put(asked.key.clone(), told, began);
     }
+}
+
+/// Whether the end of its body is told: what ends with the connection may have been cut short (RFC 9112 §8).
+fn has_end(parts: &response::Parts) -> bool {
+    if parts.version == Version::HTTP_2 || parts.status == StatusCode::NO_CONTENT {
+        return true;
+    }
+    // Where there are codings, the last of them tells, and no length does (RFC 9112 §6.3).
+    let codings = parts.headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    codings.map_or_else(|| parts.headers.contains_key(CONTENT_LENGTH), ends_chunked)
+}
+
+/// Whether the last of some codings is `chunked`, and so their end is told.
+fn ends_chunked(codings: &HeaderValue) -> bool {
+    let last = codings.as_bytes().rsplit(|byte| *byte == b',').next();
+    last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// How long a body says that it is.
