@@ -7,7 +7,8 @@
 
 /// The program itself, with what Redis and the application are asked by.
 pub const PROGRAM: u64 = 16 << 20;
-/// Bodies on their way into the cache, and out of it to clients that are slow; more where one alone may be larger.
+/// Bodies on their way into the cache, from the application and from Redis, and out of it to clients that are slow; more
+/// where one alone may be larger.
 pub const BODIES: u64 = 8 << 20;
 /// A connection that is busy: 25 KiB were measured, and 6 where nothing happens (`tests/sidecar/crowd.rs`).
 pub const CONNECTION: u64 = 32 << 10;

@@ -2,6 +2,7 @@
 
 mod anything;
 mod purging;
+mod room;
 mod sharing;
 mod slow;
 mod trouble;

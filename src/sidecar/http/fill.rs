@@ -210,9 +210,8 @@ impl Front {
     fn take(self: &Arc<Self>, body: Answer, key: Key, keep: impl FnOnce(Bytes) + Send + 'static) -> Kept {
         let settings = self.settings();
         let most = usize::try_from(settings.max_object).unwrap_or(usize::MAX);
-        let room = self.bodies.room(settings.memory, settings.max_object);
         let front = self.clone();
-        Kept::new(body, most, &room, move |came| match came {
+        Kept::new(body, most, &self.room, move |came| match came {
             Ok(body) => keep(body),
             Err(why) => front.not_stored(&key, why),
         })

@@ -30,7 +30,6 @@ use super::{
     body::Body,
     edge::request::is_host,
     flights::{Flights, Turn},
-    room::Bodies,
     route::{Head, Route, keep_keyed},
     share::{Leave, Levels, Share, Way},
 };
@@ -48,6 +47,7 @@ use crate::{
         figures::Figures,
         memory::{Found, Memory},
         redis::Shared,
+        room::Room,
         upstream::{Fault, Origin},
     },
 };
@@ -65,7 +65,7 @@ pub struct Front {
     pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
-    pub(super) bodies: Bodies,
+    pub(super) room: Room,
     pub(super) figures: Figures,
     /// Why the last answer to a key was not stored, and when that was; of the last of these keys.
     pub(super) unstored: Cache<Key, (NotStored, Instant)>,
@@ -146,7 +146,8 @@ impl Front {
     #[must_use]
     pub fn before(settings: HttpCache, origin: Origin) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
-        Self::with(settings, origin, Levels { memory, shared: None })
+        let room = Room::beside(settings.memory, settings.max_object);
+        Self::with(settings, origin, Levels { memory, shared: None }, room)
     }
 
     /// The same, and what is stored is shared in a Redis. It is waited for `lookup` long by a request.
@@ -155,11 +156,12 @@ impl Front {
         let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
         // Before the first purge comes.
         memory.go_by(&settings.rules);
-        let shared = Some(Shared::start(redis, memory.clone(), lookup));
-        Self::with(settings, origin, Levels { memory, shared })
+        let room = Room::beside(settings.memory, settings.max_object);
+        let shared = Some(Shared::start(redis, memory.clone(), room.clone(), lookup));
+        Self::with(settings, origin, Levels { memory, shared }, room)
     }
 
-    fn with(settings: HttpCache, origin: Origin, levels: Levels) -> Arc<Self> {
+    fn with(settings: HttpCache, origin: Origin, levels: Levels, room: Room) -> Arc<Self> {
         levels.memory.go_by(&settings.rules);
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
@@ -168,7 +170,7 @@ impl Front {
             levels,
             origin,
             flights: Flights::default(),
-            bodies: Bodies::default(),
+            room,
             figures: Figures::default(),
             unstored: Cache::new(UNSTORED),
             access_log: AccessLog::default(),
@@ -184,6 +186,7 @@ impl Front {
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
     pub fn reload(&self, settings: HttpCache) {
         self.levels.memory.resize(settings.memory, settings.max_object);
+        self.room.resize(settings.memory, settings.max_object);
         self.levels.memory.go_by(&settings.rules);
         *self.settings.write() = Arc::new(settings);
     }

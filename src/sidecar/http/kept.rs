@@ -14,8 +14,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::sleep};
 
-use super::room::{Room, Taken};
-use crate::sidecar::{cache::NotStored, upstream::body::Answer};
+use crate::sidecar::{
+    cache::NotStored,
+    room::{Room, Taken},
+    upstream::body::Answer,
+};
 
 /// A body without a client comes to its end within this, or is given up.
 const ALONE: Duration = Duration::from_mins(1);

@@ -20,7 +20,6 @@ pub mod front;
 pub mod kept;
 pub mod origin;
 mod passing;
-pub mod room;
 pub mod route;
 pub mod server;
 mod share;

@@ -112,13 +112,12 @@ pub fn encode(key: &str, stamp: Stamp, stored: &Stored) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The entry that bytes are. Its body is a part of them, and no copy.
+/// The entry that bytes are. Its body is a part of them, and no copy: whoever keeps it copies it.
 ///
 /// # Errors
 /// When they are none.
 pub fn decode(bytes: Vec<u8>) -> Result<Entry, Unreadable> {
-    // What stays in memory is no larger than what is counted.
-    let bytes = Bytes::from(bytes.into_boxed_slice());
+    let bytes = Bytes::from(bytes);
     if bytes.get(..BEGINNING.len()) != Some(&BEGINNING[..]) {
         return Err(Unreadable::Version);
     }

@@ -90,6 +90,9 @@ pub enum Lock {
     Nobody,
 }
 
+/// Bodies take all that they may: clients that are slow hold them.
+struct NoRoom;
+
 enum Step {
     Done(Looked),
     Again(Take),
@@ -162,7 +165,12 @@ impl Inner {
                 }
             }
         };
-        let stored = self.take_newest(wanted, reply.flatten().collect(), began);
+        let Ok(stored) = self.take_newest(wanted, reply.flatten().collect(), began) else {
+            // The application is asked, whose answer goes on as it comes; nobody waits for what would not be taken.
+            Figures::add(&self.figures.misses);
+            let lock = if matches!(lock, Lock::Busy) { Lock::Nobody } else { lock };
+            return Step::Done(Looked { stored: None, lock });
+        };
         if stored.is_none() && told == turn::FOUND.as_bytes() {
             // What is there is of no use, so somebody has to ask.
             return Step::Again(Take::Always);
@@ -197,13 +205,18 @@ impl Inner {
     }
 
     /// The newest of the responses that may be given, which is kept in memory.
-    fn take_newest(&self, wanted: &Wanted<'_>, found: Vec<Vec<u8>>, began: Began) -> Option<Arc<Stored>> {
+    fn take_newest(
+        &self,
+        wanted: &Wanted<'_>,
+        found: Vec<Vec<u8>>,
+        began: Began,
+    ) -> Result<Option<Arc<Stored>>, NoRoom> {
         let usable = found.into_iter().filter_map(|bytes| self.usable(wanted, bytes));
-        let newest = usable.max_by_key(|stored| stored.received)?;
-        if wanted.newer_than.is_some_and(|known| newest.received <= known) {
-            return None;
-        }
-        self.memory.put(wanted.key.clone(), newest, began)
+        let newest = usable.max_by_key(|stored| stored.received);
+        let is_newer = |stored: &Stored| wanted.newer_than.is_none_or(|known| stored.received > known);
+        let Some(newest) = newest.filter(is_newer) else { return Ok(None) };
+        let body = self.room.copy(&newest.body).ok_or(NoRoom)?;
+        Ok(self.memory.put(wanted.key.clone(), Stored { body, ..newest }, began))
     }
 
     fn usable(&self, wanted: &Wanted<'_>, bytes: Vec<u8>) -> Option<Stored> {

@@ -69,6 +69,7 @@ use super::{
     },
     memory::Memory,
     remembered::Remembered,
+    room::Room,
 };
 use crate::settings::Redis;
 
@@ -89,6 +90,7 @@ struct Inner {
     names: Names,
     link: Link,
     memory: Arc<Memory>,
+    room: Room,
     figures: Arc<Figures>,
     outbox: Outbox,
     lookup: Duration,
@@ -109,14 +111,16 @@ struct Inner {
 }
 
 impl Shared {
-    /// Begins to share. It waits for nothing: until Redis answers, nothing is shared.
+    /// Begins to share. It waits for nothing: until Redis answers, nothing is shared. Bodies come into memory as far
+    /// as there is room for them.
     #[must_use]
-    pub fn start(redis: &Redis, memory: Arc<Memory>, lookup: Duration) -> Arc<Self> {
+    pub fn start(redis: &Redis, memory: Arc<Memory>, room: Room, lookup: Duration) -> Arc<Self> {
         let figures = Arc::new(Figures::default());
         let inner = Arc::new(Inner {
             names: Names::of(redis),
             link: Link::to(Path::new(&redis.url_file), lookup, figures.clone()),
             memory,
+            room,
             figures,
             outbox: Outbox::new(),
             lookup,

@@ -58,7 +58,7 @@ pub struct Warmed {
 pub enum Ended {
     /// That was all.
     Complete,
-    /// The part of the memory is full.
+    /// The part of the memory is full, or there is no room for more bodies.
     Full,
     /// The time is over.
     Late,
@@ -157,7 +157,11 @@ impl Inner {
                 if taken.bytes + size > room {
                     return Ended::Full;
                 }
-                if !self.memory.has(&key, &stored) && self.memory.put(key, stored, began).is_some() {
+                if self.memory.has(&key, &stored) {
+                    continue;
+                }
+                let Some(body) = self.room.copy(&stored.body) else { return Ended::Full };
+                if self.memory.put(key, Stored { body, ..stored }, began).is_some() {
                     taken.entries += 1;
                     taken.bytes += size;
                 }
