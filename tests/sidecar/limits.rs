@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cachedservice::{
     settings::memory,
     sidecar::http::{
@@ -10,6 +11,10 @@ use cachedservice::{
         server::serve,
     },
 };
+use http_body::Body as _;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -46,6 +51,8 @@ fn the_documents_name_the_limits_of_the_code() {
             streams::IDLE.as_secs()
         ),
         format!("| requests at once on a connection of HTTP/2 | {} |", limits::STREAMS),
+        "| requests at once on all connections of HTTP/2 | as many as there are connections to a pod (503) |"
+            .to_owned(),
     ] {
         assert!(documents.contains(&line), "{line}");
     }
@@ -104,4 +111,42 @@ async fn connections_on_which_nothing_happens_make_room_for_others_and_those_tha
         stream.write_all(b"\r\n\r\n").await.unwrap();
         assert!(until(stream, "page").await.starts_with("HTTP/1.1 200 OK"));
     }
+}
+
+#[tokio::test]
+async fn requests_of_all_http2_connections_are_as_many_as_connections_and_more_are_refused_at_once() {
+    let (port, _) = run_application(|_| http::Response::new(vec![b'x'; 100_000].into())).await;
+    let front = Front::new(settings(), port);
+    front.limit_connections(3);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, front, std::future::pending(), Duration::ZERO));
+    let connect = async || {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        // Less than an answer is, so that it is under way for as long as it is not read.
+        builder.initial_stream_window_size(16_384);
+        let (sender, connection) = builder.handshake::<_, Empty<Bytes>>(stream).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    };
+    let ask = async |sender: &mut http2::SendRequest<Empty<Bytes>>| {
+        let request = http::Request::get(format!("http://{address}/")).body(Empty::new()).unwrap();
+        sender.send_request(request).await.unwrap()
+    };
+    let mut senders = [connect().await, connect().await];
+    let mut held = Vec::new();
+    for number in 0..3 {
+        let answer = ask(&mut senders[number % 2]).await;
+        assert_eq!(answer.status(), 200);
+        held.push(answer);
+    }
+    for sender in &mut senders {
+        let refused = ask(sender).await;
+        assert_eq!(refused.status(), 503);
+        assert!(refused.body().is_end_stream(), "it waits for no room that the client gives");
+    }
+    held.pop();
+    let next = async { while ask(&mut senders[0]).await.status() != 200 {} };
+    timeout(Duration::from_secs(5), next).await.expect("a place that is free again");
 }

@@ -27,6 +27,8 @@ pub async fn serve(
 ) {
     let builder = Arc::new(connection::builder());
     let places = Arc::new(Semaphore::new(front.most_connections()));
+    // As many again: a connection of HTTP/1 has one request at a time, and one of HTTP/2 many.
+    let streams = Arc::new(Semaphore::new(front.most_connections()));
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
     let crowded = Arc::new(Notify::new());
@@ -35,7 +37,8 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let place = Some((place, front.figures().connected()));
-        let client = Client { peer, local, shared: Arc::new(Shared::holding(place)) };
+        let shared = Arc::new(Shared::holding(place));
+        let client = Client { peer, local, shared, streams: streams.clone() };
         let end = End { ending: ending.subscribe(), crowded: crowded.clone() };
         tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, end));
     };

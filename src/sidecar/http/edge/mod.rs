@@ -17,11 +17,13 @@ pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use self::{
     refusal::Refusal,
@@ -39,15 +41,24 @@ pub struct Client {
     pub local: SocketAddr,
     /// What its wire is told.
     pub shared: Arc<Shared>,
+    /// Places for the requests of all connections of HTTP/2: each is held in memory as a connection is.
+    pub streams: Arc<Semaphore>,
 }
 
 impl Client {
     /// Answers a request of it.
     pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Taken> {
         let (shared, version) = (self.shared.clone(), request.version());
-        let stream = match version {
-            Version::HTTP_2 => Of::Http2(shared.streams().begin()),
-            _ => Of::Http1(shared),
+        let stream = if version == Version::HTTP_2 {
+            let place = self.streams.clone().try_acquire_owned().ok();
+            let has_place = place.is_some();
+            let stream = Of::Http2(shared.streams().begin(place));
+            if !has_place {
+                return crowded().map(|body| Taken::new(body, stream));
+            }
+            stream
+        } else {
+            Of::Http1(shared)
         };
         self.checked(front, request).await.map(|body| Taken::new(body, stream))
     }
@@ -73,6 +84,14 @@ impl Client {
             None => answer,
         }
     }
+}
+
+/// There are too many requests of HTTP/2. Without a body, so that it is over when it is said: for one, a client could give
+/// no room (RFC 9113 §6.9.1).
+fn crowded() -> Response<Body> {
+    let mut answer = Response::new(Body::from(Bytes::new()));
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer
 }
 
 /// What the front says to a request that is in order.

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::Instant,
+};
 
 use super::{
     super::body::Body,
@@ -40,6 +43,8 @@ pub struct Stream {
     /// Since when its client is to take what is there.
     waits: Mutex<Option<Instant>>,
     end: Option<Arc<Notify>>,
+    /// Of the streams that there may be on all connections.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 tokio::task_local! {
@@ -94,9 +99,10 @@ impl Default for Streams {
 }
 
 impl Streams {
-    /// A request has come.
-    pub fn begin(&self) -> Arc<Stream> {
-        let stream = Arc::new(Stream { waits: Mutex::default(), end: END.try_with(Arc::clone).ok() });
+    /// A request has come, and has its place until its answer is over.
+    pub fn begin(&self, place: Option<OwnedSemaphorePermit>) -> Arc<Stream> {
+        let end = END.try_with(Arc::clone).ok();
+        let stream = Arc::new(Stream { waits: Mutex::default(), end, _place: place });
         let mut inner = self.0.lock();
         (inner.last, inner.idle) = (Instant::now(), None);
         if inner.running.len() == inner.running.capacity() {
@@ -213,7 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_which_nothing_is_asked_for_after_a_piece_is_stalled() {
         let streams = Streams::default();
-        let stream = streams.begin();
+        let stream = streams.begin(None);
         // The application may take its time.
         tokio::time::advance(STALL_TIME * 2).await;
         assert_eq!(streams.verdict(), Verdict::GoOn);
@@ -231,7 +237,7 @@ mod tests {
     async fn a_stream_of_whose_answer_nothing_is_ever_asked_for_is_stalled() {
         let streams = Streams::default();
         // hyper asks for nothing while the client gives no room (RFC 9113 §6.9.1).
-        let body = Taken::new(Body::from(Bytes::from_static(b"x")), Of::Http2(streams.begin()));
+        let body = Taken::new(Body::from(Bytes::from_static(b"x")), Of::Http2(streams.begin(None)));
         tokio::time::advance(STALL_TIME).await;
         assert_eq!(streams.verdict(), Verdict::Stalled);
         drop(body);
@@ -241,14 +247,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_when_its_last_request_is_over_for_long() {
         let streams = Streams::default();
-        let stream = streams.begin();
+        let stream = streams.begin(None);
         tokio::time::advance(IDLE).await;
         assert_eq!(streams.verdict(), Verdict::GoOn, "one is under way");
         drop(stream);
         assert_eq!(streams.verdict(), Verdict::Idle);
         tokio::time::advance(STALL_TIME).await;
         assert_eq!(streams.verdict(), Verdict::Stalled, "it does not end by itself");
-        drop(streams.begin());
+        drop(streams.begin(None));
         assert_eq!(streams.verdict(), Verdict::GoOn);
     }
 
@@ -259,7 +265,7 @@ mod tests {
         let service = service_fn(move |_: Request<Incoming>| {
             let streams = streams.clone();
             async move {
-                let of = Of::Http2(streams.begin());
+                let of = Of::Http2(streams.begin(None));
                 let body = Taken::new(Body::from(Bytes::from(vec![b'x'; 1 << 20])), of);
                 Ok::<_, std::convert::Infallible>(Response::new(body))
             }
@@ -293,7 +299,7 @@ mod tests {
     fn what_is_over_takes_no_room() {
         let streams = Streams::default();
         for _ in 0..10_000 {
-            drop(streams.begin());
+            drop(streams.begin(None));
         }
         assert!(streams.0.lock().running.capacity() < 16);
     }
