@@ -537,7 +537,7 @@ async fn what_changes_something_is_not_done_at_two_replicas_at_once() {
 
 #[tokio::test]
 async fn a_failure_of_one_is_not_preferred_to_the_answer_of_another_that_is_on_its_way() {
-    let timing = Timing { second_try: Duration::from_millis(20), ..TIMING };
+    let timing = Timing { second_try: Duration::from_millis(200), ..TIMING };
     let service = Service::with(2, Balancing { mode: Mode::OwnFirst, ..balancing() }, timing).await;
     service.apps[0].does(Does::Takes(Duration::from_millis(300)));
     for (number, status) in [500, 409, 429, 503].into_iter().enumerate() {
@@ -557,6 +557,18 @@ async fn a_failure_is_told_where_the_other_does_not_answer_at_all() {
     service.apps[0].does(Does::Hangs);
     service.apps[1].does(Does::Says(StatusCode::INTERNAL_SERVER_ERROR));
     assert_eq!(service.get().await, (500, service.apps[1].address.ip().to_string()));
+}
+
+#[tokio::test]
+async fn a_failure_waits_for_no_better_answer_longer_than_for_a_second_try() {
+    let service = Service::of(2, Balancing { mode: Mode::OwnFirst, ..balancing() }).await;
+    service.apps[0].does(Does::Hangs);
+    service.apps[1].does(Does::Says(StatusCode::SERVICE_UNAVAILABLE));
+    let began = std::time::Instant::now();
+    assert_eq!(service.get().await, (503, service.apps[1].address.ip().to_string()));
+    let took = began.elapsed();
+    assert!(took >= TIMING.second_try * 2 && took < TIMING.first_byte / 4, "{took:?}");
+    assert_eq!(service.figures(0).failures, 1, "the one that hangs is known by it");
 }
 
 #[tokio::test]

@@ -60,10 +60,13 @@ pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }
 
-/// Whether an answer is worse than one that another replica may give: a failure, or that it is too busy.
+/// Whether an answer tells more of the replica than of the request, so that another that works on it may have a
+/// better one: a failure of this one or of what it asks (RFC 9110 §15.6.1, §15.6.3 to §15.6.5), or, as 409 and
+/// 429, that somebody else asks at the same time, which may be the sidecar itself by its other try. The rest is as
+/// true of all replicas, such as 501 or 505.
 #[must_use]
 pub fn is_poor(status: StatusCode) -> bool {
-    status.is_server_error() || [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+    matches!(status.as_u16(), 409 | 429 | 500 | 502..=504)
 }
 
 /// How long to wait before the same replica is asked again: it may be at its start.
@@ -129,6 +132,13 @@ mod tests {
 
     fn tokio_test_io() -> tokio::io::DuplexStream {
         tokio::io::duplex(1).0
+    }
+
+    #[test]
+    fn what_is_true_of_all_replicas_is_an_answer() {
+        let poor: Vec<u16> =
+            (100..600).filter(|status| is_poor(StatusCode::from_u16(*status).expect("a status"))).collect();
+        assert_eq!(poor, [409, 429, 500, 502, 503, 504]);
     }
 
     #[test]

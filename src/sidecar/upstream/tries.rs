@@ -72,6 +72,7 @@ impl Origin {
             match tries.next().await {
                 Event::Came(index, came) => {
                     let Running { replica, place, .. } = tries.running.remove(index);
+                    tries.before_poor -= usize::from(index < tries.before_poor);
                     match came {
                         Ok((answer, line)) => {
                             let is_poor = retries::is_poor(answer.status());
@@ -80,7 +81,7 @@ impl Origin {
                                 tries.overtake(index);
                                 return Ok(answer);
                             }
-                            tries.poor = Some(answer);
+                            tries.settle_for(answer, index);
                         }
                         Err(fault) => {
                             if let Err(fault) = tries.failed(place, fault).await {
@@ -90,6 +91,10 @@ impl Origin {
                     }
                 }
                 Event::TakesLong => tries.try_another(),
+                Event::NoBetter => {
+                    tries.overtake(tries.before_poor);
+                    return tries.poor.ok_or(Fault::TimedOut);
+                }
                 Event::Deadline if tries.is_excused() => {}
                 Event::Deadline => {
                     let fault = tries.time_out();
@@ -107,6 +112,10 @@ struct Tries<'a> {
     running: Vec<Running>,
     /// An answer that is told if no better one comes from another that still works on it.
     poor: Option<Response<Answer>>,
+    /// So many of those that run were asked before the one that has given it.
+    before_poor: usize,
+    /// When it is told though others still work on it.
+    no_better: Option<Instant>,
     tried: Vec<SocketAddr>,
     /// How often it was repeated after it had been sent.
     repeated: u32,
@@ -124,6 +133,7 @@ struct Tries<'a> {
 enum Event {
     Came(usize, Came),
     TakesLong,
+    NoBetter,
     Deadline,
 }
 
@@ -134,6 +144,8 @@ impl<'a> Tries<'a> {
             asked: Arc::new(asked),
             running: Vec::with_capacity(1),
             poor: None,
+            before_poor: 0,
+            no_better: None,
             tried: Vec::new(),
             repeated: 0,
             unsent: 0,
@@ -170,7 +182,7 @@ impl<'a> Tries<'a> {
     }
 
     async fn next(&mut self) -> Event {
-        let until = self.another.map_or(self.deadline, |another| another.min(self.deadline));
+        let until = [self.another, self.no_better].into_iter().flatten().fold(self.deadline, Instant::min);
         let running = &mut self.running;
         let first_to_end = poll_fn(|context| {
             for (index, running) in running.iter_mut().enumerate() {
@@ -184,7 +196,13 @@ impl<'a> Tries<'a> {
             biased;
             (index, came) = first_to_end => Event::Came(index, came),
             () = sleep_until(until) => {
-                if self.another == Some(until) { Event::TakesLong } else { Event::Deadline }
+                if self.no_better == Some(until) {
+                    Event::NoBetter
+                } else if self.another == Some(until) {
+                    Event::TakesLong
+                } else {
+                    Event::Deadline
+                }
             }
         }
     }
@@ -210,6 +228,14 @@ impl<'a> Tries<'a> {
         if !std::mem::replace(&mut self.was_denied, true) {
             self.origin.denied();
         }
+    }
+
+    /// Keeps a poor answer in case no better one comes. The first says for how long: as long as another is waited
+    /// for at first, as who has one already does not wait for one that hangs until the end.
+    fn settle_for(&mut self, answer: Response<Answer>, index: usize) {
+        self.poor = Some(answer);
+        self.before_poor = index;
+        self.no_better.get_or_insert_with(|| Instant::now() + self.origin.second_try());
     }
 
     /// Those that were asked before are overtaken; later ones had less time.
