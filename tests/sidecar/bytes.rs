@@ -51,7 +51,7 @@ impl Record {
 pub struct Wired {
     pub address: SocketAddr,
     pub record: Record,
-    front: Arc<Front>,
+    pub front: Arc<Front>,
     stop: oneshot::Sender<()>,
 }
 

@@ -94,6 +94,30 @@ async fn a_request_of_which_a_part_has_come_is_answered_when_the_rest_comes() {
 }
 
 #[tokio::test]
+async fn requests_that_have_come_while_all_places_are_taken_are_answered() {
+    let pod = Wired::answering().await;
+    // Nothing of the sidecar has run yet.
+    pod.front.limit_connections(2);
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        taken.push(write(pod.connect().await, &GET[..20]));
+    }
+    passes(Duration::from_millis(1)).await;
+    // The first is held by whoever waits for a place for it, the others nobody has taken yet.
+    let waiting = [(); 3].map(|()| write(connect(pod.address), GET));
+    passes(Duration::from_millis(1)).await;
+    let record = pod.end();
+    passes(Duration::from_millis(1)).await;
+    for stream in taken {
+        is_answered(write(stream, &GET[20..])).await;
+    }
+    for stream in waiting {
+        is_answered(stream).await;
+    }
+    assert_eq!(record.text().matches("GET /").count(), 5);
+}
+
+#[tokio::test]
 async fn a_connection_on_which_nothing_comes_ends_at_once() {
     let pod = Wired::answering().await;
     let streams = [used(&pod, PARK_TIME * 3).await, used(&pod, Duration::ZERO).await, pod.connect().await];

@@ -1,6 +1,14 @@
 //! Connections of clients, as they come in.
 
-use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -42,43 +50,100 @@ pub async fn serve(
         let end = End { ending: ending.subscribe(), crowded: crowded.clone() };
         tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, end));
     };
+    // What was taken and has no place yet.
+    let mut waiting = VecDeque::new();
     loop {
-        let accept = async {
-            let accepted = listener.accept().await;
-            if let Ok(place) = places.clone().try_acquire_owned() {
-                return (Ok(place), accepted);
-            }
-            // The connection on which nothing has happened for longest makes room for it.
-            crowded.notify_one();
-            // Never closed, so there is a place at some time.
-            let place = places.clone().acquire_owned().await;
-            // If none was there to hear it, none is to make room for nobody later.
-            let _ = crowded.notified().now_or_never();
-            (place, accepted)
-        };
         let accepted = tokio::select! {
-            accepted = accept => accepted,
+            accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        match accepted {
-            (Ok(place), Ok((stream, peer))) => start(stream, peer, place),
-            _ => sleep(PAUSE).await,
+        let Ok((stream, peer)) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            start(stream, peer, place);
+            continue;
         }
+        // The connection on which nothing has happened for longest makes room for it.
+        crowded.notify_one();
+        tokio::select! {
+            // Never closed, so there is a place at some time.
+            place = places.clone().acquire_owned() => if let Ok(place) = place {
+                start(stream, peer, place);
+            },
+            () = &mut stop => {
+                waiting.push_back((stream, peer));
+                break;
+            }
+        }
+        // If none was there to hear it, none is to make room for nobody later.
+        let _ = crowded.notified().now_or_never();
     }
-    for (stream, peer) in waiting(listener) {
-        let Ok(place) = places.clone().try_acquire_owned() else { break };
-        start(stream, peer, place);
-    }
+    // Those that have a place end with their next answer, and make room for those that wait.
     ending.send_replace(true);
-    let _ = timeout(grace, ending.closed()).await;
+    let last = async {
+        let mut listener = listener.into_std().ok();
+        loop {
+            // All at once: afterwards clients can make none, and go elsewhere.
+            if listener.as_ref().is_none_or(|listener| takes_all(|| taken(listener), &mut waiting)) {
+                listener = None;
+            }
+            if let Some((stream, peer)) = waiting.pop_front() {
+                let Ok(place) = places.clone().acquire_owned().await else { return };
+                start(stream, peer, place);
+            } else if listener.is_none() {
+                return ending.closed().await;
+            } else {
+                sleep(PAUSE).await;
+            }
+        }
+    };
+    let _ = timeout(grace, last).await;
 }
 
-/// The connections that clients have made already and that nobody has taken yet; afterwards they can make none.
-fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
-    let listener = listener.into_std().ok();
-    std::iter::from_fn(move || {
-        let (stream, peer) = listener.as_ref()?.accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
-        Some((TcpStream::from_std(stream).ok()?, peer))
-    })
+/// A connection that a client has made already and that nobody has taken yet.
+fn taken(listener: &std::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((TcpStream::from_std(stream)?, peer))
+}
+
+/// Puts all that has come with the others that wait; false if there may be more, for which there is no file now.
+fn takes_all<T>(mut accept: impl FnMut() -> io::Result<T>, waiting: &mut VecDeque<T>) -> bool {
+    loop {
+        match accept() {
+            Ok(taken) => waiting.push_back(taken),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => return true,
+                // This one has left before it was taken; that says nothing of the next.
+                ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                _ => return false,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_in_the_queue_takes_no_other_along_and_what_finds_no_file_is_not_given_up() {
+        let mut queue = VecDeque::from([
+            Err(ErrorKind::ConnectionAborted.into()),
+            Ok(1),
+            Err(io::Error::from_raw_os_error(24)), // EMFILE
+            Ok(2),
+            Err(ErrorKind::Interrupted.into()),
+            Ok(3),
+            Err(ErrorKind::WouldBlock.into()),
+        ]);
+        let mut waiting = VecDeque::new();
+        let mut accept = || queue.pop_front().unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()));
+        assert!(!takes_all(&mut accept, &mut waiting));
+        assert_eq!(waiting, [1]);
+        assert!(takes_all(&mut accept, &mut waiting));
+        assert_eq!(waiting, [1, 2, 3]);
+    }
 }
