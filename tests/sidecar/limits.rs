@@ -1,6 +1,6 @@
 //! The limits that the documents name are those of the code; and what becomes of connections that are too many.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cachedservice::{
@@ -18,12 +18,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
+    sync::Notify,
     time::timeout,
 };
 
 use crate::{
     application::{run_application, settings},
-    bytes::{rest, until},
+    bytes::{Record, Wired, rest, until},
+    frames,
     process::Process,
 };
 
@@ -149,4 +151,37 @@ async fn requests_of_all_http2_connections_are_as_many_as_connections_and_more_a
     held.pop();
     let next = async { while ask(&mut senders[0]).await.status() != 200 {} };
     timeout(Duration::from_secs(5), next).await.expect("a place that is free again");
+}
+
+#[tokio::test]
+async fn connections_of_http2_without_a_request_make_room_for_others_and_those_with_one_do_not() {
+    let go = Arc::new(Notify::new());
+    let gone = go.clone();
+    let pod = Wired::start(move |mut stream, record: Record| {
+        let gone = gone.clone();
+        async move {
+            while let Some(head) = record.until(&mut stream, "\r\n\r\n").await {
+                if head.starts_with(b"GET /slow") {
+                    gone.notified().await;
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage").await;
+            }
+        }
+    })
+    .await;
+    // Nothing of the sidecar has run yet.
+    pod.front.limit_connections(2);
+    let mut slow = frames::begin(pod.connect().await).await;
+    slow.write_all(&frames::get(1, "/slow")).await.unwrap();
+    let mut idle = frames::begin(pod.connect().await).await;
+    idle.write_all(&frames::get(1, "/")).await.unwrap();
+    assert!(frames::is_answered(&mut idle).await);
+    let mut another = pod.connect().await;
+    another.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    // It answers what its connection is asked, as clients do, and is told to end.
+    let ends = async { while frames::is_answered(&mut idle).await {} };
+    timeout(limits::PARK_TIME * 3, ends).await.expect("an end");
+    assert!(until(&mut another, "page").await.starts_with("HTTP/1.1 200 OK"));
+    go.notify_one();
+    assert!(frames::is_answered(&mut slow).await);
 }

@@ -77,7 +77,7 @@ pub(super) async fn serve(
     let (mut parked, mut time) = (Parked::new(stream), HEAD_TIME);
     while comes(&parked.stream, time, &mut end).await {
         // Apart, so that what is parked does not keep the room for it.
-        let Some(next) = Box::pin(active(&builder, parked, &front, &client, &mut end.ending)).await else {
+        let Some(next) = Box::pin(active(&builder, parked, &front, &client, &mut end)).await else {
             return;
         };
         (parked, time) = (next, IDLE_TIME);
@@ -116,7 +116,7 @@ async fn active(
     parked: Parked<TcpStream>,
     front: &Arc<Front>,
     client: &Client,
-    ending: &mut watch::Receiver<bool>,
+    end: &mut End,
 ) -> Option<Parked<TcpStream>> {
     let last = Arc::new(Notify::new());
     let (parking, shared) = (Parking::default(), &client.shared);
@@ -133,7 +133,7 @@ async fn active(
             // What has come is looked at before the end is.
             biased;
             ended = connection.as_mut() => break ended,
-            _ = ending.wait_for(|ending| *ending), if !is_last && !is_told => {
+            _ = end.ending.wait_for(|ending| *ending), if !is_last && !is_told => {
                 is_told = true;
                 if shared.is_in_head() {
                     // The rest of it comes soon, or it is refused.
@@ -145,6 +145,12 @@ async fn active(
                 }
             }
             () = last.notified(), if !is_last => {}
+            // One of HTTP/1 on which nothing happens is parked soon. What holds here is looked at again in a while.
+            () = end.crowded.notified(), if !is_last && shared.has_no_stream() => if !shared.has_no_stream() {
+                // Another has less to do.
+                end.crowded.notify_one();
+                continue;
+            },
             _ = look.tick() => match shared.verdict() {
                 Verdict::GoOn if is_told && !is_last && !shared.is_in_head() => {}
                 Verdict::GoOn if !is_last && shared.is_quiet(PARK_TIME) => parking.want(),

@@ -113,6 +113,12 @@ impl Streams {
         stream
     }
 
+    /// Whether none is under way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().running.iter().all(|running| running.strong_count() == 0)
+    }
+
     /// What holds now. Asked for from time to time.
     pub fn verdict(&self) -> Verdict {
         let now = Instant::now();

@@ -118,6 +118,12 @@ impl Shared {
         if self.is_http2.load(Ordering::Relaxed) { self.streams.verdict() } else { Verdict::GoOn }
     }
 
+    /// Whether it is one of HTTP/2 with no request under way.
+    #[must_use]
+    pub fn has_no_stream(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed) && self.streams.is_empty()
+    }
+
     /// The service has a request.
     pub fn begin(&self) {
         self.tell(|told| told.begun += 1);
