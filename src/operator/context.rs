@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{Client, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Client, ResourceExt, api::ObjectMeta, runtime::reflector::ObjectRef};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -61,6 +61,8 @@ pub struct Memory {
     pub written: Option<Box<Written>>,
     /// A digest of the status that was sent last.
     pub told: Option<String>,
+    /// The newest version of its record of purges that can be read.
+    pub record: Option<u64>,
 }
 
 /// A status that the API server has taken.
@@ -111,6 +113,20 @@ impl Context {
         change: impl FnOnce(&mut Memory) -> T,
     ) -> T {
         change(self.memory.lock().entry(service.clone()).or_default())
+    }
+
+    /// A record of purges was written or read, and stands as it should.
+    pub fn knows_record(&self, service: &ObjectRef<CachedService>, record: &ObjectMeta) {
+        // One that is gone meanwhile is not remembered for this.
+        if let Some(memory) = self.memory.lock().get_mut(service) {
+            memory.record = memory.record.max(version_of(record));
+        }
+    }
+
+    /// Whether the record of purges is the one that was known last, or from before it.
+    pub fn is_known_record(&self, service: &ObjectRef<CachedService>, record: &ObjectMeta) -> bool {
+        let version = version_of(record);
+        version.is_some() && self.memory.lock().get(service).is_some_and(|memory| version <= memory.record)
     }
 
     /// Whether a child is changed or deleted by somebody as often as it is applied.
@@ -183,7 +199,11 @@ fn is_same_but_for_status(before: &CachedService, now: &CachedService) -> bool {
 }
 
 fn version(service: &CachedService) -> Option<u64> {
-    service.resource_version().and_then(|text| text.parse().ok())
+    version_of(&service.metadata)
+}
+
+fn version_of(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref().and_then(|text| text.parse().ok())
 }
 
 /// Over how long it is counted how often the same was applied.

@@ -116,7 +116,7 @@ pub enum ChildError {
     /// The API server did not take it.
     #[error("{act} {kind} {name}: {}", in_words(source))]
     Refused {
-        /// The verb: `apply`, `delete`, `get` or `patch`.
+        /// The verb: `apply`, `delete`, `get`, `patch` or `write`.
         act: &'static str,
         /// Kind of the object.
         kind: &'static str,

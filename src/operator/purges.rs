@@ -16,10 +16,11 @@ mod memory;
 pub mod pods;
 pub mod progress;
 pub mod record;
+mod standing;
 mod telling;
 mod work;
 
-pub use keeping::begin_record;
+pub use standing::{Standing, see_to_record};
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

@@ -520,18 +520,71 @@ async fn a_pod_that_knows_more_than_the_record_has_not_done_what_has_a_smaller_n
 }
 
 #[tokio::test]
-async fn a_record_of_somebody_elses_is_left_alone() {
+async fn a_record_that_somebody_makes_unreadable_is_begun_anew_though_nothing_is_purged() {
     let sandbox = sandbox().await;
-    let theirs: ConfigMap =
-        serde_json::from_value(json!({ "metadata": { "name": "shop-purges" }, "data": { "a": "b" } }))
-            .unwrap();
-    sandbox.api().create(&PostParams::default(), &theirs).await.unwrap();
-    let _shop = shop(&sandbox, Manner::Acknowledges).await;
-    order(&sandbox, "all", json!({ "everything": true })).await;
-    let status = until_told(&sandbox, "all", "False", "NameTaken").await;
-    assert!(status.complete().unwrap().message.contains("delete that ConfigMap"));
-    let left = sandbox.api::<ConfigMap>().get("shop-purges").await.unwrap();
-    assert_eq!(left.data, theirs.data);
-    sandbox.api::<ConfigMap>().delete("shop-purges", &DeleteParams::default()).await.unwrap();
-    until_complete(&sandbox, "all").await;
+    let mut shop = shop(&sandbox, Manner::Acknowledges).await;
+    let maps = sandbox.api::<ConfigMap>();
+    let change = async |data: Value| {
+        let patch = Patch::Merge(json!({ "data": data }));
+        maps.patch("shop-purges", &PatchParams::default(), &patch).await.unwrap();
+    };
+    let until_begun = async |before: u64| {
+        until(LIMIT, async || {
+            let data = maps.get("shop-purges").await.unwrap().data.unwrap_or_default();
+            let text = data.get("purges.json").cloned().unwrap_or_default();
+            match PurgeRecord::parse(&text) {
+                Ok(record) if record.begun > before => Ok(record.begun),
+                _ => Err(format!("{data:?}")),
+            }
+        })
+        .await
+    };
+    let mut begun = record(&sandbox).await.begun;
+    for data in [json!({ "purges.json": "{" }), Value::Null] {
+        change(data).await;
+        begun = until_begun(begun).await;
+    }
+    shop.operator.kill();
+    change(json!({ "purges.json": "" })).await;
+    let _second = shop.installation.start("second");
+    until_begun(begun).await;
+}
+
+#[tokio::test]
+async fn a_record_of_somebody_elses_is_left_alone_told_of_and_holds_up_the_pods() {
+    let sandbox = sandbox().await;
+    let labels = json!({ NAME_LABEL: "shop" });
+    let (unlabelled, labelled) =
+        (json!({ "name": "shop-purges" }), json!({ "name": "shop-purges", "labels": labels }));
+    let installation = sandbox.install().await;
+    let _operator = installation.start("first");
+    let sidecars = Sidecars::that(Manner::Acknowledges);
+    let _kubelet = sidecars.kubelet(&sandbox);
+    let maps = sandbox.api::<ConfigMap>();
+    for metadata in [labelled, unlabelled] {
+        let theirs: ConfigMap =
+            serde_json::from_value(json!({ "metadata": metadata, "data": { "a": "b" } })).unwrap();
+        maps.create(&PostParams::default(), &theirs).await.unwrap();
+        sandbox.apply("shop", spec()).await;
+        let told = sandbox.until_condition(LIMIT, "shop", "Degraded", "True", "NameTaken").await;
+        assert!(told.message.contains("ConfigMap shop-purges exists"), "{}", told.message);
+        sandbox.until_condition(LIMIT, "shop", "CacheReady", "False", "NameTaken").await;
+        assert!(pods(&sandbox).await.is_empty(), "they would wait for their record");
+        order(&sandbox, "all", json!({ "everything": true })).await;
+        let status = until_told(&sandbox, "all", "False", "NameTaken").await;
+        assert!(status.complete().unwrap().message.contains("delete that ConfigMap"));
+        assert_eq!(maps.get("shop-purges").await.unwrap().data, theirs.data);
+        sandbox.api::<CachePurge>().delete("all", &DeleteParams::default()).await.unwrap();
+        if theirs.metadata.labels.is_some() {
+            sandbox.api::<CachedService>().delete("shop", &DeleteParams::default()).await.unwrap();
+        }
+        maps.delete("shop-purges", &DeleteParams::default()).await.unwrap();
+    }
+    order(&sandbox, "later", json!({ "everything": true })).await;
+    until(Duration::from_secs(60), async || {
+        let status = told(&sandbox, "later").await;
+        if status.is_complete() { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
 }

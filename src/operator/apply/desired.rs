@@ -75,12 +75,7 @@ impl Desired {
     }
 
     pub(super) fn leaving(&self) -> ChildError {
-        ChildError::Waiting {
-            kind: self.kind,
-            name: self.name.clone(),
-            what: "the garbage collector, which clears away that of an earlier CachedService of this name"
-                .to_owned(),
-        }
+        leaving(self.kind, &self.name)
     }
 
     pub(super) fn paused(&self, act: Act) -> ChildError {
@@ -98,6 +93,12 @@ impl Desired {
     pub(super) fn refused(&self, act: &'static str, source: kube::Error) -> ChildError {
         ChildError::Refused { act, kind: self.kind, name: self.name.clone(), source }
     }
+}
+
+/// An earlier CachedService has left what stands at the name.
+pub(super) fn leaving(kind: &'static str, name: &str) -> ChildError {
+    let what = "the garbage collector, which clears away that of an earlier CachedService of this name";
+    ChildError::Waiting { kind, name: name.to_owned(), what: what.to_owned() }
 }
 
 /// The name of a kind, as a label that lives as long as the program.

@@ -19,12 +19,15 @@ use crate::{
         error::ChildError,
         observe::Seen,
         plan::Plan,
-        purges::begin_record,
+        purges::{Standing, see_to_record},
         seen::{SeenConfigMap, SeenDisruptionBudget, SeenSecret, SeenService, SeenServiceAccount},
         watched::Found,
     },
     telemetry::ChildAct,
 };
+
+/// What a record that is written anew counts as, in the place of a digest.
+const RECORD: &str = "record";
 
 impl Writer<'_> {
     /// Makes them what is wanted. An account that is not wanted any more stays while pods run under it.
@@ -70,30 +73,42 @@ impl Writer<'_> {
         (secret, config, peers)
     }
 
-    /// Begins the record of purges of a cache, where there is none. What is in it is written where purges are
-    /// carried out.
+    /// Begins the record of purges of a cache, where there is none that can be read. What is in it is written where
+    /// purges are carried out. The watch shows no data: each version is read once.
     async fn ensure_record(&mut self, plan: &Plan) -> Result<(), ChildError> {
-        let name = purges_name(&plan.identity.name);
-        let maps = &self.context.watches.config_maps;
-        let is_there = !matches!(maps.find(self.namespace, &name), Found::Unknown);
-        if plan.spec.http_cache().is_none() || is_there || self.paused {
+        if plan.spec.http_cache().is_none() || self.paused {
+            return Ok(());
+        }
+        let (context, name) = (self.context, purges_name(&plan.identity.name));
+        let maps = &context.watches.config_maps;
+        let shown = match maps.find(self.namespace, &name) {
+            Found::Known(map) | Found::Provisional(map) => Some(map),
+            Found::Unknown => None,
+        };
+        if shown.as_ref().is_some_and(|map| context.is_known_record(&self.service, &map.metadata)) {
             return Ok(());
         }
         let kind = desired::kind_name::<SeenConfigMap>();
-        match begin_record(self.context, &plan.identity).await {
-            Ok(Some(begun)) => {
-                self.context.metrics.child_written(kind, ChildAct::Create);
-                maps.wrote(PartialObjectMeta {
-                    types: None,
-                    metadata: begun.metadata,
-                    _phantom: PhantomData,
-                });
-                self.changes.push(Change { act: Act::Created, kind, name });
-                Ok(())
-            }
-            // Something stands there that has not our label. A purge tells whose it is.
-            Ok(None) => Ok(()),
-            Err(source) => Err(ChildError::Refused { act: "create", kind, name, source }),
+        if context.is_contested(&self.service, kind, RECORD) {
+            return Err(ChildError::Contested { kind, name });
         }
+        let (act, map) = match see_to_record(context, &plan.identity, shown.is_some()).await {
+            Ok(Standing::Readable(map)) => {
+                context.knows_record(&self.service, &map.metadata);
+                return Ok(());
+            }
+            Ok(Standing::Begun(map)) => (Act::Created, map),
+            Ok(Standing::Mended(map)) => (Act::Corrected, map),
+            Ok(Standing::Leaving) => return Err(desired::leaving(kind, &name)),
+            Ok(Standing::Foreign(owner)) => return Err(ChildError::Foreign { kind, name, owner }),
+            Err(source) => return Err(ChildError::Refused { act: "write", kind, name, source }),
+        };
+        let counted = if act == Act::Created { ChildAct::Create } else { ChildAct::Configure };
+        context.metrics.child_written(kind, counted);
+        context.knows_record(&self.service, &map.metadata);
+        context.applied(&self.service, kind, RECORD);
+        maps.wrote(PartialObjectMeta { types: None, metadata: map.metadata, _phantom: PhantomData });
+        self.changes.push(Change { act, kind, name });
+        Ok(())
     }
 }

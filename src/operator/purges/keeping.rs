@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     desk::names_nothing,
     progress::Held,
-    record::{Order, Stands, begun, knows_all, number, read, with_orders},
+    record::{Order, Stands, knows_all, number, read, with_orders},
 };
 use crate::{
     api::{
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Writes of others that are lived through in one round.
-const CONFLICTS: usize = 5;
+pub(super) const CONFLICTS: usize = 5;
 
 /// A CachedService whose purges are recorded. Whether its pods have a cache is the pods' matter: those of
 /// before may still serve when its spec says otherwise, and what is stored may be used again later.
@@ -72,24 +72,6 @@ pub(super) fn served(service: &ObjectRef<CachedService>, context: &Context) -> R
 pub(super) fn without_token(service: &str) -> Held {
     let message = format!("the Secret {} with the sidecars' token is not there", sidecar_name(service));
     Held { reason: "Waiting", message }
-}
-
-/// Begins the record of a CachedService, unless something stands at its name: with what its sidecars read, so
-/// that those that start find it, and so that its absence later is a loss.
-///
-/// # Errors
-/// When the API server refuses it otherwise than for the name.
-pub async fn begin_record(context: &Context, identity: &Identity) -> kube::Result<Option<ConfigMap>> {
-    let service = ObjectRef::new(&identity.name).within(&identity.namespace);
-    let known = context.purges.desk.numbers(&service);
-    let record = begun(&known, milliseconds(Timestamp::now()));
-    let text = serde_json::to_string(&record).map_err(kube::Error::SerdeError)?;
-    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &identity.namespace);
-    match write(&api, identity, None, &text).await {
-        Ok(written) => Ok(Some(written)),
-        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// What keeps a purge from its record or from the pods.
@@ -141,6 +123,7 @@ impl Keeping {
         known: &BTreeSet<u64>,
     ) -> Result<Kept, Obstacle> {
         let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &identity.namespace);
+        let service = ObjectRef::new(&identity.name).within(&identity.namespace);
         let mut conflicts = 0;
         loop {
             let now = milliseconds(Timestamp::now());
@@ -156,7 +139,10 @@ impl Keeping {
                 Some(version) if !recorded.is_new && !seen.is_begun => Ok(Some(version)),
                 version => {
                     let written = write(&api, identity, version.as_deref(), &text).await;
-                    written.map(|written| written.resource_version())
+                    written.map(|written| {
+                        context.knows_record(&service, &written.metadata);
+                        written.resource_version()
+                    })
                 }
             };
             match written {
@@ -270,22 +256,25 @@ async fn write(
     version: Option<&str>,
     text: &str,
 ) -> kube::Result<ConfigMap> {
-    let name = purges_name(&identity.name);
-    let data = BTreeMap::from([(PURGES_FILE.to_owned(), text.to_owned())]);
     let manager = Some(FIELD_MANAGER.to_owned());
     if let Some(version) = version {
-        let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
+        let patch = json!({ "metadata": { "resourceVersion": version }, "data": { PURGES_FILE: text } });
         let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
-        api.patch(&name, &parameters, &Patch::Merge(&patch)).await
+        api.patch(&purges_name(&identity.name), &parameters, &Patch::Merge(&patch)).await
     } else {
-        let metadata = identity.child(&name, APP);
-        let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
         let parameters = PostParams { field_manager: manager, ..PostParams::default() };
-        api.create(&parameters, &map).await
+        api.create(&parameters, &new_map(identity, text)).await
     }
 }
 
+/// The ConfigMap of a record that is not there yet.
+pub(super) fn new_map(identity: &Identity, text: &str) -> ConfigMap {
+    let metadata = identity.child(&purges_name(&identity.name), APP);
+    let data = BTreeMap::from([(PURGES_FILE.to_owned(), text.to_owned())]);
+    ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+}
+
 /// Since the beginning of Unix time.
-fn milliseconds(now: Timestamp) -> u64 {
+pub(super) fn milliseconds(now: Timestamp) -> u64 {
     u64::try_from(now.as_millisecond()).unwrap_or_default()
 }
