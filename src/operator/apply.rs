@@ -33,7 +33,7 @@ use kube::{
 use serde::Serialize;
 
 use super::{
-    children::{Children, children},
+    children::{Children, app_policy::network_policy, children},
     context::Context,
     error::ChildError,
     observe::{Look, Seen},
@@ -47,7 +47,7 @@ use crate::{
     telemetry::ChildAct,
 };
 use desired::Desired;
-use still_used::StillUsed;
+use still_used::{StillUsed, still_reached};
 
 /// Applies the children of a plan.
 pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
@@ -78,6 +78,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
     let mut writer = Writer::of(context, plan, seen);
     let watches = &context.watches;
 
+    // Those that have sidecars still, or ask each other, are let in for as long.
+    let app_policy = app_policy.and_then(|_| network_policy(plan, still_reached(plan, seen, &deployment)));
     let used = StillUsed::of(plan, seen, &deployment, stateful_set.as_ref());
     let redis_secret = writer
         .ensure(&watches.secrets, &seen.redis_secret, &redis_name, redis_secret.as_ref(), used.secret)
@@ -105,7 +107,7 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         writer.ensure_if_known(&watches.pod_monitors, &seen.redis_monitor, &redis_name, monitor).await;
     let service = writer.ensure(&watches.services, &seen.service, name, Some(&service), false).await;
     let (app_policy, ingress, http_route) =
-        writer.ensure_ways_in(seen, name, app_policy.as_ref(), ingress.as_ref(), http_route.as_ref()).await;
+        writer.ensure_ways_in(plan, seen, app_policy, ingress.as_ref(), http_route.as_ref()).await;
     let sidecar = (sidecar_secret.as_ref(), sidecar_config.as_ref(), peers_service.as_ref());
     let (sidecar_secret, sidecar_config, peers_service) =
         writer.ensure_sidecar(plan, seen, &deployment, sidecar).await;

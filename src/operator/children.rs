@@ -4,7 +4,7 @@
 //! does not compile until it is applied, pruned and reported.
 
 mod app_container;
-mod app_policy;
+pub mod app_policy;
 mod autoscaler;
 mod deployment;
 mod digest_key;
@@ -114,7 +114,7 @@ pub fn children(plan: &Plan) -> Children {
         redis_config: config,
         service: service::service(plan),
         peers_service: plan.spec.balancing().map(|_| peers_service::service(plan)),
-        app_policy: app_policy::network_policy(plan),
+        app_policy: app_policy::network_policy(plan, app_policy::Reached::by(plan)),
         ingress: plan.spec.ingress.as_ref().map(|wanted| ingress::ingress(&plan.identity, wanted)),
         http_route: plan.spec.http_route.as_ref().map(|wanted| http_route::http_route(plan, wanted)),
         digest_key: plan.referred.as_ref().map(|referred| digest_key::secret(&plan.identity, &referred.key)),

@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Secret, Service, ServicePort, ServiceSpec},
+        networking::v1::NetworkPolicy,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -21,7 +22,11 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn with(balancing: &Value) -> Value {
-    json!({ "image": "example.com/shop:1", "balancing": balancing })
+    json!({
+        "image": "example.com/shop:1",
+        "balancing": balancing,
+        "networkPolicy": { "app": { "enabled": true } },
+    })
 }
 
 #[tokio::test]
@@ -36,6 +41,8 @@ async fn switched_on_and_off_the_name_is_there_as_long_as_a_pod_asks_for_it() {
     let service = peers(&sandbox).await.unwrap();
     assert_eq!(service.cluster_ip.as_deref(), Some("None"));
     assert!(!service.publish_not_ready_addresses.unwrap_or_default());
+    let reached = ways_in(&sandbox).await;
+    assert!(reached > 1, "clients, and the other pods");
     let pod = deployment(&sandbox).await.spec.template.spec.unwrap();
     assert_eq!(pod.termination_grace_period_seconds, Some(42));
     // Nothing is cached, and so nothing is told of a cache.
@@ -55,6 +62,7 @@ async fn switched_on_and_off_the_name_is_there_as_long_as_a_pod_asks_for_it() {
     })
     .await;
     assert!(peers(&sandbox).await.is_some(), "pods ask for it");
+    assert_eq!(ways_in(&sandbox).await, reached, "they send each other requests, and are asked for figures");
     drop(kubelet);
 
     let _kubelet = sandbox.kubelet();
@@ -66,6 +74,11 @@ async fn switched_on_and_off_the_name_is_there_as_long_as_a_pod_asks_for_it() {
     until(LIMIT, async || {
         let secret = sandbox.api::<Secret>().get_opt("shop-sidecar").await.unwrap();
         if secret.is_none() { Ok(()) } else { Err("the sidecars' Secret is there".to_owned()) }
+    })
+    .await;
+    until(LIMIT, async || match ways_in(&sandbox).await {
+        1 => Ok(()),
+        more => Err(format!("{more} rules")),
     })
     .await;
     sandbox.until_ready("shop").await;
@@ -110,6 +123,12 @@ async fn a_service_of_somebody_else_in_its_place_is_left_alone_and_told_of() {
         assert!(told.message.contains("Service shop-peers"), "{}", told.message);
     }
     assert_eq!(peers(&sandbox).await, theirs.spec);
+}
+
+/// How many rules let somebody in to the application.
+async fn ways_in(sandbox: &Sandbox) -> usize {
+    let policy = sandbox.api::<NetworkPolicy>().get("shop").await.unwrap();
+    policy.spec.unwrap().ingress.unwrap_or_default().len()
 }
 
 /// The Service of the pods that requests are spread over.

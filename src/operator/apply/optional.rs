@@ -10,6 +10,7 @@ use crate::operator::{
     error::ChildError,
     observe::Seen,
     optional::Optional,
+    plan::Plan,
     seen::{SeenHttpRoute, SeenIngress, SeenNetworkPolicy, Sighting},
     watched::Child,
 };
@@ -34,13 +35,14 @@ impl Writer<'_> {
 
     pub(super) async fn ensure_ways_in(
         &mut self,
+        plan: &Plan,
         seen: &Seen,
-        name: &str,
-        policy: Option<&NetworkPolicy>,
+        policy: Option<NetworkPolicy>,
         ingress: Option<&Ingress>,
         route: Option<&HTTPRoute>,
     ) -> (Outcome<SeenNetworkPolicy>, Outcome<SeenIngress>, Outcome<SeenHttpRoute>) {
-        let watches = &self.context.watches;
+        let (watches, name) = (&self.context.watches, plan.identity.name.as_str());
+        let policy = policy.as_ref();
         let policy = self.ensure(&watches.network_policies, &seen.app_policy, name, policy, false).await;
         let ingress = self.ensure(&watches.ingresses, &seen.ingress, name, ingress, false).await;
         let made = match self.ensure_if_known(&watches.http_routes, &seen.http_route, name, route).await {

@@ -11,6 +11,7 @@ use super::desired::Desired;
 use crate::{
     api::WhenDeleted,
     operator::{
+        children::app_policy::Reached,
         external::ExternalState,
         observe::Seen,
         ownership::is_retained,
@@ -77,6 +78,15 @@ pub(super) fn sidecar_is_used(plan: &Plan, seen: &Seen, deployment: &Deployment)
 pub(super) fn peers_are_used(plan: &Plan, seen: &Seen, deployment: &Deployment) -> bool {
     let spare = seen.peers_service.ours().filter(|_| plan.spec.balancing().is_none());
     spare.is_some() && !has_rolled_out(seen, deployment, &plan.identity.name)
+}
+
+/// Who is let in to the application: also by what is not wanted any more, while pods have it.
+pub(super) fn still_reached(plan: &Plan, seen: &Seen, deployment: &Deployment) -> Reached {
+    let wanted = Reached::by(plan);
+    Reached {
+        sidecars: wanted.sidecars || sidecar_is_used(plan, seen, deployment),
+        peers: wanted.peers || peers_are_used(plan, seen, deployment),
+    }
 }
 
 /// Whether every pod of the application is of the template that is wanted now.

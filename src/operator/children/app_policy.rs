@@ -11,7 +11,26 @@ use crate::{
     operator::plan::Plan,
 };
 
-pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
+/// Who comes in beside clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// Pods have sidecars, which the operator asks.
+    pub sidecars: bool,
+    /// They send each other requests.
+    pub peers: bool,
+}
+
+impl Reached {
+    /// As a plan wants it.
+    #[must_use]
+    pub fn by(plan: &Plan) -> Self {
+        Self { sidecars: plan.sidecar.is_some(), peers: plan.spec.balancing().is_some() }
+    }
+}
+
+/// The policy of the application's pods, if there is to be one.
+#[must_use]
+pub fn network_policy(plan: &Plan, reached: Reached) -> Option<NetworkPolicy> {
     let wanted = &plan.spec.network_policy.app;
     if !wanted.enabled {
         return None;
@@ -28,13 +47,13 @@ pub(super) fn network_policy(plan: &Plan) -> Option<NetworkPolicy> {
     };
     let clients = NetworkPolicyIngressRule { from: Some(from), ports: None };
     // The operator hands purges to each sidecar.
-    let purges = plan.operator_pods.as_ref().filter(|_| plan.sidecar.is_some()).map(|pods| {
+    let purges = plan.operator_pods.as_ref().filter(|_| reached.sidecars).map(|pods| {
         let ports = Some(vec![port(SIDECAR_ADMIN_PORT)]);
         NetworkPolicyIngressRule { from: Some(vec![operator(pods)]), ports }
     });
     // The sidecars of the other pods, whoever else may, as they may come in by any port: while spec.port
     // changes, applications listen on both, and the sidecars prove to each other who they are.
-    let peers = plan.spec.balancing().map(|_| {
+    let peers = reached.peers.then(|| {
         let from =
             NetworkPolicyPeer { pod_selector: Some(identity.selector(APP)), ..NetworkPolicyPeer::default() };
         NetworkPolicyIngressRule { from: Some(vec![from]), ports: None }
