@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ObjectMeta, PostParams},
+    api::{ListParams, ObjectMeta, PostParams},
     runtime::{
         WatchStreamExt,
         utils::Backoff,
@@ -13,13 +13,19 @@ use kube::{
     },
 };
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::CommandError;
 use crate::api::{CachePurge, CachePurgeSpec, CachePurgeStatus, CachedService};
 
 /// Nobody waits longer than a day.
 const LONGEST: Duration = Duration::from_hours(24);
+
+/// How long the API server may take where nobody waits for the replicas.
+const ASKING: Duration = Duration::from_mins(1);
+
+/// How long it may take to tell once more how far a purge has come, when the time is over.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// For how long the object tells of the purge once that is complete, in seconds.
 const KEPT: i32 = 3600;
@@ -51,6 +57,9 @@ pub struct Progress {
     pub is_complete: bool,
     /// What the operator tells of it.
     pub status: CachePurgeStatus,
+    /// Why it is not known how far it has come since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl fmt::Display for Progress {
@@ -68,11 +77,14 @@ impl fmt::Display for Progress {
         if let Some(condition) = self.status.complete().filter(|_| !self.is_complete) {
             writeln!(f, "  {}: {}", condition.reason, condition.message)?;
         }
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "  the purge is ordered, but cannot be followed: {trouble}")?;
+        }
         Ok(())
     }
 }
 
-/// Orders a purge, and follows it until it is complete or `patience` is over.
+/// Orders a purge, and follows it until it is complete or `patience` is over. Without any, it is ordered alone.
 ///
 /// # Errors
 /// When the API server refuses it, or cannot be asked.
@@ -82,13 +94,30 @@ pub async fn purge(
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Progress, CommandError> {
-    let until = Instant::now() + patience.min(LONGEST);
     if !wanted.everything && [&wanted.keys, &wanted.prefixes, &wanted.tags].iter().all(|list| list.is_empty())
     {
         return Err(CommandError::Wrong(
             "say what to purge: --key URL, --prefix URL, --tag TAG or --everything".to_owned(),
         ));
     }
+    let limit = if patience.is_zero() { ASKING } else { patience.min(LONGEST) };
+    let until = Instant::now() + limit;
+    let service = wanted.service.clone();
+    let Ok(ordered) = timeout_at(until, order(client, namespace, wanted)).await else {
+        return Err(CommandError::Wrong(format!(
+            "the API server has not answered within {} s; whether the purge is ordered is not known: see `kubectl get cachepurges --namespace {namespace}` for one that is named {service}-…",
+            limit.as_secs()
+        )));
+    };
+    let ordered = ordered?;
+    let purges: Api<CachePurge> = Api::namespaced(client.clone(), namespace);
+    let (last, trouble) =
+        if patience.is_zero() { (ordered, None) } else { follow(&purges, ordered, until).await? };
+    let status = last.status.clone().unwrap_or_default();
+    Ok(Progress { name: last.name_any(), is_complete: status.is_complete(), status, trouble })
+}
+
+async fn order(client: &Client, namespace: &str, wanted: Wanted) -> Result<CachePurge, CommandError> {
     let services: Api<CachedService> = Api::namespaced(client.clone(), namespace);
     // The operator would wait for it to appear; here it is a slip of the pen.
     let service = services.get_opt(&wanted.service).await;
@@ -98,7 +127,6 @@ pub async fn purge(
             wanted.service
         )));
     }
-    let purges: Api<CachePurge> = Api::namespaced(client.clone(), namespace);
     let metadata =
         ObjectMeta { generate_name: Some(format!("{}-", wanted.service)), ..ObjectMeta::default() };
     let spec = CachePurgeSpec {
@@ -111,38 +139,52 @@ pub async fn purge(
         ttl_seconds_after_finished: KEPT,
     };
     let order = CachePurge { metadata, spec, status: None };
+    let purges: Api<CachePurge> = Api::namespaced(client.clone(), namespace);
     let made = purges.create(&PostParams::default(), &order).await;
-    let mut last = made.map_err(CommandError::api("the purge is refused"))?;
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", last.name_any()));
-    let changes = watcher(purges, config).backoff(Pauses::default());
+    made.map_err(CommandError::api("the purge is refused"))
+}
+
+/// The purge once it is complete, or as it is when the time is over; and why that may be of before.
+async fn follow(
+    purges: &Api<CachePurge>,
+    mut last: CachePurge,
+    until: Instant,
+) -> Result<(CachePurge, Option<String>), CommandError> {
+    let only_this = format!("metadata.name={}", last.name_any());
+    let config = watcher::Config::default().fields(&only_this);
+    let changes = watcher(purges.clone(), config).backoff(Pauses::default());
     pin_mut!(changes);
-    let (mut trouble, mut is_listed) = (None, false);
+    let mut is_listed = false;
     while !last.status.as_ref().is_some_and(CachePurgeStatus::is_complete) {
-        let Ok(change) = timeout_at(until, changes.next()).await else { break };
-        match change {
-            Some(Ok(Event::Init)) => is_listed = false,
-            Some(Ok(Event::Apply(newer) | Event::InitApply(newer))) => {
-                (trouble, is_listed) = (None, true);
+        match timeout_at(until, changes.next()).await {
+            Ok(Some(Ok(Event::Init))) => is_listed = false,
+            Ok(Some(Ok(Event::Apply(newer) | Event::InitApply(newer)))) => {
+                is_listed = true;
                 last = newer;
             }
-            Some(Ok(Event::InitDone)) if is_listed => {}
-            Some(Ok(Event::InitDone | Event::Delete(_))) => {
-                let name = last.name_any();
-                return Err(CommandError::Wrong(format!(
-                    "the purge {name} was deleted before it was complete"
-                )));
-            }
+            Ok(Some(Ok(Event::InitDone))) if is_listed => {}
+            Ok(Some(Ok(Event::InitDone | Event::Delete(_)))) => return Err(deleted(&last)),
             // A list or a watch that breaks is begun again. What is not allowed does not become so.
-            Some(Err(error)) if is_forbidden(&error) => return Err(unfollowed(&error)),
-            Some(Err(error)) => trouble = Some(error),
-            None => break,
+            Ok(Some(Err(error))) if is_forbidden(&error) => return Ok((last, Some(error.to_string()))),
+            Ok(Some(Err(_))) => {}
+            // The watch may have been broken since long. By a list, which was allowed before.
+            Ok(None) | Err(_) => {
+                let listed = timeout(LAST_LOOK, purges.list(&ListParams::default().fields(&only_this))).await;
+                return match listed {
+                    Ok(Ok(listed)) => {
+                        listed.items.into_iter().next().map(|now| (now, None)).ok_or_else(|| deleted(&last))
+                    }
+                    Ok(Err(error)) => Ok((last, Some(error.to_string()))),
+                    Err(_) => Ok((last, Some(format!("no answer within {} s", LAST_LOOK.as_secs())))),
+                };
+            }
         }
     }
-    if let Some(error) = trouble {
-        return Err(unfollowed(&error));
-    }
-    let status = last.status.clone().unwrap_or_default();
-    Ok(Progress { name: last.name_any(), is_complete: status.is_complete(), status })
+    Ok((last, None))
+}
+
+fn deleted(purge: &CachePurge) -> CommandError {
+    CommandError::Wrong(format!("the purge {} was deleted before it was complete", purge.name_any()))
 }
 
 /// Pauses between the tries to watch, doubled up to the longest.
@@ -173,10 +215,6 @@ fn is_forbidden(error: &watcher::Error) -> bool {
         }
         _ => false,
     }
-}
-
-fn unfollowed(error: &watcher::Error) -> CommandError {
-    CommandError::Wrong(format!("the purge is ordered, but cannot be followed: {error}"))
 }
 
 #[cfg(test)]
@@ -221,6 +259,9 @@ mod tests {
         (200, json!({ "kind": "CachePurgeList", "apiVersion": "v1", "metadata": metadata, "items": items }))
     }
 
+    /// What stands for no answer at all.
+    const SILENCE: (u16, Value) = (0, Value::Null);
+
     /// An API server that answers lists and watches of purges one after the other, the last again and again.
     fn api(answers: Vec<(u16, Value)>) -> Client {
         let next = Arc::new(AtomicUsize::new(0));
@@ -235,8 +276,12 @@ mod tests {
                     answers[at].clone()
                 }
             };
-            let response = Response::builder().status(status).body(Full::new(Bytes::from(body.to_string())));
-            async move { response }
+            async move {
+                if (status, &body) == (0, &Value::Null) {
+                    std::future::pending::<()>().await;
+                }
+                Response::builder().status(status).body(Full::new(Bytes::from(body.to_string())))
+            }
         });
         Client::new(service, "n")
     }
@@ -263,10 +308,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_followed_is_told_when_the_time_is_over_or_it_is_not_allowed() {
         let began = Instant::now();
-        let told = |result: Result<Progress, CommandError>| result.unwrap_err().to_string();
-        assert!(told(purged(vec![failure(403)]).await).contains("cannot be followed"));
+        let told = |result: Result<Progress, CommandError>| result.unwrap().to_string();
+        let shown = told(purged(vec![failure(403)]).await);
+        assert!(shown.contains("cannot be followed"), "{shown}");
+        assert!(shown.contains("cachepurge/shop-1 not complete"), "what is known is told with it: {shown}");
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert!(told(purged(vec![failure(500)]).await).contains("cannot be followed"));
+        assert_eq!(began.elapsed().as_secs(), 30);
+        assert!(told(purged(vec![SILENCE]).await).contains("no answer within 5 s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_was_broken_once_does_not_hide_how_far_the_purge_has_come() {
+        let mut now = order(false);
+        now["status"]["progress"] = json!("1/2");
+        let answers = vec![list(&[order(false)]), failure(503), SILENCE, list(&[now])];
+        let told = purged(answers).await.unwrap();
+        assert_eq!((told.status.progress.as_deref(), told.trouble), (Some("1/2"), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_never_answers_is_waited_for_no_longer_than_for_the_replicas() {
+        let silent = service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Full<Bytes>>, http::Error>>()
+        });
+        let began = Instant::now();
+        let wanted = Wanted { service: "shop".to_owned(), everything: true, ..Wanted::default() };
+        let told = purge(&Client::new(silent, "n"), "n", wanted, Duration::from_secs(30)).await;
+        assert!(told.unwrap_err().to_string().contains("has not answered within 30 s"));
         assert_eq!(began.elapsed().as_secs(), 30);
     }
 
