@@ -138,7 +138,7 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
                 Output::Text => print!("{told}"),
                 Output::Json => println!("{}", json!(told)),
             }
-            Ok(true)
+            Ok(told.is_answered())
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use http::Uri;
 use kube::Client;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     CommandError,
@@ -99,8 +99,25 @@ pub async fn explanation(
     }
     let token = token(client, namespace, name).await?;
     let told = ask_all(client, namespace, &children.pods, &question.path(), &token).await;
-    let replicas = told.into_iter().map(|(pod, told)| (pod, told.unwrap_or_else(Value::String))).collect();
+    let replicas = told.into_iter().map(|(pod, told)| (pod, told.unwrap_or_else(unanswered))).collect();
     Ok(Explanation { url: question.url.to_string(), replicas })
+}
+
+impl Explanation {
+    /// Whether any sidecar has answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.replicas.values().any(|told| trouble(told).is_none())
+    }
+}
+
+/// What stands for a sidecar that does not answer.
+fn unanswered(why: String) -> Value {
+    json!({ "error": why })
+}
+
+fn trouble(told: &Value) -> Option<&str> {
+    told["error"].as_str()
 }
 
 impl fmt::Display for Explanation {
@@ -108,10 +125,16 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}", self.url)?;
         for (pod, told) in &self.replicas {
             writeln!(f, "{pod}")?;
-            match told {
-                Value::String(trouble) => writeln!(f, "  {trouble}")?,
-                told => write!(f, "{}", of_replica(told))?,
+            match trouble(told) {
+                Some(trouble) => writeln!(f, "  {trouble}")?,
+                None => write!(f, "{}", of_replica(told))?,
             }
+        }
+        if !self.is_answered() {
+            writeln!(
+                f,
+                "no sidecar has answered; it takes the rights to get secrets, and to get and create pods/portforward, in the namespace"
+            )?;
         }
         Ok(())
     }
@@ -212,7 +235,7 @@ mod tests {
         });
         let replicas = BTreeMap::from([
             ("shop-1".to_owned(), told),
-            ("shop-2".to_owned(), json!("no answer within 5 s")),
+            ("shop-2".to_owned(), unanswered("no answer within 5 s".to_owned())),
         ]);
         let shown = Explanation { url: "http://shop/a".to_owned(), replicas }.to_string();
         let expected = "\
@@ -229,5 +252,21 @@ shop-2
   no answer within 5 s
 ";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_replica_that_does_not_answer_is_told_from_one_that_does() {
+        let explained = |replicas: &[(&str, Value)]| Explanation {
+            url: "http://shop/a".to_owned(),
+            replicas: replicas.iter().map(|(pod, told)| ((*pod).to_owned(), told.clone())).collect(),
+        };
+        let silent = ("shop-1", unanswered("403 Forbidden".to_owned()));
+        let none = explained(&[silent.clone()]);
+        assert!(!none.is_answered());
+        assert!(none.to_string().contains("get and create pods/portforward"), "{none}");
+        assert_eq!(json!(none)["replicas"]["shop-1"], json!({ "error": "403 Forbidden" }));
+        let one = explained(&[silent, ("shop-2", json!({ "cacheStatus": "CachedService; fwd=miss" }))]);
+        assert!(one.is_answered());
+        assert!(!one.to_string().contains("portforward"), "{one}");
     }
 }
