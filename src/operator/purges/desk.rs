@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -47,9 +44,10 @@ enum Known {
 /// Calls who works for a CachedService.
 #[derive(Default)]
 pub(super) struct Bell {
+    /// For another purge.
     pub(super) rung: Notify,
-    /// It waits for something that the watches show.
-    pub(super) is_held: AtomicBool,
+    /// For what the watches show of the service.
+    pub(super) called: Notify,
 }
 
 /// The open purges of a CachedService.
@@ -186,13 +184,11 @@ impl Desk {
         is_there
     }
 
-    /// Calls who waits for a CachedService or its token.
+    /// Calls who waits for a CachedService, its pods or its token.
     pub(super) fn look_again(&self, service: &ObjectRef<CachedService>) {
         let purges = self.0.lock();
-        if let Some(bell) = purges.workers.get(service)
-            && bell.is_held.load(Ordering::Acquire)
-        {
-            bell.rung.notify_one();
+        if let Some(bell) = purges.workers.get(service) {
+            bell.called.notify_one();
         }
     }
 
@@ -482,19 +478,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_who_waits_for_a_service_is_called_by_it() {
+    async fn another_purge_rings_and_a_change_of_the_service_calls() {
         let desk = Desk::default();
         let (_, bell) = desk.put(purge("a", "shop", false), true).unwrap();
-        let is_rung =
-            async || tokio::time::timeout(Duration::from_millis(10), bell.rung.notified()).await.is_ok();
+        let is_noted =
+            async |of: &Notify| tokio::time::timeout(Duration::from_millis(10), of.notified()).await.is_ok();
         desk.look_again(&shop());
-        assert!(!is_rung().await);
-        bell.is_held.store(true, Ordering::Release);
-        desk.look_again(&shop());
-        assert!(is_rung().await);
+        assert_eq!((is_noted(&bell.rung).await, is_noted(&bell.called).await), (false, true));
         let _ = desk.put(purge("a", "shop", false), true);
-        assert!(!is_rung().await, "its own status is no news");
+        assert!(!is_noted(&bell.rung).await, "its own status is no news");
         let _ = desk.put(purge("b", "shop", false), true);
-        assert!(is_rung().await);
+        assert_eq!((is_noted(&bell.rung).await, is_noted(&bell.called).await), (true, false));
     }
 }

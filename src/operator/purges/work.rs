@@ -9,9 +9,9 @@
 //! the list comes after the write, and each step may be done again: who dies between two of them leaves
 //! nothing that the next one has to know.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
-use futures::{StreamExt, future::join, stream};
+use futures::{FutureExt, StreamExt, future::join, stream};
 use hyper::body::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams, runtime::reflector::ObjectRef};
@@ -44,8 +44,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest one where pods do not: they may not for hours.
 const LONGEST_PAUSE_OF_PODS: Duration = Duration::from_mins(1);
-/// A longer pause is ended by what the watches show of the service, as that a pod has come up.
+/// A longer pause is ended by what the watches show of the service, as that a pod has come up; but not before this,
+/// as each round lists the pods, and while they roll there is something to see all the time.
 const UNCALLED: Duration = Duration::from_secs(2);
+/// So many pods are listed at a time.
+const PAGE: u32 = 500;
 /// A CachedService that was made with its purge may be shown a moment after it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So many sidecars are asked at a time.
@@ -62,16 +65,20 @@ pub(super) async fn work(
     while let Some(orders) = purges.desk.take(service) {
         memory.forget_others(&orders);
         // Before it is looked: what appears from here on calls.
-        bell.is_held.store(true, Ordering::Release);
+        let _ = bell.called.notified().now_or_never();
         let pause = round(service, purges, context, &orders, &mut memory).await;
-        if pause.is_some_and(|pause| pause < UNCALLED) {
-            bell.is_held.store(false, Ordering::Release);
-        }
-        match pause {
-            // A call ends it.
-            Some(pause) => drop(timeout(pause, bell.rung.notified()).await),
-            None => bell.rung.notified().await,
-        }
+        wait(bell, pause).await;
+    }
+}
+
+/// Waits until the next round: for another purge, for what the watches show of the service, or until the pause is over.
+async fn wait(bell: &Bell, pause: Option<Duration>) {
+    let called =
+        async || tokio::select! { () = bell.rung.notified() => {}, () = bell.called.notified() => {} };
+    let Some(pause) = pause else { return called().await };
+    let spared = pause.min(UNCALLED);
+    if timeout(spared, bell.rung.notified()).await.is_err() && spared < pause {
+        let _ = timeout(pause.saturating_sub(spared), called()).await;
     }
 }
 
@@ -115,9 +122,7 @@ async fn carry_out(
     purges.desk.recorded(&orders.open);
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &served.identity.namespace);
     let ours = format!("{NAME_LABEL}={},{COMPONENT_LABEL}={APP}", service.name);
-    // Without a version, which makes sure that it is the newest.
-    let pods = pods.list(&ListParams::default().labels(&ours)).await?;
-    let replicas = replicas(&pods.items, &service.name);
+    let replicas = replicas(&list_all(&pods, &ours).await?, &service.name);
     let newest = recorded.epochs.values().copied().max().unwrap_or_default();
     if newest > memory.newest {
         memory.newest = newest;
@@ -160,6 +165,20 @@ async fn carry_out(
     }
     tell_slow(context, orders, memory).await;
     Ok(pause)
+}
+
+/// All pods with these labels. Without a version, which makes sure that they are the newest.
+async fn list_all(pods: &Api<Pod>, labels: &str) -> kube::Result<Vec<Pod>> {
+    let mut parameters = ListParams::default().labels(labels).limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let page = pods.list(&parameters).await?;
+        all.extend(page.items);
+        parameters.continue_token = page.metadata.continue_.filter(|next| !next.is_empty());
+        if parameters.continue_token.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 /// The pause after so many rounds.
@@ -215,7 +234,50 @@ async fn obstructed(context: &Context, orders: &Orders, memory: &mut Memory, obs
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::{Client, client::Body};
+    use serde_json::json;
+    use tower::service_fn;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_all_the_time_does_not_have_the_pods_listed_all_the_time() {
+        let bell = Bell::default();
+        let minute = Some(Duration::from_mins(1));
+        let waited = async |pause| {
+            let began = Instant::now();
+            wait(&bell, pause).await;
+            began.elapsed()
+        };
+        bell.called.notify_one();
+        assert_eq!(waited(minute).await, UNCALLED);
+        assert_eq!(waited(minute).await, Duration::from_mins(1), "the call was heard");
+        bell.rung.notify_one();
+        assert_eq!(waited(minute).await, Duration::ZERO, "another purge waits for nothing");
+        bell.called.notify_one();
+        assert_eq!(waited(None).await, Duration::ZERO, "nothing is listed for who is not there");
+        bell.called.notify_one();
+        assert_eq!(waited(Some(FIRST_PAUSE)).await, FIRST_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn many_pods_are_listed_a_page_at_a_time() {
+        let api = service_fn(async |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            assert!(query.contains("limit=500") && !query.contains("resourceVersion"), "{query}");
+            let (name, next) = if query.contains("continue=more") { ("b", "") } else { ("a", "more") };
+            let page = json!({
+                "kind": "PodList", "apiVersion": "v1", "metadata": { "continue": next },
+                "items": [{ "metadata": { "name": name } }],
+            });
+            Response::builder().body(Full::new(Bytes::from(page.to_string())))
+        });
+        let pods = list_all(&Api::namespaced(Client::new(api, "n"), "n"), "a=b").await.unwrap();
+        let names: Vec<_> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
 
     #[test]
     fn a_pod_that_does_not_answer_is_asked_ever_more_seldom_but_every_minute() {
