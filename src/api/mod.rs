@@ -21,6 +21,7 @@ mod disruption_budget;
 mod monitoring;
 pub mod names;
 mod network_policy;
+mod pods;
 mod probes;
 mod redis;
 mod rollout;
@@ -42,6 +43,7 @@ pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
 pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};
+pub use pods::is_of_deployment;
 pub use probes::{ProbeSwitch, Probes};
 pub use redis::{
     EvictionPolicy, Exporter, ExternalRedis, Persistence, Redis, RedisAuth, RedisMode, SecretKeyRef,

@@ -9,7 +9,7 @@ use kube::{Api, Client, api::ListParams};
 
 use super::CommandError;
 use crate::api::{
-    CachedService,
+    CachedService, is_of_deployment,
     names::{APP, COMPONENT_LABEL, NAME_LABEL, redis_name},
 };
 
@@ -58,5 +58,34 @@ pub async fn children(client: &Client, namespace: &str, name: &str) -> Result<Ch
         sets.get_opt(&redis),
     )
     .map_err(CommandError::api("cannot read what belongs to the CachedService"))?;
-    Ok(Children { service, deployment, pods: pods.items, autoscaler, front, redis })
+    Ok(Children { service, deployment, pods: own(pods.items, name), autoscaler, front, redis })
+}
+
+/// Without those that have the labels alone: they would be handed the token of the sidecars.
+fn own(mut pods: Vec<Pod>, name: &str) -> Vec<Pod> {
+    pods.retain(|pod| is_of_deployment(&pod.metadata, name));
+    pods
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_has_the_labels_alone_is_not_asked() {
+        let pod = |name: &str, owner: &str| -> Pod {
+            let owner = json!({
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": "r", "controller": true,
+            });
+            let labels = json!({ NAME_LABEL: "shop", COMPONENT_LABEL: APP, "pod-template-hash": "7d4b" });
+            let metadata = json!({ "name": name, "labels": labels, "ownerReferences": [owner] });
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+        };
+        let mut stray = pod("c", "shop-7d4b");
+        stray.metadata.owner_references = None;
+        let own = own(vec![pod("a", "shop-7d4b"), pod("b", "shop-b-7d4b"), stray], "shop");
+        assert_eq!(own.iter().map(|pod| pod.metadata.name.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+    }
 }

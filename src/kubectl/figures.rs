@@ -25,10 +25,12 @@ pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>)
         number(told, "savedRequests").map(|saved| format!("{saved} requests saved")),
         memory(told),
         loaded(told, settings),
+        unknown(told),
         told["purgesRefused"].as_str().map(|why| format!("record of purges refused: {why}")),
         told["redis"]["breaker"].as_str().map(|breaker| format!("breaker of Redis {breaker}")),
         (told["upstream"]["localOnly"] == true)
             .then(|| "the application listens on localhost alone".to_owned()),
+        peers(&told["upstream"]["peers"]),
     ];
     let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let below = told["upstream"]["breakers"].as_array().into_iter().flatten().map(replica_node).collect();
@@ -97,6 +99,23 @@ fn loaded(told: &Value, settings: Option<&str>) -> Option<String> {
     })
 }
 
+/// What a sidecar of an older version leaves out.
+fn unknown(told: &Value) -> Option<String> {
+    let names: Vec<_> = told["settingsUnknown"].as_array()?.iter().filter_map(Value::as_str).collect();
+    (!names.is_empty())
+        .then(|| format!("settings of a later version left out: {} (restart the rollout)", names.join(" ")))
+}
+
+/// Which of those in other pods may be asked.
+fn peers(peers: &Value) -> Option<String> {
+    let named = number(peers, "named").filter(|named| *named > 0)?;
+    let proven = number(peers, "proven").unwrap_or_default();
+    let leaving = number(peers, "leaving").filter(|leaving| *leaving > 0);
+    let leaving = leaving.map(|leaving| format!(", {leaving} on their way out")).unwrap_or_default();
+    let trouble = peers["trouble"].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
+    Some(format!("{proven} of {named} other pods proven{leaving}{trouble}"))
+}
+
 fn number(told: &Value, name: &str) -> Option<u64> {
     told[name].as_u64()
 }
@@ -157,6 +176,22 @@ sidecar  ready, hits 72.0 % (720 of 1000), 700 requests saved, 1Mi of 64Mi in me
         assert_eq!(state(&refused, Some("d")), "draining, settings refused: no JSON");
         // Of a version that tells nothing of what is known here.
         assert_eq!(state(&json!({ "ready": true }), Some("d")), "ready");
+    }
+
+    #[test]
+    fn settings_left_out_and_pods_that_prove_nothing_are_named() {
+        let told = json!({
+            "ready": true, "settings": "d", "settingsUnknown": ["http.new", "other"], "upstream": { "peers": {
+                "named": 3, "proven": 1, "leaving": 1, "trouble": "10.0.0.2 does not prove to be a replica: silent",
+            } },
+        });
+        assert_eq!(
+            sidecar_node(&Ok(told), Some("d")).state,
+            "ready, settings loaded, settings of a later version left out: http.new other (restart the rollout), \
+             1 of 3 other pods proven, 1 on their way out (10.0.0.2 does not prove to be a replica: silent)"
+        );
+        let none = json!({ "ready": true, "settingsUnknown": null, "upstream": { "peers": null } });
+        assert_eq!(sidecar_node(&Ok(none), None).state, "ready");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) use rounds::follow;
 use self::{
     call::Caller,
     pods::{Pods, ServiceKey},
-    reading::{Asked, is_news},
+    reading::{Asked, Reading, is_news},
     schedule::Schedule,
 };
 use super::{
@@ -82,13 +82,21 @@ impl Sidecars {
     }
 
     /// Keeps what was told. Whether it is news.
-    fn keep(&self, service: &ServiceKey, told: Vec<Asked>) -> bool {
+    fn keep(&self, service: &ServiceKey, told: Vec<(String, Result<Reading, String>)>) -> bool {
         if !self.schedule.has(service) {
             // It has none any more.
             return false;
         }
-        let told: Arc<[Asked]> = told.into();
-        let before = self.told.lock().insert(service.clone(), told.clone());
+        let mut all = self.told.lock();
+        let before = all.get(service).cloned();
+        let of = |pod: &str| before.iter().flat_map(|before| before.iter()).find(|asked| asked.pod == pod);
+        let told = told.into_iter().map(|(pod, told)| Asked::after(of(&pod), pod, told));
+        let told: Arc<[Asked]> = told.collect();
+        all.insert(service.clone(), told.clone());
+        drop(all);
+        if told.iter().any(Asked::is_newly_apart) {
+            self.schedule.hurry(service);
+        }
         before.is_none_or(|before| is_news(&before, &told))
     }
 }
@@ -115,13 +123,20 @@ mod tests {
     use serde_json::json;
     use tokio::time::timeout;
 
-    use super::{reading::Reading, *};
+    use super::{
+        reading::{Peers, Upstream},
+        *,
+    };
     use crate::api::names::{APP, COMPONENT_LABEL, NAME_LABEL, SIDECAR_CONTAINER};
 
     fn pod(name: &str) -> SeenPod {
         serde_json::from_value(json!({
             "metadata": {
-                "name": name, "namespace": "n", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: APP },
+                "name": name, "namespace": "n", "uid": format!("uid-{name}"),
+                "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: APP, "pod-template-hash": "7d4b" },
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d4b", "uid": "r", "controller": true,
+                }],
             },
             "status": {
                 "podIP": "10.0.0.1",
@@ -138,8 +153,8 @@ mod tests {
         ObjectRef::new("shop").within("n")
     }
 
-    fn asked(pod: &str) -> Asked {
-        Asked { pod: pod.to_owned(), told: Ok(Reading::default()) }
+    fn asked(pod: &str) -> (String, Result<Reading, String>) {
+        (pod.to_owned(), Ok(Reading::default()))
     }
 
     fn names(told: Option<Vec<Asked>>) -> Option<Vec<String>> {
@@ -154,7 +169,12 @@ mod tests {
         sidecars.observe(&Apply(pod("a")));
         assert_eq!(sidecars.told(&shop()), None);
         assert!(sidecars.keep(&key(&shop()), vec![asked("a")]));
-        assert!(!sidecars.keep(&key(&shop()), vec![asked("a")]), "it is no news");
+        let well = || {
+            let upstream = Upstream { peers: Some(Peers::default()), ..Upstream::default() };
+            vec![("a".to_owned(), Ok(Reading { upstream, ..Reading::default() }))]
+        };
+        assert!(sidecars.keep(&key(&shop()), well()));
+        assert!(!sidecars.keep(&key(&shop()), well()), "it is no news");
         sidecars.observe(&Apply(pod("b")));
         assert_eq!(names(sidecars.told(&shop())), Some(vec!["a".to_owned()]));
         sidecars.observe(&Delete(pod("a")));
@@ -174,6 +194,23 @@ mod tests {
         assert_eq!(timeout(soon, sidecars.schedule.next()).await.unwrap(), key(&shop()));
         sidecars.keep(&key(&shop()), vec![asked("a")]);
         sidecars.observe(&Apply(pod("b")));
+        assert!(timeout(soon, sidecars.schedule.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_others_have_not_proven_who_they_are_it_is_looked_again_soon_and_then_in_turn() {
+        let sidecars = Sidecars::default();
+        sidecars.want(&shop(), true);
+        assert_eq!(sidecars.schedule.next().await, key(&shop()));
+        let missing = || {
+            let peers = Some(Peers { named: 1, ..Peers::default() });
+            let upstream = Upstream { peers, ..Upstream::default() };
+            vec![("a".to_owned(), Ok(Reading { upstream, ..Reading::default() }))]
+        };
+        let soon = Duration::from_secs(10);
+        sidecars.keep(&key(&shop()), missing());
+        assert_eq!(timeout(soon, sidecars.schedule.next()).await.unwrap(), key(&shop()));
+        sidecars.keep(&key(&shop()), missing());
         assert!(timeout(soon, sidecars.schedule.next()).await.is_err());
     }
 }

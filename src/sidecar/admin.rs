@@ -212,6 +212,8 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
     let sums = admin.front.figures().sums();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pod": admin.pod.name,
+        "uid": admin.pod.uid,
         "ready": loaded.unready().is_none() && !admin.front.is_draining(),
         "draining": admin.front.is_draining(),
         "settings": loaded.settings,

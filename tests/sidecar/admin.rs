@@ -87,6 +87,8 @@ async fn who_acknowledges_says_in_which_pod_it_is() {
     process.until_readyz(200).await;
     let answer = process.order("/purges", &record(7, &json!(["everything"]))).await;
     assert_eq!(answer.body, r#"{"epoch":7,"pod":"shop-7d4b-x2x","uid":"an-uid"}"#);
+    let status = process.status().await;
+    assert_eq!((&status["pod"], &status["uid"]), (&json!("shop-7d4b-x2x"), &json!("an-uid")));
 }
 
 #[tokio::test]

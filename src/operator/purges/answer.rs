@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::{pods::Replica, record::GREATEST_NUMBER};
+use crate::operator::sidecars::reading::check_is_of;
 
 /// An answer, as it is written. Sidecars of earlier releases do not say in which pod they are.
 #[derive(Deserialize)]
@@ -32,15 +33,7 @@ pub fn acknowledged(body: &[u8], replica: &Replica, last: u64) -> Result<Acknowl
     let Ok(Answer { epoch, unknown, pod, uid }) = serde_json::from_slice(body) else {
         return Err("what it answers is no acknowledgement".to_owned());
     };
-    // An address may be that of another pod by now.
-    let is_another = match (&uid, &pod) {
-        (Some(uid), _) => *uid != replica.uid,
-        (None, Some(name)) => *name != replica.name,
-        (None, None) => false,
-    };
-    if is_another {
-        return Err("another pod answers at its address".to_owned());
-    }
+    check_is_of((pod.as_deref(), uid.as_deref()), &replica.name, &replica.uid)?;
     let unknown = unknown.max(Some(epoch).filter(|epoch| *epoch > last));
     if unknown.is_some_and(|number| number > GREATEST_NUMBER) {
         return Err("what it answers is no number of a purge".to_owned());

@@ -6,10 +6,10 @@ use core::net::SocketAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
-use crate::{api::names::SIDECAR_CONTAINER, operator::sidecars::pods::admin_address};
-
-/// The label with the hash that a Deployment's controller gives the pods of each ReplicaSet.
-const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
+use crate::{
+    api::{is_of_deployment, names::SIDECAR_CONTAINER},
+    operator::sidecars::pods::admin_address,
+};
 
 /// A pod that has to acknowledge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Replica {
 pub fn replicas(pods: &[Pod], service: &str) -> Vec<Replica> {
     let mut replicas: Vec<_> = pods
         .iter()
-        .filter(|pod| is_of_deployment(pod, service) && has_sidecar(pod))
+        .filter(|pod| is_of_deployment(&pod.metadata, service) && has_sidecar(pod))
         .filter(|pod| is_on_a_node(pod) && !has_ended(pod))
         .map(|pod| Replica {
             name: pod.name_any(),
@@ -38,18 +38,6 @@ pub fn replicas(pods: &[Pod], service: &str) -> Vec<Replica> {
         .collect();
     replicas.sort_by(|left, right| left.name.cmp(&right.name));
     replicas
-}
-
-/// Whether a ReplicaSet of the service's Deployment controls it, as that names them. Anybody's pod may have the
-/// labels; to such a one the token is not handed.
-fn is_of_deployment(pod: &Pod, service: &str) -> bool {
-    let Some(hash) = pod.labels().get(TEMPLATE_HASH_LABEL) else { return false };
-    let controller = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
-    controller.is_some_and(|owner| {
-        owner.kind == "ReplicaSet"
-            && owner.api_version == "apps/v1"
-            && owner.name.strip_prefix(service).and_then(|rest| rest.strip_prefix('-')) == Some(hash)
-    })
 }
 
 /// Before that nothing of it has started, and what starts reads the record before it is Ready.

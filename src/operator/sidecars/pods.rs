@@ -9,15 +9,27 @@ use kube::{ResourceExt, runtime::watcher};
 use parking_lot::Mutex;
 
 use crate::{
-    api::names::{APP, COMPONENT_LABEL, NAME_LABEL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER},
+    api::{
+        is_of_deployment,
+        names::{APP, COMPONENT_LABEL, NAME_LABEL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER},
+    },
     operator::seen::SeenPod,
 };
 
 /// Namespace and name of a CachedService.
 pub(super) type ServiceKey = (String, String);
 
+/// Where the sidecar of a pod is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The identity of the pod.
+    pub(super) uid: String,
+    /// Its admin port.
+    pub(super) address: SocketAddr,
+}
+
 /// Where the sidecar of each pod is asked, by the name of the pod.
-pub(super) type Addresses = BTreeMap<String, SocketAddr>;
+pub(super) type Addresses = BTreeMap<String, Place>;
 
 /// The sidecars that run; pods without one cost nothing.
 #[derive(Default)]
@@ -65,8 +77,9 @@ fn put(running: &mut HashMap<ServiceKey, Addresses>, pod: &SeenPod) -> Option<Se
         remove(running, &service, pod);
         return None;
     };
-    let before = running.entry(service.clone()).or_default().insert(pod.name_any(), address);
-    (before != Some(address)).then_some(service)
+    let place = Place { uid: pod.uid().unwrap_or_default(), address };
+    let before = running.entry(service.clone()).or_default().insert(pod.name_any(), place.clone());
+    (before != Some(place)).then_some(service)
 }
 
 fn remove(running: &mut HashMap<ServiceKey, Addresses>, service: &ServiceKey, pod: &SeenPod) {
@@ -95,10 +108,11 @@ pub(in crate::operator) fn admin_address(status: &PodStatus) -> Option<SocketAdd
     Some(SocketAddr::new(address, u16::try_from(SIDECAR_ADMIN_PORT).ok()?))
 }
 
-/// The CachedService of a pod of an application.
+/// The CachedService of a pod of an application. Who has its labels alone is handed no token.
 fn service_of(pod: &SeenPod) -> Option<ServiceKey> {
     let labels = pod.labels();
     let name = labels.get(NAME_LABEL).filter(|_| labels.get(COMPONENT_LABEL).is_some_and(|of| of == APP))?;
+    is_of_deployment(&pod.metadata, name).then_some(())?;
     Some((pod.namespace()?, name.clone()))
 }
 
@@ -113,7 +127,11 @@ mod tests {
     fn pod(name: &str, change: fn(&mut Value)) -> SeenPod {
         let mut pod = json!({
             "metadata": {
-                "name": name, "namespace": "n", "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: APP },
+                "name": name, "namespace": "n", "uid": format!("uid-{name}"),
+                "labels": { NAME_LABEL: "shop", COMPONENT_LABEL: APP, "pod-template-hash": "7d4b" },
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d4b", "uid": "r", "controller": true,
+                }],
             },
             "status": {
                 "podIP": "10.0.0.1",
@@ -142,7 +160,8 @@ mod tests {
         assert!(pods.observe(&Apply(pod("a", waiting))).is_empty());
         assert!(names(&pods).is_empty());
         assert_eq!(pods.observe(&Apply(pod("a", |_| {}))), [shop()]);
-        assert_eq!(pods.of(&shop())["a"], "10.0.0.1:9801".parse().unwrap());
+        let place = Place { uid: "uid-a".to_owned(), address: "10.0.0.1:9801".parse().unwrap() };
+        assert_eq!(pods.of(&shop())["a"], place);
         assert!(pods.observe(&Apply(pod("a", |_| {}))).is_empty(), "it is no news");
         let leaving = |pod: &mut Value| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         pods.observe(&Apply(pod("a", leaving)));
@@ -160,6 +179,21 @@ mod tests {
             |pod| pod["status"]["podIP"] = json!(null),
             |pod| pod["status"] = json!({}),
             |pod| pod["metadata"]["labels"][COMPONENT_LABEL] = json!(REDIS),
+        ];
+        for change in changes {
+            assert!(pods.observe(&Apply(pod("a", change))).is_empty());
+            assert!(names(&pods).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pod_that_has_the_labels_alone_is_handed_no_token() {
+        let pods = Pods::default();
+        let changes: [fn(&mut Value); 4] = [
+            |pod| pod["metadata"]["ownerReferences"] = json!(null),
+            |pod| pod["metadata"]["ownerReferences"][0]["kind"] = json!("Job"),
+            |pod| pod["metadata"]["ownerReferences"][0]["name"] = json!("shop-b-7d4b"),
+            |pod| pod["metadata"]["labels"]["pod-template-hash"] = json!("another"),
         ];
         for change in changes {
             assert!(pods.observe(&Apply(pod("a", change))).is_empty());

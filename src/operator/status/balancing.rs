@@ -6,12 +6,19 @@ use super::{
     sidecars::{LOCAL_ONLY, local_only, readings},
 };
 use crate::{
-    api::condition_type,
-    operator::{apply::Applied, observe::Seen, plan::Plan},
+    api::{condition_type, names::SIDECAR_ADMIN_PORT},
+    operator::{
+        apply::Applied,
+        observe::Seen,
+        plan::Plan,
+        sidecars::reading::{APART, Asked, HOLDS, Peers},
+    },
 };
 
 const BALANCING: &str = "Balancing";
 const UNREACHABLE: &str = "SidecarsUnreachable";
+const NOT_PROVEN: &str = "PeersNotProven";
+const NOT_TOLD: &str = "PeersNotTold";
 
 /// None while balancing is off.
 pub(super) fn verdict(
@@ -39,25 +46,73 @@ pub(super) fn verdict(
     if !(application.is_true && application.reason == "Available") {
         return Some(application.clone());
     }
-    let Some(asked) = &seen.sidecars else {
-        // Not asked since the operator has started: what they told one before holds until they are.
-        let known = [(BALANCING, true), (LOCAL_ONLY, false), (UNREACHABLE, false)];
+    // What they told one before holds until they are asked, or until it is sure that it does not.
+    let as_before = |known: &[Known], waits: &str| {
         let known = before.and_then(|before| {
-            let (reason, is_true) = known.into_iter().find(|(reason, _)| *reason == before.reason)?;
-            Some(Verdict { is_true, reason, message: before.message.clone(), on_its_way: false })
+            let known = known.iter().find(|known| known.reason == before.reason)?;
+            Some((known.verdict)(known.reason, before.message.clone()))
         });
-        let waits =
-            || Verdict::not_yet("AwaitingSidecars", "the sidecars have not been asked yet".to_owned());
-        return Some(known.unwrap_or_else(waits));
+        Some(known.unwrap_or_else(|| Verdict::not_yet("AwaitingSidecars", waits.to_owned())))
     };
+    let asked = seen.sidecars.as_deref().unwrap_or_default();
+    if asked.is_empty() {
+        return as_before(&KNOWN, "the sidecars have not been asked yet");
+    }
     if let Some(message) = local_only(asked) {
         return Some(Verdict::no(LOCAL_ONLY, message));
     }
-    let silent = asked.iter().find_map(|asked| Some((&asked.pod, asked.told.as_ref().err()?)));
-    if let Some((pod, why)) = silent.filter(|_| readings(asked).next().is_none()) {
+    if readings(asked).next().is_none() {
+        let silent = asked.iter().filter(|asked| asked.missed >= HOLDS);
+        let silent = silent.filter_map(|asked| Some((&asked.pod, asked.told.as_ref().err()?))).next();
+        let Some((pod, why)) = silent else {
+            return as_before(&KNOWN, "no sidecar has answered yet");
+        };
         let message = format!("no sidecar answers the operator, so nobody knows; pod {pod}: {why}");
         return Some(Verdict::no(UNREACHABLE, message));
     }
+    if let Some(verdict) = apart(asked) {
+        return Some(verdict);
+    }
+    if readings(asked).any(|(_, told)| told.upstream.peers.is_none_or(Peers::is_one_missing)) {
+        let waits = "the sidecars have not all proven to each other yet that they are of this service";
+        return as_before(&KNOWN[..3], waits);
+    }
     let message = "the sidecars spread requests over all replicas".to_owned();
     Some(Verdict::yes(BALANCING, message))
+}
+
+/// What sidecars may have told before, and what came of it.
+struct Known {
+    reason: &'static str,
+    verdict: fn(&'static str, String) -> Verdict,
+}
+
+/// First what is about others.
+const KNOWN: [Known; 5] = [
+    Known { reason: BALANCING, verdict: Verdict::yes },
+    Known { reason: NOT_PROVEN, verdict: Verdict::no },
+    Known { reason: NOT_TOLD, verdict: Verdict::unknown },
+    Known { reason: LOCAL_ONLY, verdict: Verdict::no },
+    Known { reason: UNREACHABLE, verdict: Verdict::no },
+];
+
+/// A sidecar that has not found the others for long, or does not tell.
+fn apart(asked: &[Asked]) -> Option<Verdict> {
+    let apart = || asked.iter().filter(|asked| asked.apart >= APART);
+    let peers = |asked: &Asked| asked.told.as_ref().ok().map(|told| told.upstream.peers);
+    let missing = apart()
+        .find_map(|asked| Some((&asked.pod, peers(asked)??)).filter(|(_, peers)| peers.is_one_missing()));
+    if let Some((pod, Peers { named, proven, leaving })) = missing {
+        let of = named.saturating_sub(leaving);
+        let message = format!(
+            "of {of} other pods that DNS names, {proven} have proven to the sidecar of pod {pod} that they are of this service; the others get no requests from there. Does a NetworkPolicy let the pods reach each other, at port {SIDECAR_ADMIN_PORT} too? `kubectl cachedservice status` and the sidecar's log say what is wrong"
+        );
+        return Some(Verdict::no(NOT_PROVEN, message));
+    }
+    let untold = apart().find(|asked| peers(asked) == Some(None))?;
+    let message = format!(
+        "the sidecar of pod {} does not tell whether it has found the others, as one of an older version does; restart the rollout for one of the present version (`kubectl rollout restart deployment`)",
+        untold.pod
+    );
+    Some(Verdict::unknown(NOT_TOLD, message))
 }

@@ -14,19 +14,25 @@ pub(super) struct Verdict {
     pub(super) message: String,
     /// Not true yet, and nothing is wrong.
     pub(super) on_its_way: bool,
+    /// Nobody knows whether it is true.
+    pub(super) is_unknown: bool,
 }
 
 impl Verdict {
     pub(super) fn yes(reason: &'static str, message: String) -> Self {
-        Self { is_true: true, reason, message, on_its_way: false }
+        Self { is_true: true, reason, message, on_its_way: false, is_unknown: false }
     }
 
     pub(super) fn no(reason: &'static str, message: String) -> Self {
-        Self { is_true: false, reason, message, on_its_way: false }
+        Self { is_true: false, reason, message, on_its_way: false, is_unknown: false }
     }
 
     pub(super) fn not_yet(reason: &'static str, message: String) -> Self {
-        Self { is_true: false, reason, message, on_its_way: true }
+        Self { is_true: false, reason, message, on_its_way: true, is_unknown: false }
+    }
+
+    pub(super) fn unknown(reason: &'static str, message: String) -> Self {
+        Self { is_unknown: true, ..Self::no(reason, message) }
     }
 }
 
@@ -44,7 +50,11 @@ impl Condition {
         before: &[v1::Condition],
         now: Timestamp,
     ) -> v1::Condition {
-        let status = if self.verdict.is_true { "True" } else { "False" };
+        let status = match &self.verdict {
+            Verdict { is_unknown: true, .. } => "Unknown",
+            Verdict { is_true: true, .. } => "True",
+            Verdict { .. } => "False",
+        };
         let since = before
             .iter()
             .find(|condition| condition.type_ == self.type_ && condition.status == status)

@@ -2,7 +2,7 @@
 
 use super::{NotInForce, conditions::Verdict};
 use crate::{
-    api::SidecarsStatus,
+    api::{SidecarsStatus, condition_type},
     operator::{
         observe::Seen,
         plan::Plan,
@@ -18,30 +18,41 @@ pub(super) const LOCAL_ONLY: &str = "ApplicationIsLocalOnly";
 /// What they tell together; None where none runs.
 pub(super) fn told(plan: Result<&Plan, NotInForce>, seen: &Seen) -> Option<SidecarsStatus> {
     let before = seen.status.sidecars.as_ref();
-    // Of what runs, it is known from the time before.
-    let Ok(plan) = plan else { return before.cloned() };
-    let wanted = digest(&plan.sidecar.as_ref()?.settings);
-    let Some(asked) = &seen.sidecars else {
-        // Not asked since the operator has started. Who has loaded other settings is not known from before.
-        let loaded = |before: &SidecarsStatus| {
-            before.settings_loaded.clone().filter(|_| before.settings.as_ref() == Some(&wanted))
-        };
-        return before
-            .map(|before| SidecarsStatus { settings_loaded: loaded(before), ..before.clone() })
-            .map(|before| SidecarsStatus { settings: Some(wanted.clone()), ..before });
+    let (wanted, is_cached) = match plan {
+        Ok(plan) => (Some(digest(&plan.sidecar.as_ref()?.settings)), plan.spec.http_cache().is_some()),
+        // Of what runs, it is known from the time before.
+        Err(_) => (
+            before.and_then(|before| before.settings.clone()),
+            seen.status.conditions.iter().any(|known| known.type_ == condition_type::CACHE_READY),
+        ),
+    };
+    let Some(asked) = known(seen) else {
+        // Who has loaded other settings is not known from before.
+        let before = before?;
+        let settings_loaded = before.settings_loaded.clone().filter(|_| before.settings == wanted);
+        return Some(SidecarsStatus { settings_loaded, settings: wanted, ..before.clone() });
     };
     if asked.is_empty() {
         return None;
     }
-    let loaded = readings(asked).filter(|(_, told)| told.settings == wanted).count();
+    let loaded = wanted.as_ref().map(|wanted| {
+        let loaded = readings(asked).filter(|(_, told)| told.settings == *wanted).count();
+        format!("{loaded}/{}", asked.len())
+    });
     let sum = sum(asked);
-    let is_cached = plan.spec.http_cache().is_some();
     Some(SidecarsStatus {
         hit_ratio: hit_ratio(sum, before).filter(|_| is_cached),
         saved_requests: is_cached.then(|| i64::try_from(two_digits(sum.saved)).unwrap_or(i64::MAX)),
-        settings_loaded: Some(format!("{loaded}/{}", asked.len())),
-        settings: Some(wanted),
+        settings_loaded: loaded,
+        settings: wanted,
     })
+}
+
+/// Those that were asked; None where nobody knows what they would tell, as they were not asked since the operator
+/// has started, or none answers.
+fn known(seen: &Seen) -> Option<&[Asked]> {
+    let asked = seen.sidecars.as_deref()?;
+    (asked.is_empty() || readings(asked).next().is_some()).then_some(asked)
 }
 
 /// To a point, and what was told before as long as it is less than one off: a figure that trembles is not
@@ -57,27 +68,66 @@ pub(super) fn readings(asked: &[Asked]) -> impl Iterator<Item = (&str, &Reading)
     asked.iter().filter_map(|asked| Some((asked.pod.as_str(), asked.told.as_ref().ok()?)))
 }
 
-/// What a person should know of, once all pods are of the present template: those of one before cannot take
-/// all settings, and leave.
+/// What a person should know of. Of settings, once all pods are of the present template: those of one before
+/// cannot take all of them, and leave.
 pub(super) fn trouble(
     seen: &Seen,
     application: &Verdict,
     deployment: Option<&SeenDeployment>,
 ) -> Option<Verdict> {
-    let asked = seen.sidecars.as_ref()?;
-    let counts = &deployment?.status;
-    if !application.is_true || counts.replicas != counts.updated_replicas {
-        return None;
-    }
-    let refused = readings(asked).find_map(|(pod, told)| Some((pod, told.settings_refused.as_ref()?)));
-    refused.map(|(pod, why)| {
-        let meaning = "it goes on with those before";
-        Verdict::yes(
-            "SettingsRefused",
-            format!("the sidecar of pod {pod} does not take its settings, {meaning}: {why}"),
-        )
+    let is_settled =
+        application.is_true && deployment.is_some_and(|of| of.status.replicas == of.status.updated_replicas);
+    let counts = |trouble: &Trouble| is_settled || !trouble.is_of_settings;
+    let mut troubles = TROUBLES.iter().filter(|trouble| counts(trouble));
+    let Some(asked) = known(seen) else {
+        // What was told before holds until they are asked.
+        let before = seen
+            .status
+            .conditions
+            .iter()
+            .find(|known| known.type_ == condition_type::DEGRADED && known.status == "True")?;
+        let trouble = troubles.find(|trouble| trouble.reason == before.reason)?;
+        return Some(Verdict::yes(trouble.reason, before.message.clone()));
+    };
+    troubles.find_map(|trouble| {
+        let (pod, _) = readings(asked).find(|(_, told)| (trouble.is_told)(told))?;
+        Some(Verdict::yes(trouble.reason, format!("the sidecar of pod {pod} {}", trouble.words)))
     })
 }
+
+/// What a sidecar tells that a person should know of. Its own words have the plugin and its log.
+struct Trouble {
+    reason: &'static str,
+    is_of_settings: bool,
+    is_told: fn(&Reading) -> bool,
+    words: &'static str,
+}
+
+/// The worst first.
+const TROUBLES: [Trouble; 3] = [
+    Trouble {
+        reason: "PurgesRefused",
+        is_of_settings: false,
+        is_told: |told| told.purges_refused,
+        words: "does not take the record of purges in the ConfigMap whose name ends in -purges, and pods that start \
+                with it do not become ready; `kubectl cachedservice status` and its log say why",
+    },
+    Trouble {
+        reason: "SettingsRefused",
+        is_of_settings: true,
+        is_told: |told| told.settings_refused,
+        words: "does not take its settings, it goes on with those before; `kubectl cachedservice status` and its \
+                log say why",
+    },
+    Trouble {
+        reason: "SettingsUnknown",
+        is_of_settings: true,
+        is_told: |told| told.settings_unknown,
+        words: "is of an older version than some of its settings and leaves them out, `kubectl cachedservice \
+                status` says which; restart the rollout for one of the present version (`kubectl rollout restart \
+                deployment`)",
+    },
+];
 
 /// The pods whose applications no other pod can reach, in words.
 pub(super) fn local_only(asked: &[Asked]) -> Option<String> {

@@ -20,7 +20,7 @@ use super::*;
 use crate::operator::{
     apply::Outcome,
     sample::{applied, autoscaler, deployment, nothing, ours, planned, service, stateful_set},
-    sidecars::reading::{Asked, Reading, Upstream},
+    sidecars::reading::{Asked, Peers, Reading, Upstream},
     trouble::Trouble,
 };
 
@@ -162,11 +162,13 @@ fn time(text: &str) -> Timestamp {
 
 /// A sidecar that told this.
 fn told(pod: &str, reading: Reading) -> Asked {
-    Asked { pod: pod.to_owned(), told: Ok(reading) }
+    Asked::after(None, pod.to_owned(), Ok(reading))
 }
 
 fn silent_sidecar(pod: &str) -> Asked {
-    Asked { pod: pod.to_owned(), told: Err("no answer within 1 s".to_owned()) }
+    let silent = || Err("no answer within 1 s".to_owned());
+    let once = Asked::after(None, pod.to_owned(), silent());
+    Asked::after(Some(&once), pod.to_owned(), silent())
 }
 
 /// The status of a Deployment whose pods are all of the newest template, `available` of them available.

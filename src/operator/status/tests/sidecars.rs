@@ -1,7 +1,11 @@
 //! What the sidecars tell.
 
 use super::*;
-use crate::{api::SidecarsStatus, settings::digest};
+use crate::{
+    api::{SidecarsStatus, names::PAUSED_ANNOTATION},
+    operator::apply::Act,
+    settings::digest,
+};
 
 fn cached() -> Situation {
     Situation::all_well().spec(json!({ "cache": { "http": {} } }))
@@ -90,14 +94,72 @@ fn before_they_are_asked_again_what_was_told_stays_but_for_other_settings() {
 }
 
 #[test]
-fn settings_that_a_sidecar_refuses_are_told_once_the_pods_are_of_the_present_template() {
-    let refusing =
-        Reading { settings_refused: Some("httpPort cannot change".to_owned()), ..reading(0, 0, 0) };
-    let asked = Some(vec![told("a", reading(0, 0, 0)), told("b", refusing)]);
-    let message = cached().asked(asked.clone()).shows(condition_type::DEGRADED, "True SettingsRefused");
-    assert!(
-        message.contains("pod b does not take its settings") && message.ends_with("httpPort cannot change")
-    );
+fn where_none_answers_the_figures_of_before_stay() {
+    let before = cached().asked(Some(vec![told("a", reading(1, 1, 12))])).status();
+    let silent = cached().after(before.clone()).asked(Some(vec![silent_sidecar("a")])).status();
+    assert_eq!(silent.sidecars, before.sidecars);
+}
+
+#[test]
+fn figures_go_on_while_a_spec_is_invalid_or_a_pause_is_ordered() {
+    let before = cached().asked(Some(vec![told("a", reading(1, 1, 12))])).status();
+    let now = Some(vec![told("a", reading(300, 100, 250))]);
+    let expected = SidecarsStatus {
+        hit_ratio: Some("75%".to_owned()),
+        saved_requests: Some(250),
+        ..before.sidecars.clone().unwrap()
+    };
+    let invalid = Situation::all_well().spec(json!({ "progressDeadline": "soon", "cache": { "http": {} } }));
+    assert_eq!(figures(&invalid.after(before.clone()).asked(now.clone())), expected);
+    let held: fn(&mut Applied) = |applied| {
+        let (act, kind, name) = (Act::Created, "Service", "shop".to_owned());
+        applied.service = Err(ChildError::Paused { act, kind, name });
+    };
+    let paused = cached().annotated(PAUSED_ANNOTATION, "true").applying(held).after(before).asked(now);
+    assert_eq!(figures(&paused), expected);
+}
+
+fn troubled(change: fn(&mut Reading)) -> Option<Vec<Asked>> {
+    let mut of_b = reading(0, 0, 0);
+    change(&mut of_b);
+    Some(vec![told("a", reading(0, 0, 0)), told("b", of_b)])
+}
+
+#[test]
+fn settings_that_a_sidecar_refuses_or_leaves_out_are_told_once_the_pods_are_of_the_present_template() {
+    let refusing = troubled(|told| told.settings_refused = true);
+    let message = cached().asked(refusing.clone()).shows(condition_type::DEGRADED, "True SettingsRefused");
+    assert!(message.contains("pod b does not take its settings"), "{message}");
+    let leaving_out = troubled(|told| told.settings_unknown = true);
+    let message = cached().asked(leaving_out.clone()).shows(condition_type::DEGRADED, "True SettingsUnknown");
+    assert!(message.contains("pod b is of an older version") && message.contains("restart"), "{message}");
     let rolling = json!({ "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3, "availableReplicas": 3 });
-    cached().asked(asked).deployment(2, &rolling).shows(condition_type::DEGRADED, "False AllWell");
+    for asked in [refusing, leaving_out] {
+        cached().asked(asked).deployment(2, &rolling).shows(condition_type::DEGRADED, "False AllWell");
+    }
+}
+
+#[test]
+fn a_record_of_purges_that_a_sidecar_refuses_is_told_also_while_pods_do_not_become_ready() {
+    let refusing = troubled(|told| told.purges_refused = true);
+    let rolling = json!({ "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2 });
+    let situation = cached().asked(refusing).deployment(2, &rolling);
+    let message = situation.shows(condition_type::DEGRADED, "True PurgesRefused");
+    assert!(message.contains("pod b does not take the record of purges"), "{message}");
+}
+
+#[test]
+fn after_a_restart_of_the_operator_what_was_told_holds_until_they_are_asked() {
+    let changes: [fn(&mut Reading); 3] = [
+        |told| told.settings_refused = true,
+        |told| told.settings_unknown = true,
+        |told| told.purges_refused = true,
+    ];
+    for change in changes {
+        let before = cached().asked(troubled(change)).status();
+        assert_eq!(condition(&before, condition_type::DEGRADED).status, "True");
+        assert_eq!(cached().after(before.clone()).status(), before);
+        let asked = cached().after(before).asked(troubled(|_| {}));
+        asked.shows(condition_type::DEGRADED, "False AllWell");
+    }
 }
