@@ -74,9 +74,8 @@ pub async fn apply(context: &Context, plan: &Plan, seen: &Seen) -> Applied {
         app_monitor,
     } = children(plan);
     let identity = &plan.identity;
-    let (name, redis_name) = (identity.name.as_str(), identity.redis_name());
+    let (name, redis_name, watches) = (identity.name.as_str(), identity.redis_name(), &context.watches);
     let mut writer = Writer::of(context, plan, seen);
-    let watches = &context.watches;
 
     // Those that have sidecars still, or ask each other, are let in for as long.
     let app_policy = app_policy.and_then(|_| network_policy(plan, still_reached(plan, seen, &deployment)));

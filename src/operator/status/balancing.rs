@@ -62,8 +62,8 @@ pub(super) fn verdict(
         return Some(Verdict::no(LOCAL_ONLY, message));
     }
     if readings(asked).next().is_none() {
-        let silent = asked.iter().filter(|asked| asked.missed >= HOLDS);
-        let silent = silent.filter_map(|asked| Some((&asked.pod, asked.told.as_ref().err()?))).next();
+        let mut silent = asked.iter().filter(|asked| asked.missed >= HOLDS);
+        let silent = silent.find_map(|asked| Some((&asked.pod, asked.told.as_ref().err()?)));
         let Some((pod, why)) = silent else {
             return as_before(&KNOWN, "no sidecar has answered yet");
         };
