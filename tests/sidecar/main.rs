@@ -30,6 +30,7 @@ mod redis_server;
 mod replicas;
 mod rules;
 mod slow;
+mod turns;
 mod upload;
 mod upstream;
 mod validating;

@@ -9,12 +9,13 @@ use http::{
     response,
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::{
     Front,
     body::Body,
     front::{Asked, hit, unreachable_app},
-    kept::Kept,
+    kept::{Came, Kept},
     origin::prepare,
     share::{Leave, Share, Way},
 };
@@ -77,15 +78,17 @@ impl Front {
         let requested = Timestamp::now();
         let answered = self.origin.get(&asked.target, headers).await;
         let exchange = Exchange { requested, received: Timestamp::now() };
-        if let Some((stored, reuse)) = &stale
-            && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
-            && !self.is_gone(asked, stored, began)
-        {
-            return hit(stored, asked, Level::Memory, exchange.received);
+        let status = answered.as_ref().ok().map(Response::status);
+        if let Some(answer) = self.instead(asked, stale.as_ref(), began, status, exchange.received) {
+            leave.fail(status);
+            return answer;
         }
         let response = match answered {
             Ok(response) => response,
-            Err(fault) => return unreachable_app(&fault),
+            Err(fault) => {
+                leave.fail(None);
+                return unreachable_app(&fault);
+            }
         };
         let (parts, body) = response.into_parts();
         match stale {
@@ -99,6 +102,19 @@ impl Front {
             }
             _ => self.keep(asked, parts, body, exchange, began, why, leave),
         }
+    }
+
+    /// What is stale, where it answers in place of what the application did, or did not (RFC 5861 §4).
+    pub(super) fn instead(
+        &self,
+        asked: &Asked,
+        stale: Option<&(Arc<Stored>, Reuse)>,
+        began: Began,
+        answered: Option<StatusCode>,
+        now: Timestamp,
+    ) -> Option<Response<Body>> {
+        let (stored, _) = stale.filter(|(_, reuse)| answers_instead(*reuse, answered))?;
+        (!self.is_gone(asked, stored, began)).then(|| hit(stored, asked, Level::Memory, now))
     }
 
     /// Whether what was stored is purged by now.
@@ -191,7 +207,11 @@ impl Front {
             // Before it is here: nobody waits for what will not be found.
             let size = stored.size() + usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX / 2);
             let leave = leave.for_room(levels.memory.has_room_for(&key, size));
-            move |body: Bytes| levels.keep(key, rule, Stored { body, ..stored }, began, leave)
+            let is_of_a_user = asked.is_of_a_user();
+            move |came| match came {
+                Came::Whole(body) => levels.keep(key, rule, Stored { body, ..stored }, began, leave),
+                not_kept => leave.without(&not_kept, stored.status, is_of_a_user),
+            }
         });
         // It is for this client alone.
         if let Some(leave) = leave {
@@ -207,13 +227,15 @@ impl Front {
     }
 
     /// Takes a body that is kept where it comes whole and is not too large.
-    fn take(self: &Arc<Self>, body: Answer, key: Key, keep: impl FnOnce(Bytes) + Send + 'static) -> Kept {
+    fn take(self: &Arc<Self>, body: Answer, key: Key, keep: impl FnOnce(Came) + Send + 'static) -> Kept {
         let settings = self.settings();
         let most = usize::try_from(settings.max_object).unwrap_or(usize::MAX);
         let front = self.clone();
-        Kept::new(body, most, &self.room, move |came| match came {
-            Ok(body) => keep(body),
-            Err(why) => front.not_stored(&key, why),
+        Kept::new(body, most, &self.room, move |came| {
+            if let Came::NotStored(why) = came {
+                front.not_stored(&key, why);
+            }
+            keep(came);
         })
     }
 
@@ -267,7 +289,7 @@ impl Front {
             let before = stored.clone();
             let stale = Some((stored, Reuse::Validate));
             // Another replica may have renewed it, or be about to.
-            let share = front.share(&asked, stale, Way::Hurry).await;
+            let share = front.share(&asked, stale, Way::Hurry, Instant::now()).await;
             let Share::Ask { stale, lease, is_asked_elsewhere: false } = share else { return };
             let leave = Leave { flight: Some(flight), lease };
             let answer = front.ask(&asked, Forwarded::Stale, stale, began, leave).await;
@@ -297,11 +319,9 @@ impl Front {
         let requested = Timestamp::now();
         let answered = self.origin.head(&asked.target, headers).await;
         let exchange = Exchange { requested, received: Timestamp::now() };
-        if let Some((stored, reuse)) = &stale
-            && answers_instead(*reuse, answered.as_ref().ok().map(Response::status))
-            && !self.is_gone(asked, stored, began)
-        {
-            return hit(stored, asked, Level::Memory, exchange.received);
+        let status = answered.as_ref().ok().map(Response::status);
+        if let Some(answer) = self.instead(asked, stale.as_ref(), began, status, exchange.received) {
+            return answer;
         }
         let mut response = match answered {
             Ok(response) => response,

@@ -2,15 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 use crate::sidecar::{cache::key::Key, remembered::Remembered};
 
-/// No request waits longer for the answer to another.
+/// No request waits longer for the answers to others, however many come and go meanwhile.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many keys are remembered whose answers are for nobody else.
@@ -26,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Flights(Arc<Known>);
 
 struct Known {
-    under_way: Mutex<HashMap<Key, watch::Receiver<bool>>>,
+    under_way: Mutex<HashMap<Key, watch::Receiver<End>>>,
     /// Until when the answers to a key are taken to be for nobody else: for requests that say who asks, or
     /// for all.
     alone: Remembered<Instant>,
@@ -48,8 +49,18 @@ impl Default for Flights {
 pub struct Flight {
     flights: Flights,
     key: Key,
-    /// Whether nothing is to be had from it.
-    over: watch::Sender<bool>,
+    over: watch::Sender<End>,
+}
+
+/// What is to be had from a flight.
+#[derive(Clone, Copy)]
+enum End {
+    /// It is not known yet. Where it ends so, whoever waits looks again.
+    Open,
+    /// Nothing.
+    Released,
+    /// Nothing: the application has failed with this status, or without an answer.
+    Failed(Option<StatusCode>),
 }
 
 /// What a request for a key has to do.
@@ -58,6 +69,9 @@ pub enum Turn {
     Ask(Flight),
     /// Another has asked, and that is over: look again.
     LookAgain,
+    /// Another has asked, and the application has failed with this status, or without an answer: what is stale may do.
+    /// Otherwise ask too, and hold up nobody.
+    Failed(Option<StatusCode>),
     /// Nothing comes of it for others, or it took too long: ask too, and hold up nobody.
     Alone,
 }
@@ -70,12 +84,12 @@ impl Flights {
     }
 
     /// The same, or what tells of the end of another's.
-    fn begin_or(&self, key: &Key) -> Result<Flight, watch::Receiver<bool>> {
+    fn begin_or(&self, key: &Key) -> Result<Flight, watch::Receiver<End>> {
         let mut flights = self.0.under_way.lock();
         if let Some(over) = flights.get(key) {
             return Err(over.clone());
         }
-        let (sender, over) = watch::channel(false);
+        let (sender, over) = watch::channel(End::Open);
         flights.insert(key.clone(), over);
         Ok(Flight { flights: self.clone(), key: key.clone(), over: sender })
     }
@@ -97,18 +111,23 @@ impl Flights {
         self.0.paused.get(key).is_some_and(|until| until > Instant::now())
     }
 
-    /// Whose turn it is to ask for a key; waits for the end of another's.
+    /// Whose turn it is to ask for a key; waits for the end of another's, `until` then at most. That is the same each
+    /// time that a request looks again, or the last of many would wait for each of those before it.
     ///
     /// For a key of which nothing came for others a moment ago, for `is_of_a_user` or for all, nobody waits.
-    pub async fn turn(&self, key: &Key, is_of_a_user: bool) -> Turn {
+    pub async fn turn(&self, key: &Key, is_of_a_user: bool, until: Instant) -> Turn {
         let mut over = match self.begin_or(key) {
             Ok(flight) => return Turn::Ask(flight),
             Err(_) if self.is_for_nobody_else(key, is_of_a_user) => return Turn::Alone,
             Err(over) => over,
         };
-        match timeout(PATIENCE, over.changed()).await {
+        match timeout_at(until, over.changed()).await {
             Ok(Err(_)) => Turn::LookAgain,
-            Ok(Ok(())) | Err(_) => Turn::Alone,
+            Ok(Ok(())) => match *over.borrow() {
+                End::Failed(answered) => Turn::Failed(answered),
+                End::Open | End::Released => Turn::Alone,
+            },
+            Err(_) => Turn::Alone,
         }
     }
 }
@@ -120,7 +139,12 @@ impl Flight {
         if let Some(is_of_a_user) = expected {
             self.flights.0.alone.insert(&(&self.key, is_of_a_user), Instant::now() + ALONE_FOR);
         }
-        self.over.send_replace(true);
+        self.over.send_replace(End::Released);
+    }
+
+    /// The application has failed, with this status or without an answer: that holds for all who wait.
+    pub fn fail(self, answered: Option<StatusCode>) {
+        self.over.send_replace(End::Failed(answered));
     }
 }
 
@@ -141,28 +165,32 @@ mod tests {
         Key::of("http", "shop", &PathAndQuery::from_static("/"), &[])
     }
 
+    fn soon() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
     #[tokio::test]
     async fn the_second_waits_for_the_first_and_looks_again() {
         let flights = Flights::default();
-        let Turn::Ask(first) = flights.turn(&key(), false).await else { panic!("nobody asks") };
+        let Turn::Ask(first) = flights.turn(&key(), false, soon()).await else { panic!("nobody asks") };
         let second = tokio::spawn({
             let flights = flights.clone();
-            async move { flights.turn(&key(), false).await }
+            async move { flights.turn(&key(), false, soon()).await }
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(first);
         assert!(matches!(second.await.unwrap(), Turn::LookAgain));
-        assert!(matches!(flights.turn(&key(), false).await, Turn::Ask(_)));
+        assert!(matches!(flights.turn(&key(), false, soon()).await, Turn::Ask(_)));
     }
 
     #[tokio::test]
     async fn an_answer_that_is_not_for_others_releases_all_who_wait() {
         let flights = Flights::default();
-        let Turn::Ask(first) = flights.turn(&key(), false).await else { panic!("nobody asks") };
+        let Turn::Ask(first) = flights.turn(&key(), false, soon()).await else { panic!("nobody asks") };
         let waiting = [0, 1].map(|_| {
             let flights = flights.clone();
-            tokio::spawn(async move { flights.turn(&key(), false).await })
+            tokio::spawn(async move { flights.turn(&key(), false, soon()).await })
         });
         tokio::task::yield_now().await;
         first.release(None);
@@ -184,7 +212,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let flights = Flights::default();
-        let _first = flights.turn(&key(), false).await;
-        assert!(matches!(flights.turn(&key(), false).await, Turn::Alone));
+        let _first = flights.turn(&key(), false, soon()).await;
+        assert!(matches!(flights.turn(&key(), false, soon()).await, Turn::Alone));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_anew_for_each_who_comes_between() {
+        let flights = Flights::default();
+        let until = soon();
+        for _ in 0..2 {
+            let Turn::Ask(other) = flights.turn(&key(), false, until).await else { panic!("nobody asks") };
+            let waiting = tokio::spawn({
+                let flights = flights.clone();
+                async move { flights.turn(&key(), false, until).await }
+            });
+            tokio::time::advance(PATIENCE / 4).await;
+            drop(other);
+            assert!(matches!(waiting.await.unwrap(), Turn::LookAgain));
+        }
+        let _other = flights.begin(&key());
+        assert!(matches!(flights.turn(&key(), false, until).await, Turn::Alone));
+        assert_eq!(Instant::now(), until);
+    }
+
+    #[tokio::test]
+    async fn that_the_application_has_failed_is_told_to_all_who_wait() {
+        let flights = Flights::default();
+        let Turn::Ask(first) = flights.turn(&key(), false, soon()).await else { panic!("nobody asks") };
+        let waiting = tokio::spawn({
+            let flights = flights.clone();
+            async move { flights.turn(&key(), false, soon()).await }
+        });
+        tokio::task::yield_now().await;
+        first.fail(Some(StatusCode::BAD_GATEWAY));
+        assert!(matches!(waiting.await.unwrap(), Turn::Failed(Some(StatusCode::BAD_GATEWAY))));
     }
 }

@@ -29,7 +29,7 @@ use quick_cache::sync::Cache;
 use super::{
     body::Body,
     edge::request::is_host,
-    flights::{Flights, Turn},
+    flights::{Flights, PATIENCE, Turn},
     route::{Head, Route, keep_keyed},
     share::{Leave, Levels, Share, Way},
 };
@@ -295,15 +295,23 @@ impl Front {
             };
             // From here on it takes time, in which what is stale may be purged: it is looked up once more,
             // after what counts as the beginning.
-            let Some(began) = began else {
-                began = Some(self.levels.memory.begin());
+            let Some((began, until)) = began else {
+                began = Some((self.levels.memory.begin(), tokio::time::Instant::now() + PATIENCE));
                 continue;
             };
             let (flight, way) = if self.is_for_others(&asked, stale.as_ref()) {
-                match self.flights.turn(&asked.key, asked.is_of_a_user()).await {
+                match self.flights.turn(&asked.key, asked.is_of_a_user(), until).await {
                     Turn::LookAgain => continue,
                     Turn::Ask(flight) if why == Forwarded::Request => (Some(flight), Some(Way::Hurry)),
                     Turn::Ask(flight) => (Some(flight), Some(Way::Lead)),
+                    Turn::Failed(answered) => {
+                        if let Some(answer) =
+                            self.instead(&asked, stale.as_ref(), began, answered, Timestamp::now())
+                        {
+                            return answer;
+                        }
+                        (None, Some(Way::Look))
+                    }
                     // Nothing comes of it for others, or Redis has been asked already.
                     Turn::Alone => (None, None),
                 }
@@ -311,7 +319,7 @@ impl Front {
                 (None, Some(Way::Look))
             };
             let share = match way {
-                Some(way) => self.share(&asked, stale, way).await,
+                Some(way) => self.share(&asked, stale, way, until).await,
                 None => Share::Ask { stale, lease: None, is_asked_elsewhere: false },
             };
             let (stale, lease) = match share {

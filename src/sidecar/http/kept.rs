@@ -12,8 +12,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::{Instant, sleep_until},
+};
 
+use super::flights::PATIENCE;
 use crate::sidecar::{
     cache::NotStored,
     room::{Room, Taken},
@@ -22,12 +26,28 @@ use crate::sidecar::{
 
 /// A body without a client comes to its end within this, or is given up.
 const ALONE: Duration = Duration::from_mins(1);
+/// And something of it has to come in such a time. No request waits longer for it either.
+const STILL: Duration = PATIENCE;
+/// So many are taken without a client at once: nobody has the sidecar gather them by leaving.
+const MOST: usize = 128;
+static PLACES: Semaphore = Semaphore::const_new(MOST);
 /// What a client that is behind gets at once.
 const PIECE: usize = 16 * 1024;
 
-/// What is done with a body that came whole, or why it is not kept. Dropped without a call when the application
-/// breaks off, or sends trailers.
-type Done = Box<dyn FnOnce(Result<Bytes, NotStored>) + Send>;
+/// What became of a body.
+pub enum Came {
+    /// It is all there.
+    Whole(Bytes),
+    /// It is not kept, and goes on.
+    NotStored(NotStored),
+    /// It has trailers. They are not stored, and without them it is not whole.
+    WithTrailers,
+    /// The application has broken off.
+    Broken,
+}
+
+/// What is done then. Dropped without a call when the body is given up without a client.
+type Done = Box<dyn FnOnce(Came) + Send>;
 
 /// A body as its client takes it.
 pub struct Kept {
@@ -72,16 +92,13 @@ struct Filler {
     fill: Arc<Fill>,
     most: usize,
     done: Option<Done>,
+    /// When something came the last time.
+    came: Instant,
 }
 
 impl Kept {
     /// Begins to take a body, of which no more than `most` bytes are kept and which finds `room`.
-    pub fn new(
-        inner: Answer,
-        most: usize,
-        room: &Room,
-        done: impl FnOnce(Result<Bytes, NotStored>) + Send + 'static,
-    ) -> Self {
+    pub fn new(inner: Answer, most: usize, room: &Room, done: impl FnOnce(Came) + Send + 'static) -> Self {
         let told = inner.size_hint();
         let length = told.exact().and_then(|length| usize::try_from(length).ok());
         let inner_state = Inner {
@@ -94,7 +111,13 @@ impl Kept {
         };
         let fill = Arc::new(Fill(Mutex::new(inner_state)));
         let (is_there, gone) = oneshot::channel();
-        let mut filler = Filler { inner: Some(inner), fill: fill.clone(), most, done: Some(Box::new(done)) };
+        let mut filler = Filler {
+            inner: Some(inner),
+            fill: fill.clone(),
+            most,
+            done: Some(Box::new(done)),
+            came: Instant::now(),
+        };
         // Much is there with its head, and needs no task.
         if filler.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(filler.run(gone));
@@ -178,13 +201,22 @@ impl HttpBody for Kept {
 impl Filler {
     /// Takes what comes to its end, with a client or, for a while, without.
     async fn run(mut self, gone: oneshot::Receiver<()>) {
-        let alone = async {
-            let _ = gone.await;
-            sleep(ALONE).await;
-        };
         tokio::select! {
-            () = std::future::poll_fn(|context| self.poll(context)) => {}
-            () = alone => {}
+            () = std::future::poll_fn(|context| self.poll(context)) => return,
+            _ = gone => {}
+        }
+        let Ok(_place) = PLACES.try_acquire() else { return };
+        let end = Instant::now() + ALONE;
+        loop {
+            let until = end.min(self.came + STILL);
+            tokio::select! {
+                () = std::future::poll_fn(|context| self.poll(context)) => return,
+                () = sleep_until(until) => {}
+            }
+            // Something may have come meanwhile.
+            if until == end || until == self.came + STILL {
+                return;
+            }
         }
     }
 
@@ -194,16 +226,19 @@ impl Filler {
             let Some(inner) = &mut self.inner else { return Poll::Ready(()) };
             let frame = ready!(Pin::new(&mut *inner).poll_frame(context));
             let is_last = inner.is_end_stream();
+            self.came = Instant::now();
             let state = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.take(data).or_else(|| is_last.then(|| self.over(None))),
                     Err(trailers) => {
-                        // They are not stored, and without them it is not whole.
-                        self.done = None;
+                        self.done(Came::WithTrailers);
                         Some(self.over(Some(trailers)))
                     }
                 },
-                Some(Err(error)) => Some(State::Broken(error)),
+                Some(Err(error)) => {
+                    self.done(Came::Broken);
+                    Some(State::Broken(error))
+                }
                 None => Some(self.over(None)),
             };
             let is_over = state.is_some();
@@ -238,9 +273,7 @@ impl Filler {
         drop(shared);
         let why = why?;
         // Others that wait for it go on.
-        if let Some(done) = self.done.take() {
-            done(Err(why));
-        }
+        self.done(Came::NotStored(why));
         self.inner.take().map(State::Rest)
     }
 
@@ -254,9 +287,14 @@ impl Filler {
             if copy.capacity() - copy.len() > copy.len() / 8 { BytesMut::from(&copy[..]) } else { copy };
         let whole = shared.room.hold(body);
         drop(shared);
-        if let Some(done) = self.done.take() {
-            done(Ok(whole.clone()));
-        }
+        self.done(Came::Whole(whole.clone()));
         State::Over(whole, trailers)
+    }
+
+    /// Tells what became of it, once.
+    fn done(&mut self, came: Came) {
+        if let Some(done) = self.done.take() {
+            done(came);
+        }
     }
 }

@@ -1,22 +1,15 @@
 //! The second level on the way of a request, between memory and the application.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{
-    Front,
-    flights::{Flight, PATIENCE},
-    front::Asked,
-};
+use super::{Front, flights::Flight, front::Asked, kept::Came};
 use crate::sidecar::{
     cache::{
-        RequestDirectives, Stored,
+        NotStored, RequestDirectives, Stored,
         key::Key,
         purges::{Began, Force, Source, Target},
         reuse::{ByRule, Reuse},
@@ -79,6 +72,26 @@ impl Leave {
         }
     }
 
+    /// The application has failed, with this status or without an answer; who waits here need not try it too.
+    pub(super) fn fail(self, answered: Option<StatusCode>) {
+        if let Some(flight) = self.flight {
+            flight.fail(answered);
+        }
+    }
+
+    /// The body has not come to be kept: others ask for themselves, all at once.
+    pub(super) fn without(self, came: &Came, status: StatusCode, is_of_a_user: bool) {
+        match came {
+            // So it will be the next time.
+            Came::NotStored(NotStored::TooLarge) | Came::WithTrailers => self.give_up(status, is_of_a_user),
+            Came::Whole(_) | Came::NotStored(_) | Came::Broken => {
+                if let Some(flight) = self.flight {
+                    flight.release(None);
+                }
+            }
+        }
+    }
+
     /// Holds nobody up for what finds no room in memory. Where it is stored for all replicas, whoever comes
     /// later finds it there.
     pub(super) fn for_room(mut self, has_room: bool) -> Self {
@@ -134,13 +147,18 @@ impl Levels {
 }
 
 impl Front {
-    /// What the second level has, newer than what is stale here.
-    pub(super) async fn share(&self, asked: &Asked, stale: Option<(Arc<Stored>, Reuse)>, way: Way) -> Share {
+    /// What the second level has, newer than what is stale here; waits `until` then at most for another replica.
+    pub(super) async fn share(
+        &self,
+        asked: &Asked,
+        stale: Option<(Arc<Stored>, Reuse)>,
+        way: Way,
+        until: Instant,
+    ) -> Share {
         // Without a cache nothing is there.
         let Some(shared) = self.levels.shared.as_ref().filter(|_| self.settings().max_object > 0) else {
             return Share::Ask { stale, lease: None, is_asked_elsewhere: false };
         };
-        let began = Instant::now();
         let mut pause = PAUSES[0];
         let mut stale = stale;
         let mut has_waited = false;
@@ -169,7 +187,7 @@ impl Front {
                 }
             }
             let is_busy = matches!(looked.lock, Lock::Busy);
-            if !is_busy || way != Way::Lead || began.elapsed() >= PATIENCE {
+            if !is_busy || way != Way::Lead || Instant::now() >= until {
                 let lease = if let Lock::Held(lease) = looked.lock { Some(lease) } else { None };
                 return Share::Ask { stale, lease, is_asked_elsewhere: is_busy };
             }
