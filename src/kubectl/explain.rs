@@ -99,7 +99,8 @@ pub async fn explanation(
     }
     let token = token(client, namespace, name).await?;
     let told = ask_all(client, namespace, &children.pods, &question.path(), &token).await;
-    let replicas = told.into_iter().map(|(pod, told)| (pod, told.unwrap_or_else(unanswered))).collect();
+    let replicas =
+        told.into_iter().map(|(pod, told)| (pod, told.unwrap_or_else(|why| unanswered(&why)))).collect();
     Ok(Explanation { url: question.url.to_string(), replicas })
 }
 
@@ -112,7 +113,7 @@ impl Explanation {
 }
 
 /// What stands for a sidecar that does not answer.
-fn unanswered(why: String) -> Value {
+fn unanswered(why: &str) -> Value {
     json!({ "error": why })
 }
 
@@ -235,7 +236,7 @@ mod tests {
         });
         let replicas = BTreeMap::from([
             ("shop-1".to_owned(), told),
-            ("shop-2".to_owned(), unanswered("no answer within 5 s".to_owned())),
+            ("shop-2".to_owned(), unanswered("no answer within 5 s")),
         ]);
         let shown = Explanation { url: "http://shop/a".to_owned(), replicas }.to_string();
         let expected = "\
@@ -260,7 +261,7 @@ shop-2
             url: "http://shop/a".to_owned(),
             replicas: replicas.iter().map(|(pod, told)| ((*pod).to_owned(), told.clone())).collect(),
         };
-        let silent = ("shop-1", unanswered("403 Forbidden".to_owned()));
+        let silent = ("shop-1", unanswered("403 Forbidden"));
         let none = explained(&[silent.clone()]);
         assert!(!none.is_answered());
         assert!(none.to_string().contains("get and create pods/portforward"), "{none}");
