@@ -78,7 +78,7 @@ fn the_table_of_conditions_holds_every_type() {
 
 /// Words in the sources of the reasons that look like one and are none: what
 /// others report and the operator reads, the classes of errors, the name of a type.
-const NO_REASONS: [&str; 19] = [
+const NO_REASONS: [&str; 20] = [
     "AbleToScale",
     "Bug",
     "Denied",
@@ -98,6 +98,7 @@ const NO_REASONS: [&str; 19] = [
     "TooManyReplicas",
     "Transient",
     "True",
+    "Unknown",
 ];
 
 #[test]
