@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, ListParams},
-};
+use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use crate::{
+    http_replicas,
     redis::leaving_at_once,
     sandbox,
     support::{Sandbox, until},
@@ -29,10 +27,8 @@ fn cached() -> Value {
 
 /// Name and address of each pod of `shop` that is to stay.
 async fn pods(sandbox: &Sandbox) -> Vec<(String, String)> {
-    let selector = "cachedservice.dev/name=shop,app.kubernetes.io/component=app";
-    let pods = sandbox.api::<Pod>().list(&ListParams::default().labels(selector)).await.unwrap();
-    let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    staying
+    let pods = http_replicas::pods(sandbox).await;
+    pods.into_iter()
         .filter_map(|pod| {
             let address = pod.status.as_ref()?.pod_ip.clone()?;
             Some((pod.name_any(), address))
@@ -60,16 +56,21 @@ fn page(sandbox: &Sandbox, address: &str, path: &str) -> Result<Answer, String> 
     })
 }
 
-/// Applies a purge of `shop` and waits until all have acknowledged it; returns its status.
-async fn purge(sandbox: &Sandbox, name: &str, targets: Value) -> Value {
+/// A CachePurge of these targets of `shop`.
+pub(crate) fn purge_of_shop(name: &str, targets: &Value) -> Value {
     let mut spec = json!({ "serviceName": "shop" });
     spec.as_object_mut().unwrap().extend(targets.as_object().unwrap().clone());
-    let purge = json!({
+    json!({
         "apiVersion": "cachedservice.dev/v1alpha1",
         "kind": "CachePurge",
         "metadata": { "name": name },
         "spec": spec,
-    });
+    })
+}
+
+/// Applies a purge of `shop` and waits until all have acknowledged it; returns its status.
+async fn purge(sandbox: &Sandbox, name: &str, targets: Value) -> Value {
+    let purge = purge_of_shop(name, &targets);
     let file = std::env::temp_dir().join(format!("{}-{name}.json", sandbox.namespace));
     std::fs::write(&file, purge.to_string()).unwrap();
     sandbox.kubectl(&["apply", "--filename", file.to_str().unwrap()]);

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     demo,
+    http_cache::purge_of_shop,
     redis::redis_cli,
     sandbox,
     support::{
@@ -41,10 +42,15 @@ pub(crate) fn cached(replicas: u32) -> Value {
     spec
 }
 
+/// The pods of `shop`, those on their way out among them.
+pub(crate) async fn all_pods(sandbox: &Sandbox) -> Vec<Pod> {
+    let selector = "cachedservice.dev/name=shop,app.kubernetes.io/component=app";
+    sandbox.api::<Pod>().list(&ListParams::default().labels(selector)).await.unwrap().items
+}
+
 /// The pods of `shop` that are to stay.
 pub(crate) async fn pods(sandbox: &Sandbox) -> Vec<Pod> {
-    let selector = "cachedservice.dev/name=shop,app.kubernetes.io/component=app";
-    let pods = sandbox.api::<Pod>().list(&ListParams::default().labels(selector)).await.unwrap();
+    let pods = all_pods(sandbox).await;
     pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
 }
 
@@ -89,14 +95,7 @@ struct Purged {
 }
 
 async fn purge(sandbox: &Sandbox, name: &str, targets: Value) -> Purged {
-    let mut spec = json!({ "serviceName": "shop" });
-    spec.as_object_mut().unwrap().extend(targets.as_object().unwrap().clone());
-    let purge = json!({
-        "apiVersion": "cachedservice.dev/v1alpha1",
-        "kind": "CachePurge",
-        "metadata": { "name": name },
-        "spec": spec,
-    });
+    let purge = purge_of_shop(name, &targets);
     let purges: Api<CachePurge> = sandbox.api();
     let (asked_us, clock) = (now_us(), Instant::now());
     purges.create(&PostParams::default(), &serde_json::from_value(purge).unwrap()).await.unwrap();

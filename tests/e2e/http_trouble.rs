@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    http_replicas::{address, cached, pods, sidecars},
+    http_replicas::{address, all_pods, cached, pods, sidecars},
     sandbox,
     support::{
         Sandbox,
@@ -203,10 +203,8 @@ async fn a_rollout_and_fewer_replicas_under_load_lose_no_request() {
 
 /// Waits until so many pods are left of `shop`, those on their way out among them.
 async fn until_left(sandbox: &Sandbox, wanted: usize) {
-    let selector = "cachedservice.dev/name=shop,app.kubernetes.io/component=app";
     until(Duration::from_secs(90), async || {
-        let pods = sandbox.api::<Pod>().list(&ListParams::default().labels(selector)).await;
-        let left = pods.map_err(|error| error.to_string())?.items.len();
+        let left = all_pods(sandbox).await.len();
         if left == wanted { Ok(()) } else { Err(format!("{left} pods")) }
     })
     .await;
