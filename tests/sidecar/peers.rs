@@ -197,6 +197,30 @@ async fn without_a_token_no_other_is_asked() {
 }
 
 #[tokio::test]
+async fn a_token_that_cannot_be_read_for_a_moment_or_changes_takes_no_replica_away() {
+    let service = Service::of(2, balancing()).await;
+    let file = token_file().with_extension("changing");
+    fs::write(&file, TOKEN).unwrap();
+    service.follow(balancing(), Some(file.clone()));
+    until("it is asked", || service.origin.sight().is_some_and(|sight| sight.proven == 1)).await;
+    fs::remove_file(&file).unwrap();
+    let trouble = || service.origin.sight().and_then(|sight| sight.trouble);
+    until("it is told", || trouble().is_some_and(|trouble| trouble.contains("token"))).await;
+    assert_eq!(service.origin.figures().len(), 2);
+    // The other has not seen it yet.
+    fs::write(&file, "the-next-token-of-the-service").unwrap();
+    until("it is read", || trouble().is_none()).await;
+    assert_eq!(service.origin.figures().len(), 2);
+    for _ in 0..2 {
+        assert_eq!(service.get().await.0, 200);
+    }
+    let got = service.apps[1].got();
+    let marks: Vec<_> = got[0].get_all("cachedservice-hop").iter().cloned().collect();
+    assert_eq!(marks, [key("the-next-token-of-the-service").mark().unwrap(), mark()], "either knows its own");
+    fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
 async fn the_settings_say_where_the_others_prove_who_they_are() {
     let service = Service::of(2, balancing()).await;
     let other = service.apps[1].address;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::{Admin, Refusal, json_of};
 use crate::sidecar::upstream::{
     Origin,
-    identity::{Card, Key, Question},
+    identity::{Card, Question},
+    keys::Known,
 };
 
 /// Says at which port the application is and whether the pod is on its way out, with a proof that only
@@ -27,9 +28,13 @@ pub(super) async fn peer(
         // Whoever asks means another pod, which was there before.
         return Err(Refusal::Wrong(format!("{} is not an address of this pod", question.address())));
     }
-    let token = admin.token.text().map_err(|error| Refusal::Failed(format!("no token: {error}")))?;
-    let key = Key::of(token.as_bytes()).ok_or_else(|| Refusal::Failed("the token is empty".to_owned()))?;
-    let card = Card::answering(&question, &key, origin.own_port(), admin.front.is_draining());
+    let Known { keys, trouble } = admin.token.keys();
+    let mut keys = keys.iter();
+    let key = keys.next().ok_or_else(|| Refusal::Failed(trouble.unwrap_or_default()))?;
+    let mut card = Card::answering(&question, key, origin.own_port(), admin.front.is_draining());
+    if let Some(former) = keys.next() {
+        card = card.also_by(&question, former);
+    }
     let card = serde_json::to_value(card).map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(json_of(StatusCode::OK, &card))
 }

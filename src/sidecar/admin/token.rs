@@ -8,19 +8,23 @@ use std::{
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
-use crate::sidecar::file::{Stamp, stamp};
+use crate::sidecar::{
+    file::{Stamp, stamp},
+    upstream::keys::{Keys, Known},
+};
 
 /// The token, as its file has it at each use: the kubelet puts another in its place.
 pub struct Token {
     file: Option<PathBuf>,
     read: Mutex<Option<(Stamp, Vec<u8>)>>,
+    keys: Keys,
 }
 
 impl Token {
     /// That of a file; without one nobody has it.
     #[must_use]
     pub fn of(file: Option<&Path>) -> Self {
-        Self { file: file.map(Path::to_owned), read: Mutex::default() }
+        Self { file: file.map(Path::to_owned), read: Mutex::default(), keys: Keys::of(file) }
     }
 
     /// Whether the field `Authorization` has it (RFC 6750 §2.1).
@@ -38,6 +42,11 @@ impl Token {
         let token = read.as_ref().map_or(&[][..], |(_, token)| token.trim_ascii());
         // An empty file is no token that everybody has.
         Ok(!token.is_empty() && bool::from(token.ct_eq(given)))
+    }
+
+    /// The keys that it makes, which are made anew only where the file is another.
+    pub(super) fn keys(&self) -> Known {
+        self.keys.look()
     }
 
     /// As it is now, for a request of this program's own.

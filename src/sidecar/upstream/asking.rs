@@ -40,12 +40,14 @@ pub enum Reply {
 }
 
 /// Asks, on a connection of its own: whoever is there now has to answer.
-pub(super) async fn ask(address: IpAddr, port: u16, key: &Key) -> Reply {
+pub(super) async fn ask(address: IpAddr, port: u16, keys: &[Key]) -> Reply {
     let question = Question::to(address, rand::random());
     match timeout(PATIENCE, card((address, port).into(), &question)).await {
         Err(_) => Reply::Silent(format!("no answer within {} s", PATIENCE.as_secs())),
         Ok(Err(reply)) => reply,
-        Ok(Ok(card)) if !card.proves(&question, key) => Reply::Refused("it has not the token".to_owned()),
+        Ok(Ok(card)) if !keys.iter().any(|key| card.proves(&question, key)) => {
+            Reply::Refused("it has not the token".to_owned())
+        }
         Ok(Ok(card)) if card.is_draining() => Reply::Leaving,
         Ok(Ok(card)) => Reply::Proven { port: card.port() },
     }

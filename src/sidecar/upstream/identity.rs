@@ -110,19 +110,30 @@ pub struct Card {
     draining: bool,
     /// That it is of the service, and has said these.
     proof: String,
+    /// The same with the token of before, for who has not seen the present one yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    former: Option<String>,
 }
 
 impl Card {
     /// The answer to a question.
     #[must_use]
     pub fn answering(question: &Question, key: &Key, port: u16, draining: bool) -> Self {
-        Self { port, draining, proof: proof(question, key, port, draining) }
+        Self { port, draining, proof: proof(question, key, port, draining), former: None }
+    }
+
+    /// The same, with a proof by the key of before, too.
+    #[must_use]
+    pub fn also_by(self, question: &Question, key: &Key) -> Self {
+        Self { former: Some(proof(question, key, self.port, self.draining)), ..self }
     }
 
     /// Whether it answers this question, by this key.
     #[must_use]
     pub fn proves(&self, question: &Question, key: &Key) -> bool {
-        proof(question, key, self.port, self.draining).as_bytes().ct_eq(self.proof.as_bytes()).into()
+        let right = proof(question, key, self.port, self.draining);
+        let given = [Some(&self.proof), self.former.as_ref()];
+        given.into_iter().flatten().any(|given| right.as_bytes().ct_eq(given.as_bytes()).into())
     }
 
     /// The port of its application.
@@ -179,6 +190,17 @@ mod tests {
         }
         assert!(!Card { proof: String::new(), ..card }.proves(&asked, &key(b"token")));
         assert!(Key::of(b" \n").is_none());
+    }
+
+    #[test]
+    fn while_the_token_changes_a_proof_is_one_for_who_has_either() {
+        let asked = question("10.0.0.1", 1);
+        let card = Card::answering(&asked, &key(b"new"), 8080, false).also_by(&asked, &key(b"old"));
+        assert!(card.proves(&asked, &key(b"new")) && card.proves(&asked, &key(b"old")));
+        assert!(!card.proves(&asked, &key(b"other")) && !card.proves(&question("10.0.0.1", 2), &key(b"old")));
+        let told = r#"{"port":8080,"draining":false,"proof":"x"}"#;
+        let of_before: Card = serde_json::from_str(told).unwrap();
+        assert_eq!(serde_json::to_string(&of_before).unwrap(), told, "as releases of before say it");
     }
 
     #[test]

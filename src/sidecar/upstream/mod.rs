@@ -12,7 +12,7 @@
 //! * [`origin`]: the replicas that there are, and a place at the one whose turn it is.
 //! * [`tries`](Origin::pass_on): a request, sent to one after the other until there is an answer.
 //! * [`replica`], [`waiting`]: what is known of one: breaker, health, signs of life, figures; and who waits for it.
-//! * [`peers`], [`names`], [`asking`], [`identity`]: who is there, by DNS and by proof.
+//! * [`peers`], [`names`], [`asking`], [`identity`], [`keys`]: who is there, by DNS and by proof.
 //! * `checks`: whether they are well.
 //! * [`connections`], `alone`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
 //! * [`expectation`]: a body that the application may not want.
@@ -29,6 +29,7 @@ pub mod expectation;
 pub mod fault;
 pub mod health;
 pub mod identity;
+pub mod keys;
 pub mod names;
 pub mod origin;
 pub mod peers;

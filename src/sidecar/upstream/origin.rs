@@ -75,8 +75,8 @@ pub(super) struct Inner {
     reached: Mutex<Option<bool>>,
     began: Instant,
     state: RwLock<Arc<State>>,
-    /// By which sidecars of this service know that a request has come from one of them.
-    mark: RwLock<Option<HeaderValue>>,
+    /// By which sidecars of this service know that a request has come from one of them: several while the token changes.
+    marks: RwLock<Arc<[HeaderValue]>>,
     sight: Mutex<Option<Sight>>,
     /// Whose turn it is to get a request, and to get one that another had: these are apart, as otherwise
     /// the one with a failure before it would get each of its requests.
@@ -136,7 +136,7 @@ impl Origin {
             reached: Mutex::default(),
             began: Instant::now(),
             state: RwLock::new(Arc::new(state)),
-            mark: RwLock::default(),
+            marks: RwLock::default(),
             sight: Mutex::default(),
             turns,
             waiting,
@@ -224,8 +224,8 @@ impl Origin {
     }
 
     /// By which sidecars of this service know that a request has come from one of them.
-    pub(super) fn mark(&self) -> Option<HeaderValue> {
-        self.0.mark.read().clone()
+    pub(super) fn marks(&self) -> Arc<[HeaderValue]> {
+        self.0.marks.read().clone()
     }
 
     /// The figures of each replica, the own first.
@@ -380,14 +380,14 @@ impl Inner {
         &self,
         generation: u64,
         found: &[SocketAddr],
-        mark: Option<HeaderValue>,
+        marks: Arc<[HeaderValue]>,
         sight: Sight,
     ) {
         let mut state = self.state.write();
         if state.generation != generation {
             return;
         }
-        *self.mark.write() = mark;
+        *self.marks.write() = marks;
         let before = self.sight.lock().replace(sight.clone()).and_then(|before| before.trouble);
         if let Some(trouble) = sight.trouble.filter(|_| before.is_none()) {
             tracing::warn!(named = sight.named, proven = sight.proven, "{trouble}");
@@ -427,10 +427,10 @@ mod tests {
         let others = [SocketAddr::from(([127, 0, 0, 2], 1))];
         origin.balance(None);
         let generation = origin.0.state.read().generation;
-        origin.0.found(generation, &others, None, Sight::default());
+        origin.0.found(generation, &others, Arc::default(), Sight::default());
         assert_eq!(origin.figures().len(), 2);
         origin.balance(None);
-        origin.0.found(generation, &others, None, Sight::default());
+        origin.0.found(generation, &others, Arc::default(), Sight::default());
         origin.0.reached(generation, false);
         assert_eq!((origin.figures().len(), origin.sight(), origin.0.is_reached()), (1, None, None));
     }

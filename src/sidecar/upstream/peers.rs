@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     asking::{Reply, ask},
     identity::Key,
+    keys::Keys,
     names::Resolve,
     origin::{Inner, jittered},
     replica::Replica,
@@ -123,29 +124,30 @@ impl Named {
 /// Asks those that are named for a proof, again and again.
 async fn prove(origin: Weak<Inner>, generation: u64, peers: &Peers, mut dns: watch::Receiver<Named>) {
     let mut proven = Proven::default();
+    let keys = Keys::of(peers.token_file.as_deref());
     // Those that were known before the settings changed are replicas until DNS has answered or failed.
     if dns.changed().await.is_err() {
         return;
     }
     loop {
         let named = dns.borrow_and_update().clone();
-        let key = key(peers);
-        let replies: Vec<(IpAddr, Reply)> = match &key {
-            Ok(key) => {
-                let port = peers.admin_port;
-                let asked = named
-                    .addresses
-                    .into_iter()
-                    .map(|address| async move { (address, ask(address, port, key).await) });
-                stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
-            }
-            Err(_) => Vec::new(),
+        let known = keys.look();
+        let replies: Vec<(IpAddr, Reply)> = if known.keys.is_empty() {
+            Vec::new()
+        } else {
+            let (port, keys) = (peers.admin_port, &known.keys);
+            let asked = named
+                .addresses
+                .into_iter()
+                .map(|address| async move { (address, ask(address, port, keys).await) });
+            stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
         };
         let Some(origin) = origin.upgrade() else { return };
         let round = origin.timing.proof;
         let mut sight = proven.note(replies, round * ROUNDS, Instant::now());
-        sight.trouble = key.as_ref().err().cloned().or(named.trouble).or(sight.trouble);
-        origin.found(generation, &proven.addresses(), key.ok().and_then(|key| key.mark()), sight);
+        sight.trouble = known.trouble.or(named.trouble).or(sight.trouble);
+        let marks = known.keys.iter().filter_map(Key::mark).collect();
+        origin.found(generation, &proven.addresses(), marks, sight);
         drop(origin);
         tokio::select! {
             () = sleep(jittered(round)) => {}
@@ -156,12 +158,6 @@ async fn prove(origin: Weak<Inner>, generation: u64, peers: &Peers, mut dns: wat
             }
         }
     }
-}
-
-fn key(peers: &Peers) -> Result<Key, String> {
-    let file = peers.token_file.as_ref().ok_or("the settings name no tokenFile")?;
-    let token = std::fs::read(file).map_err(|error| format!("the token cannot be read: {error}"))?;
-    Key::of(&token).ok_or_else(|| "the token is empty".to_owned())
 }
 
 /// Those that have proven that they are of this service: with which port, and when.

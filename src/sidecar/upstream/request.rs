@@ -33,28 +33,27 @@ pub struct Asked {
     pub is_grpc: bool,
     /// Whether it has come from another pod already.
     pub has_hopped: bool,
-    mark: Option<HeaderValue>,
+    marks: Arc<[HeaderValue]>,
     is_upgrade: bool,
 }
 
 impl Asked {
-    /// Without a body; `mark` is what the sidecars of this service write in [`HOP`].
+    /// Without a body; `marks` are what the sidecars of this service write in [`HOP`].
     #[must_use]
     pub fn bare(
         method: Method,
         target: PathAndQuery,
         mut headers: HeaderMap,
-        mark: Option<HeaderValue>,
+        marks: Arc<[HeaderValue]>,
     ) -> Self {
-        let has_hopped =
-            mark.is_some() && headers.get_all(HOP).iter().any(|found| Some(found) == mark.as_ref());
+        let has_hopped = headers.get_all(HOP).iter().any(|found| marks.contains(found));
         headers.remove(HOP);
-        Self { method, target, headers, body: None, is_grpc: false, has_hopped, mark, is_upgrade: false }
+        Self { method, target, headers, body: None, is_grpc: false, has_hopped, marks, is_upgrade: false }
     }
 
     /// As it came.
     #[must_use]
-    pub fn of(request: Request<Incoming>, mark: Option<HeaderValue>) -> Self {
+    pub fn of(request: Request<Incoming>, marks: Arc<[HeaderValue]>) -> Self {
         let (parts, body) = request.into_parts();
         let target = parts.uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
         let is_grpc = parts.version == Version::HTTP_2 && is_grpc(&parts.headers);
@@ -64,7 +63,7 @@ impl Asked {
         // The wire sees to bodies of HTTP/1. Streams of gRPC may be silent for as long as both sides like.
         let patience = (parts.version == Version::HTTP_2 && !is_grpc).then_some(STALL_TIME);
         let body = (!body.is_end_stream()).then(|| Lender::new(body, gate, patience));
-        Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers, mark) }
+        Self { body, is_grpc, is_upgrade, ..Self::bare(parts.method, target, parts.headers, marks) }
     }
 
     /// The body that it has.
@@ -93,8 +92,8 @@ impl Asked {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         let mut headers = self.headers.clone();
-        if let Some(mark) = self.mark.as_ref().filter(|_| !is_own) {
-            headers.insert(HOP, mark.clone());
+        for mark in self.marks.iter().filter(|_| !is_own) {
+            headers.append(HOP, mark.clone());
         }
         if self.is_grpc {
             *request.version_mut() = Version::HTTP_2;
@@ -168,7 +167,7 @@ mod tests {
 
     fn asked(lines: &[(&'static str, &'static str)]) -> Asked {
         let mark = HeaderValue::from_static("ours");
-        Asked::bare(Method::GET, PathAndQuery::from_static("/a?b"), headers(lines), Some(mark))
+        Asked::bare(Method::GET, PathAndQuery::from_static("/a?b"), headers(lines), [mark].into())
     }
 
     #[test]

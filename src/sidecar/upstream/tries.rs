@@ -43,7 +43,7 @@ impl Origin {
     /// # Errors
     /// When no answer has come.
     pub async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Answer>, Fault> {
-        self.answer(Asked::of(request, self.mark())).await
+        self.answer(Asked::of(request, self.marks())).await
     }
 
     /// Asks by a GET of these fields.
@@ -51,7 +51,7 @@ impl Origin {
     /// # Errors
     /// When no answer has come.
     pub async fn get(&self, target: &PathAndQuery, headers: HeaderMap) -> Result<Response<Answer>, Fault> {
-        self.answer(Asked::bare(Method::GET, target.clone(), headers, self.mark())).await
+        self.answer(Asked::bare(Method::GET, target.clone(), headers, self.marks())).await
     }
 
     /// Asks by a HEAD of these fields.
@@ -59,7 +59,7 @@ impl Origin {
     /// # Errors
     /// When no answer has come.
     pub async fn head(&self, target: &PathAndQuery, headers: HeaderMap) -> Result<Response<Answer>, Fault> {
-        self.answer(Asked::bare(Method::HEAD, target.clone(), headers, self.mark())).await
+        self.answer(Asked::bare(Method::HEAD, target.clone(), headers, self.marks())).await
     }
 
     async fn answer(&self, asked: Asked) -> Result<Response<Answer>, Fault> {
