@@ -17,7 +17,7 @@ use cachedservice::{
         container, files,
         follow::{cache_of, follow_purges, follow_settings, note_loaded},
         health::Health,
-        http::{Front, server::serve},
+        http::{Front, server::serve, unattended::Left},
         redis::LOOKUP,
         upstream::{Origin, peers::addresses},
     },
@@ -32,8 +32,11 @@ use tokio::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Requests that came before the end are answered for so long.
-const GRACE: Duration = Duration::from_secs(30);
+/// Requests that came before the end are answered for so long. With what follows it ends within 30 seconds, after
+/// which the kubelet ends it.
+const GRACE: Duration = Duration::from_secs(27);
+/// How long the other replicas have for the last of what was changed.
+const LAST_NEWS: Duration = Duration::from_secs(2);
 /// How long whoever reads the access log has for the last of it.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -191,6 +194,9 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
         tracing::info!("ending: no new connections, and the requests that came are answered");
     };
     serve(requests, front.clone(), stop, GRACE).await;
+    if let Some(Left { unattended, untold }) = front.until_all_told(LAST_NEWS).await {
+        tracing::warn!(unattended, untold, "ending before the other replicas know all that has changed");
+    }
     front.access_log().flush(LAST_LINES);
     followed.abort();
     Ok(())

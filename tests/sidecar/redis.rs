@@ -1,6 +1,7 @@
 //! Several replicas that share a Redis, which is slow, frozen or gone, or has lost what it held.
 
 mod anything;
+mod ending;
 mod purging;
 mod room;
 mod sharing;

@@ -24,6 +24,6 @@ pub mod route;
 pub mod server;
 mod share;
 mod tally;
-mod unattended;
+pub mod unattended;
 
 pub use front::Front;

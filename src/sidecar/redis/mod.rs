@@ -172,6 +172,17 @@ impl Shared {
         }
     }
 
+    /// Waits until the other replicas know all that has happened here.
+    pub async fn until_all_told(&self) {
+        self.inner.outbox.until_all_told().await;
+    }
+
+    /// How much of it they do not know yet.
+    #[must_use]
+    pub fn untold(&self) -> usize {
+        self.inner.outbox.left()
+    }
+
     /// Records a purge and tells the other replicas, after it was carried out here.
     ///
     /// # Errors

@@ -178,7 +178,23 @@ impl Outbox {
         let mut waiting = self.waiting.lock();
         if let Some(found) = waiting.purges.iter_mut().find(|pending| pending.id == id) {
             found.recorded = Some((generation, number));
+            self.told.send_modify(|_| {});
         }
+    }
+
+    /// How many keys and purges the others do not know yet.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        let waiting = self.waiting.lock();
+        let purges = waiting.purges.iter().filter(|pending| pending.recorded.is_none());
+        waiting.changes.len() + purges.count()
+    }
+
+    /// Waits until there is nothing that the others do not know.
+    pub async fn until_all_told(&self) {
+        let mut told = self.told.subscribe();
+        // Looked at between two changes, and not by the channel itself, which others have while they have this lock.
+        while self.left() > 0 && told.changed().await.is_ok() {}
     }
 
     /// Waits until a change is told.
@@ -189,6 +205,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     fn key(text: &str) -> Key {
@@ -211,8 +229,10 @@ mod tests {
         let later = outbox.changed(vec![key("http://a/")]);
         outbox.changes_told(last);
         outbox.until_told(number).await;
+        assert_eq!(outbox.left(), 1);
         assert!(outbox.hides(&key("http://a/"), &[], KNOWN), "it was changed again");
         outbox.changes_told(later);
+        outbox.until_all_told().await;
         assert!(!outbox.hides(&key("http://a/"), &[], KNOWN));
     }
 
@@ -223,7 +243,9 @@ mod tests {
         outbox.purged(purge("t"), KNOWN);
         let Next::Purge(pending) = outbox.next().await else { panic!("no purge") };
         assert_eq!((pending.known, &pending.purge), (Some(KNOWN), &purge("t")));
+        assert!(outbox.until_all_told().now_or_never().is_none());
         outbox.purge_recorded(pending.id, 7, 4);
+        outbox.until_all_told().await;
         assert!(outbox.hides(&key("http://a/"), &tags, KNOWN));
         assert!(outbox.peek().is_none(), "it is recorded once");
         assert!(!outbox.hides(&key("http://a/"), &tags, Stamp { sequence: 4, ..KNOWN }));
