@@ -15,6 +15,7 @@
 mod apart;
 mod copy;
 pub mod explain;
+mod listening;
 mod orders;
 mod peer;
 mod token;
@@ -24,7 +25,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, RawQuery, State},
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequest, RawQuery, Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
@@ -33,7 +34,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::spawn_blocking};
+use tokio::{net::TcpListener, sync::Semaphore, task::spawn_blocking};
 
 pub use apart::serve_apart;
 pub use orders::drain;
@@ -55,6 +56,10 @@ use crate::{settings::purges::PurgeRecord, telemetry::OPEN_METRICS};
 
 /// Of so many replicas of the application it is told one by one at most.
 const REPLICAS: usize = 64;
+/// So many times at once the figures are written for somebody; two collectors may come at the same time. More than
+/// a few would take the time from the probes.
+const FIGURES: usize = 4;
+static WRITING: Semaphore = Semaphore::const_new(FIGURES);
 /// Larger than any record that the operator keeps.
 const LARGEST_BODY: usize = 1 << 20;
 
@@ -88,7 +93,7 @@ pub struct Pod {
 }
 
 /// Serves the admin port, for ever.
-async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbeat>) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbeat>) {
     let of_traffic = heartbeat.clone();
     let router = Router::new()
         .route("/livez", get(async move || livez(of_traffic.look())))
@@ -102,7 +107,7 @@ async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbea
         .route("/drain", post(begin_drain))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(admin);
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+    listening::listen(listener, router).await;
 }
 
 /// Why a request is refused.
@@ -115,6 +120,8 @@ enum Refusal {
     Wrong(String),
     /// It could not be carried out.
     Failed(String),
+    /// Others ask the same.
+    Busy,
 }
 
 impl IntoResponse for Refusal {
@@ -125,6 +132,7 @@ impl IntoResponse for Refusal {
             }
             Self::Elsewhere => (StatusCode::FORBIDDEN, "only from within the pod\n").into_response(),
             Self::Wrong(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "others ask for it\n").into_response(),
             Self::Failed(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
         }
     }
@@ -170,7 +178,11 @@ fn verdict(well: &'static str, why_not: Option<String>) -> Response {
 
 /// It names no client and no page, so it has no token, which Prometheus would have to be given.
 async fn metrics_of(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
-    let told = metrics::encode(&admin.front, &admin.health);
+    let place = WRITING.try_acquire().map_err(|_| Refusal::Busy)?;
+    // On another thread: the probes are answered by this one.
+    let told = spawn_blocking(move || metrics::encode(&admin.front, &admin.health)).await;
+    drop(place);
+    let told = told.map_err(|error| Refusal::Failed(error.to_string()))?;
     let told = told.map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], told).into_response())
 }
@@ -252,13 +264,18 @@ fn warmed(warmed: Warmed) -> Value {
     json!({ "entries": entries, "bytes": bytes, "seconds": took.as_secs_f64(), "ended": ended.as_str() })
 }
 
+/// The body of a request whose token was looked at before: nobody else is waited for.
+async fn body(request: Request) -> Result<Bytes, Response> {
+    Bytes::from_request(request, &()).await.map_err(IntoResponse::into_response)
+}
+
 /// Takes the operator's record. It is answered when nothing of it is given any more.
-async fn purges(
-    State(admin): State<Arc<Admin>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
-    admin.check_token(&headers)?;
+async fn purges(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Refusal> {
+    admin.check_token(request.headers())?;
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(refused) => return Ok(refused),
+    };
     let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
     let record = PurgeRecord::parse(text).map_err(|error| Refusal::Wrong(error.to_string()))?;
     let (purging, text) = (admin.clone(), text.to_owned());
@@ -290,11 +307,14 @@ async fn purges(
 async fn purge(
     State(admin): State<Arc<Admin>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
     check_is_local(peer)?;
-    admin.check_token(&headers)?;
+    admin.check_token(request.headers())?;
+    let body = match body(request).await {
+        Ok(body) => body,
+        Err(refused) => return Ok(refused),
+    };
     let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
     let memory = admin.front.memory().clone();
     let targets = memory.about(targets);

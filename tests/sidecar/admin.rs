@@ -313,3 +313,37 @@ async fn draining_an_http2_connection_ends_with_what_was_begun() {
     // GOAWAY, and no stream is left.
     tokio::time::timeout(Duration::from_secs(10), connection).await.expect("an end").unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn whoever_holds_connections_to_the_admin_port_open_keeps_no_probe_from_it() {
+    const MANY: usize = 400;
+    let process = started().await;
+    let address = ("127.0.0.1", process.settings.admin_port);
+    let mut held = Vec::new();
+    for text in ["", "GET /readyz HTTP/1.1\r\nX: "].iter().cycle().take(MANY) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    assert_eq!(process.until_readyz(200).await, "ready\n");
+    assert_eq!(process.until_readyz(200).await, "ready\n", "on a connection that is kept");
+    // Those that were there first have made room.
+    for stream in &mut held[..MANY - 256] {
+        let end = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0; 1])).await;
+        assert!(!end.expect("an end in time").is_ok_and(|count| count > 0));
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_the_token_is_not_waited_for() {
+    let process = started().await;
+    for path in ["/purges", "/purge"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", process.settings.admin_port)).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status);
+        tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer in time").unwrap();
+        assert_eq!(&status, b"HTTP/1.1 401");
+    }
+}

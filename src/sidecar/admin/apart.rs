@@ -20,7 +20,10 @@ pub fn serve_apart(listener: TcpListener, admin: Arc<Admin>) -> io::Result<()> {
     let heartbeat = Arc::<Heartbeat>::default();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let beating = heartbeat.clone();
-    let serving = async move { serve(TcpListener::from_std(listener)?, admin, heartbeat).await };
+    let serving = async move {
+        serve(TcpListener::from_std(listener)?, admin, heartbeat).await;
+        io::Result::Ok(())
+    };
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
         if let Err(error) = runtime.block_on(serving) {
             tracing::error!(%error, "the admin port is not served any more");
