@@ -11,7 +11,11 @@
 //! * those that applications ask for, whose record is in Redis. It can be lost there, as all that
 //!   Redis holds; a new one begins another generation, and what was stored in the one before is not given.
 
+mod by_hash;
+
 use std::collections::VecDeque;
+
+use self::by_hash::ByHash;
 
 use crate::settings::purges::PurgeRecord;
 pub use crate::settings::purges::{Force, Target};
@@ -64,6 +68,9 @@ pub struct Purges {
     unrecorded: VecDeque<Kept>,
     /// Those that all replicas know. What is shared is judged by them: the others must not push them out.
     recorded: VecDeque<Kept>,
+    /// The last hard purge of each whole URL, also of those that are forgotten otherwise: as many as there are requests
+    /// that change something, they must not have all refused that is on its way.
+    of_keys: ByHash,
     /// A number of the operator's that was known here and is in no record any more.
     lost: Option<u64>,
     most: usize,
@@ -89,6 +96,7 @@ impl Purges {
             forgotten_stamp: Stamp::default(),
             unrecorded: VecDeque::new(),
             recorded: VecDeque::new(),
+            of_keys: ByHash::default(),
             lost: None,
             most,
             sweeps: Vec::new(),
@@ -131,12 +139,19 @@ impl Purges {
     pub fn add(&mut self, target: Target, force: Force, source: Source) {
         self.now.epoch = Epoch(self.now.epoch.0 + 1);
         self.see(source);
+        if let (Some(key), Force::Hard) = (whole_url(&target), force) {
+            self.of_keys.insert(key, self.now.epoch);
+        }
         let kept = if source == Source::Replica { &mut self.unrecorded } else { &mut self.recorded };
         kept.push_back(Kept { epoch: self.now.epoch, target, force, source });
         if kept.len() > self.most
             && let Some(oldest) = kept.pop_front()
         {
-            self.forgotten = self.forgotten.max(oldest.epoch);
+            // What is known by its hash still is not forgotten.
+            let known = whole_url(&oldest.target).map(|key| self.of_keys.last(key));
+            if known.is_none_or(|known| known < oldest.epoch) {
+                self.forgotten = self.forgotten.max(oldest.epoch);
+            }
             match oldest.source {
                 Source::Replica => {}
                 Source::Api(number) => self.forget_api(number),
@@ -209,7 +224,7 @@ impl Purges {
     /// long ago to know, it is gone.
     #[must_use]
     pub fn since(&self, began: Epoch, key: &str, tags: &[String]) -> Option<Force> {
-        if began < self.forgotten {
+        if began < self.forgotten || began < self.of_keys.last(key) {
             return Some(Force::Hard);
         }
         let later = self.recorded.iter().chain(&self.unrecorded).filter(|kept| kept.epoch > began);
@@ -244,6 +259,14 @@ impl Purges {
             Source::Shared(number) => number > stamp.sequence,
         };
         strongest(self.recorded.iter().filter(|kept| is_later(kept)), key, tags)
+    }
+}
+
+/// The URL that a purge is of alone, whatever host it may be of else.
+fn whole_url(target: &Target) -> Option<&str> {
+    match target {
+        Target::Key(url) if !url.starts_with('/') => Some(url),
+        _ => None,
     }
 }
 
@@ -449,10 +472,42 @@ mod tests {
         let before = purges.now();
         purges.add(tag("a"), Force::Hard, Source::Shared(1));
         for _ in 0..5 {
-            purges.add(key("other"), Force::Hard, Source::Replica);
+            purges.add(tag("other"), Force::Hard, Source::Replica);
         }
         assert_eq!(purges.since_stamp(before.stamp, "k", &tags("a")), Some(Force::Hard));
         assert_eq!(purges.since_stamp(before.stamp, "k", &[]), None);
         assert_eq!(purges.since(before.epoch, "k", &[]), Some(Force::Hard), "too long ago to know");
+    }
+
+    #[test]
+    fn however_many_urls_are_changed_what_is_on_its_way_of_others_is_taken() {
+        for source in [|_| Source::Replica, Source::Shared] {
+            let mut purges = Purges::new(2);
+            purges.begin_generation(1, 0);
+            let began = purges.now().epoch;
+            for number in 0..100 {
+                purges.add(key(&format!("http://shop/{number}")), Force::Hard, source(number));
+            }
+            let others = (0..100).map(|number| format!("http://shop/other/{number}"));
+            let taken = others.filter(|other| purges.since(began, other, &[]).is_none()).count();
+            assert!(taken > 90, "few have the same hash: {taken}");
+            for number in 0..100 {
+                let changed = format!("http://shop/{number}");
+                assert_eq!(purges.since(began, &changed, &[]), Some(Force::Hard), "{changed}");
+                assert_eq!(purges.since(purges.now().epoch, &changed, &[]), None, "{changed}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_purged_softly_or_of_any_host_may_be_forgotten_and_then_nothing_is_taken() {
+        for (target, force) in [(key("http://shop/a"), Force::Soft), (key("/a"), Force::Hard)] {
+            let mut purges = Purges::new(1);
+            let began = purges.now().epoch;
+            purges.add(target.clone(), force, Source::Replica);
+            assert_eq!(purges.since(began, "http://shop/a", &[]), Some(force), "{target:?}");
+            purges.add(key("http://shop/b"), Force::Hard, Source::Replica);
+            assert_eq!(purges.since(began, "http://shop/a", &[]), Some(Force::Hard), "{target:?}");
+        }
     }
 }
