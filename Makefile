@@ -62,6 +62,10 @@ bench: ## Speed and footprint: creation, edits, rest, memory, restart, up to 10,
 bench-http: ## The sidecar's HTTP cache beside nginx and Varnish (about 10 minutes)
 	@tests/bench/http/run
 
+.PHONY: bench-caches
+bench-caches: ## quick_cache beside moka as a sidecar's memory (about a minute)
+	@cargo run -q --profile image --example caches --no-default-features --features sidecar
+
 .PHONY: test-demo
 test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 5 minutes)
 	@tests/demo/real
