@@ -16,6 +16,7 @@
 //! * [`readings`]: how an application may read a path. PURE.
 //! * [`redis`]: what the replicas share: the second level of the cache, and the record of purges.
 //! * [`remembered`]: what is remembered of keys, however long they are.
+//! * [`resp`]: the protocol of Redis. PURE.
 //! * [`room`]: the memory of bodies, wherever they come from.
 //! * [`rules`]: which rule of the settings holds for a request. PURE.
 //! * [`upstream`]: to the application, of this pod or of another.
@@ -38,6 +39,7 @@ pub mod purge_order;
 pub mod readings;
 pub mod redis;
 pub mod remembered;
+pub mod resp;
 pub mod room;
 pub mod rules;
 pub mod upstream;
