@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 32] = [
+const PURE: [&str; 33] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -29,6 +29,7 @@ const PURE: [&str; 32] = [
     "settings",
     "sidecar/breaker",
     "sidecar/cache",
+    "sidecar/near_cache/commands",
     "sidecar/purge_order",
     "sidecar/redis/codec",
     "sidecar/redis/names",

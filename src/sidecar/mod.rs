@@ -12,6 +12,7 @@
 //! * [`heartbeat`]: whether the runtime that serves requests still turns.
 //! * [`http`]: from the pod's address through the cache to the application.
 //! * [`memory`]: stored responses in the memory of the replica.
+//! * [`near_cache`]: the application tier, in front of Redis.
 //! * [`purge_order`]: a purge as an application writes it. PURE.
 //! * [`readings`]: how an application may read a path. PURE.
 //! * [`redis`]: what the replicas share: the second level of the cache, and the record of purges.
@@ -35,6 +36,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod memory;
 pub mod metrics;
+pub mod near_cache;
 pub mod purge_order;
 pub mod readings;
 pub mod redis;
