@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 33] = [
+const PURE: [&str; 34] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -35,6 +35,7 @@ const PURE: [&str; 33] = [
     "sidecar/redis/names",
     "sidecar/redis/record",
     "sidecar/readings",
+    "sidecar/resp",
     "sidecar/rules",
     "sidecar/upstream/budget",
     "sidecar/upstream/choice",

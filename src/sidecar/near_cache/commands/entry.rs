@@ -28,8 +28,6 @@ enum Kind {
     MayWait(Handling),
     /// A change where there is a key that is changed, otherwise a read.
     IfStored,
-    /// `BITFIELD`, which changes only where it sets.
-    Bitfield,
     /// By its second argument; by the other handling where that is not known.
     Container(&'static [Entry], Handling),
 }
@@ -67,10 +65,7 @@ impl Entry {
             Kind::Ranked => cached(if args.count() > 3 { Shape::NullArrays } else { Shape::ByType }),
             Kind::MayWait(_) if options::may_wait(args) => Handling::Blocking,
             Kind::IfStored if changes.len() == 0 => Handling::Read,
-            Kind::Bitfield if !(options::has(args, b"SET", 2) || options::has(args, b"INCRBY", 2)) => {
-                Handling::Read
-            }
-            Kind::IfStored | Kind::Bitfield => Handling::Change,
+            Kind::IfStored => Handling::Change,
             Kind::MayWait(otherwise) | Kind::Container(_, otherwise) => otherwise,
         }
     }
@@ -140,8 +135,9 @@ pub(super) const fn derive_if_stored(name: &'static str, changes: Where) -> Entr
     Entry::new(name, Kind::IfStored, Where::At(1), changes)
 }
 
+/// `BITFIELD`, which changes its key only where it sets bits.
 pub(super) const fn bitfield(name: &'static str) -> Entry {
-    Entry::new(name, Kind::Bitfield, Where::Nowhere, Where::At(1))
+    Entry::new(name, Kind::IfStored, Where::At(1), Where::Bits)
 }
 
 /// It may change keys beyond these.

@@ -56,6 +56,8 @@ pub(super) enum Where {
     Counted(u8, u8),
     /// Behind `STREAMS`, the first half of what follows.
     Streams,
+    /// At 1, where `BITFIELD` sets something.
+    Bits,
     /// Behind the last `STORE` of `SORT`.
     SortStore,
     /// Behind the last `STORE` or `STOREDIST` of `GEORADIUS`, from this index on.
@@ -73,7 +75,6 @@ impl Where {
     pub(super) fn indices<A: Args + ?Sized>(self, args: &A) -> Indices {
         let count = args.count();
         match self {
-            Self::Nowhere => Indices::NONE,
             Self::At(at) => Indices::one(at.into(), count),
             Self::Range(first, last, step) => {
                 let back = usize::from(last.unsigned_abs());
@@ -87,6 +88,10 @@ impl Where {
                 Indices::new(at + 1, number.saturating_mul(step).saturating_add(at + 1), step, count)
             }
             Self::Streams => options::streams(args),
+            Self::Bits if options::has(args, b"SET", 2) || options::has(args, b"INCRBY", 2) => {
+                Indices::one(1, count)
+            }
+            Self::Nowhere | Self::Bits => Indices::NONE,
             Self::SortStore => options::sort_store(args),
             Self::RadiusStore(first) => options::radius_store(args, first.into()),
             Self::Migrated => options::migrated(args),

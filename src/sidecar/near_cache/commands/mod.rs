@@ -21,6 +21,8 @@ mod tests;
 
 pub use indices::Indices;
 
+pub use crate::sidecar::resp::older::Shape;
+
 /// The arguments of a command, its name first.
 pub trait Args {
     /// How many there are, with the name.
@@ -52,13 +54,13 @@ pub struct Meaning {
 }
 
 impl Meaning {
-    /// The indices of the arguments that are keys it only reads.
+    /// The indices of the arguments that are keys it reads.
     #[must_use]
     pub fn reads(&self) -> Indices {
         self.reads.clone()
     }
 
-    /// The indices of the arguments that are keys it changes, or may change; it may read them as well.
+    /// The indices of the arguments that are keys it changes, or may change. It may read them as well, in whatever it answers.
     ///
     /// Those of [`Handling::ChangeUnknown`] are what is known of them, such as the declared keys of a script.
     #[must_use]
@@ -104,17 +106,6 @@ pub struct Cached {
     pub shape: Shape,
     /// What its reply depends on beside the lives of its keys.
     pub lifetime: Lifetime,
-}
-
-/// How a reply in RESP3 becomes what Redis would have sent in RESP2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// Its types say all; a null is `$-1`.
-    ByType,
-    /// Pairs of a member and its score, each an array of its own in RESP3, all in one array in RESP2.
-    Pairs,
-    /// By its types, but a null is `*-1`.
-    NullArrays,
 }
 
 /// Which times of expiry a reply depends on.
