@@ -19,6 +19,8 @@ mod fuzz_targets;
 mod gate;
 mod limits;
 mod malformed;
+mod near_commands;
+mod near_wire;
 mod passing_on;
 mod peers;
 mod poisoning;

@@ -69,18 +69,18 @@ pub(super) fn sort_store<A: Args + ?Sized>(args: &A) -> Indices {
     found
 }
 
+/// The key behind `STORE`, that behind `STOREDIST`, or both, though Redis stores in the last alone.
 pub(super) fn radius_store<A: Args + ?Sized>(args: &A, first: usize) -> Indices {
-    let mut found = Indices::NONE;
+    let mut found: Option<(usize, usize)> = None;
     let mut at = first;
-    while at < args.count() {
-        let stores = is_at(args, at, b"STORE") || is_at(args, at, b"STOREDIST");
-        if stores && at + 1 < args.count() {
-            found = Indices::one(at + 1, args.count());
+    while at + 1 < args.count() {
+        if is_at(args, at, b"STORE") || is_at(args, at, b"STOREDIST") {
             at += 1;
+            found = Some((found.map_or(at, |(first, _)| first), at));
         }
         at += 1;
     }
-    found
+    found.map_or(Indices::NONE, |(first, last)| Indices::new(first, last + 1, last - first, args.count()))
 }
 
 /// The keys that `MIGRATE` takes away, past passwords and user names that may be called `KEYS`.
