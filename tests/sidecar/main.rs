@@ -20,6 +20,7 @@ mod gate;
 mod limits;
 mod malformed;
 mod near_commands;
+mod near_older;
 mod near_wire;
 mod passing_on;
 mod peers;
