@@ -196,7 +196,7 @@ proptest! {
         let told = |service: &CachedService, seen: &Seen| {
             let plan = plan(service, seen, &pure::defaults());
             let applied = plan.is_ok().then(|| applied(seen));
-            (status(service, seen, &plan, applied.as_ref(), attempts, now), plan)
+            (status(service, seen, &plan, applied.as_ref(), None, attempts, now), plan)
         };
         let (mut before, mut seen) = (earlier.0, seen);
         before.metadata.generation = Some(2);

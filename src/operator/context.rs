@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     apply::Change, digest::digest, error::APPLIED_AT_MOST, events::Events, external::Externals,
-    plan::Defaults, purges::Purges, references::References, sidecars::Sidecars, store::Store,
-    triggers::Triggers, watched::PROVISIONAL, watches::Watches,
+    ordered::Ordered, plan::Defaults, purges::Purges, references::References, sidecars::Sidecars,
+    store::Store, triggers::Triggers, watched::PROVISIONAL, watches::Watches,
 };
 use crate::{
     api::{CachedService, CachedServiceStatus},
@@ -63,6 +63,8 @@ pub struct Memory {
     pub told: Option<String>,
     /// The newest version of its record of purges that can be read.
     pub record: Option<u64>,
+    /// What the Deployment controller was told last.
+    pub ordered: Option<Ordered>,
 }
 
 /// A status that the API server has taken.

@@ -24,6 +24,7 @@ pub mod interruptions;
 pub mod lease;
 pub mod observe;
 pub mod optional;
+pub mod ordered;
 pub mod ownership;
 pub mod plan;
 pub mod purges;

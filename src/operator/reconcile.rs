@@ -15,6 +15,7 @@ use super::{
     error::{Class, Error, retry_after},
     interruptions::RECHECK,
     observe::{Look, Seen, observe},
+    ordered::Ordered,
     plan::{Invalid, Plan, plan},
     status::{blind, publish, status},
     watched::PROVISIONAL,
@@ -104,8 +105,10 @@ async fn steps(service: &CachedService, context: &Context) -> Result<Option<Dura
         // With many waiting to be created, they go first.
         return Ok(Some(Duration::ZERO));
     }
-    let status = status(service, &seen, &plan, applied.as_ref(), attempts, Timestamp::now());
-    let changes = context.remember(&reference, |memory| memory.changes.clone());
+    let (changes, ordered) =
+        context.remember(&reference, |memory| (memory.changes.clone(), memory.ordered.clone()));
+    let status =
+        status(service, &seen, &plan, applied.as_ref(), ordered.as_ref(), attempts, Timestamp::now());
     // After a failure the next turn is when that is tried again, which may be long after.
     let can_wait = applied.as_ref().is_some_and(|applied| applied.failures().is_empty());
     let rest_due = publish(context, service, &seen.status, status, &changes, can_wait).await?;
@@ -135,18 +138,21 @@ async fn converge(
 ) -> Result<(Seen, Result<Plan, Invalid>, Option<Applied>), Error> {
     let seen = observe(context, service, look).await?;
     let plan = plan(service, &seen, &context.defaults);
-    let Ok(valid) = &plan else { return Ok((seen, plan, None)) };
-    // Boxed: the futures of all children together are large, and most reconciles do not need them.
-    let applied = Box::pin(apply(context, valid, &seen)).await;
-    let changes = applied.changes.iter().cloned();
+    let applied = match &plan {
+        // Boxed: the futures of all children together are large, and most reconciles do not need them.
+        Ok(valid) => Some(Box::pin(apply(context, valid, &seen)).await),
+        Err(_) => None,
+    };
     context.remember(&ObjectRef::from_obj(service), |memory| {
-        for change in changes {
-            if !memory.changes.contains(&change) {
-                memory.changes.push(change);
+        let deployment = applied.as_ref().map(|applied| &applied.deployment);
+        memory.ordered = Ordered::after(memory.ordered.take(), seen.deployment.ours(), deployment);
+        for change in applied.iter().flat_map(|applied| &applied.changes) {
+            if !memory.changes.contains(change) {
+                memory.changes.push(change.clone());
             }
         }
     });
-    Ok((seen, plan, Some(applied)))
+    Ok((seen, plan, applied))
 }
 
 fn next(

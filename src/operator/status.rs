@@ -24,6 +24,7 @@ use super::{
     apply::Applied,
     error::{ChildError, Class, Error, reason_of},
     observe::Seen,
+    ordered::Ordered,
     plan::{Content, Invalid, Plan, Replicas},
     seen::SeenDeployment,
 };
@@ -35,14 +36,16 @@ use conditions::{Condition, Verdict};
 
 /// The status of a CachedService.
 ///
-/// `attempts` is the number of failures in a row before this reconcile: a failure
-/// that may pass by itself is told as a retry first, and as a degradation when it stays.
+/// `ordered` is what the Deployment controller was told last, if that is known. `attempts` is the number of
+/// failures in a row before this reconcile: a failure that may pass by itself is told as a retry first, and
+/// as a degradation when it stays.
 #[must_use]
 pub fn status(
     service: &CachedService,
     seen: &Seen,
     plan: &Result<Plan, Invalid>,
     applied: Option<&Applied>,
+    ordered: Option<&Ordered>,
     attempts: u32,
     now: Timestamp,
 ) -> CachedServiceStatus {
@@ -57,7 +60,7 @@ pub fn status(
         Err(_) => Err(NotInForce::Invalid),
     };
     let redis = redis::verdict(service, seen, in_force, applied, patience);
-    let application = application::verdict(seen, in_force, applied, patience, deployment);
+    let application = application::verdict(seen, in_force, applied, patience, deployment, ordered);
     let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, deployment);
     let cache = cache::verdict(before, in_force, applied, patience, &application, deployment);
     let balancing = balancing::verdict(seen, in_force, applied, patience, &application);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cachedservice::api::CachedService;
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -93,6 +93,28 @@ async fn an_autoscaler_of_the_users_own_scales_a_fixed_size() {
     sandbox.until_ready("shop").await;
     // What the operator did not make it leaves alone, whatever its name.
     assert!(autoscalers.get("shop").await.unwrap().metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test]
+async fn what_is_scaled_is_ready_all_the_while() {
+    let sandbox = sandbox().await;
+    let _shop = sandbox.serve("shop").await;
+    let deployments = sandbox.api::<Deployment>();
+    for replicas in [3, 5, 4, 2].repeat(5) {
+        let before = deployments.get("shop").await.unwrap().metadata.generation;
+        // As the autoscaler does it.
+        let scale = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        deployments.patch_scale("shop", &PatchParams::default(), &scale).await.unwrap();
+        until(Duration::from_secs(20), async || {
+            let deployment = deployments.get("shop").await.unwrap();
+            let status = deployment.status.unwrap_or_default();
+            let is_done = status.observed_generation > before && status.ready_replicas == Some(replicas);
+            if is_done { Ok(()) } else { Err(format!("{status:?}")) }
+        })
+        .await;
+    }
+    let told = sandbox.events("shop").await;
+    assert!(told.iter().all(|(reason, _)| reason != "NotReady" && reason != "Degraded"), "{told:?}");
 }
 
 async fn until_pods(sandbox: &Sandbox, wanted: i32) {

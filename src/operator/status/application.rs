@@ -11,6 +11,7 @@ use crate::{
     operator::{
         apply::Applied,
         observe::Seen,
+        ordered::Ordered,
         plan::{Plan, Replicas},
         seen::SeenDeployment,
         trouble::Trouble,
@@ -23,6 +24,7 @@ pub(super) fn verdict(
     applied: Option<&Applied>,
     patience: Patience,
     deployment: Option<&SeenDeployment>,
+    ordered: Option<&Ordered>,
 ) -> Verdict {
     if let Some(applied) = applied {
         let failures = [
@@ -50,7 +52,7 @@ pub(super) fn verdict(
     if wanted == 0 {
         return at_zero(plan, deployment);
     }
-    if status.observed_generation < deployment.metadata.generation {
+    if !Ordered::is_observed(ordered, deployment) {
         return Verdict::not_yet(
             "RollingOut",
             "the Deployment controller has not seen the newest spec yet".to_owned(),
@@ -94,7 +96,8 @@ pub(super) fn verdict(
     }
     let complete =
         progress.is_some_and(|condition| condition.reason.as_deref() == Some("NewReplicaSetAvailable"));
-    if complete {
+    // With fewer pods than are needed, more are being made.
+    if complete && status.replicas.unwrap_or_default() >= least {
         // Nothing is being rolled out: pods were lost or fail their probe.
         return Verdict::no(
             "TooFewAvailable",

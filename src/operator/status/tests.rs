@@ -31,6 +31,8 @@ struct Situation {
     seen: Seen,
     /// Changes what the apply came to.
     apply: fn(&mut Applied),
+    /// What the Deployment controller was told last.
+    ordered: Option<Ordered>,
     attempts: u32,
     now: Timestamp,
 }
@@ -49,6 +51,7 @@ impl Situation {
             annotations: Vec::new(),
             seen,
             apply: |_| {},
+            ordered: None,
             attempts: 0,
             now: time("2026-01-01T00:00:00Z"),
         }
@@ -70,6 +73,17 @@ impl Situation {
 
     fn deployment(mut self, replicas: i32, status: &Value) -> Self {
         self.seen.deployment = ours(deployment(replicas, status));
+        self
+    }
+
+    /// The Deployment is as ordered, and somebody has scaled it to this since: its controller has not seen that.
+    fn just_scaled_to(mut self, replicas: i32) -> Self {
+        let before = self.seen.deployment.ours().unwrap().clone();
+        self.ordered = Ordered::after(None, Some(&before), None);
+        let mut scaled = before;
+        scaled.spec.replicas = Some(replicas);
+        scaled.metadata.generation = Some(3);
+        self.seen.deployment = ours(scaled);
         self
     }
 
@@ -139,7 +153,8 @@ impl Situation {
             (self.apply)(&mut applied);
             applied
         });
-        status(&service, &self.seen, &plan, applied.as_ref(), self.attempts, self.now)
+        let ordered = self.ordered.as_ref();
+        status(&service, &self.seen, &plan, applied.as_ref(), ordered, self.attempts, self.now)
     }
 
     /// The condition as `True Reason`.

@@ -23,6 +23,34 @@ fn a_spec_that_the_deployment_controller_has_not_seen_is_rolling_out() {
 }
 
 #[test]
+fn a_number_of_pods_that_the_deployment_controller_has_not_seen_takes_nothing_away() {
+    let fixed = json!({ "autoscaling": { "enabled": false }, "replicas": 2 });
+    for spec in [json!({}), fixed] {
+        for replicas in [1, 5] {
+            let situation = Situation::all_well().spec(spec.clone()).just_scaled_to(replicas);
+            situation.shows(TYPE, "True Available");
+            situation.shows(condition_type::READY, "True Serving");
+            situation.shows(condition_type::PROGRESSING, "False Stable");
+        }
+    }
+}
+
+#[test]
+fn what_was_wrong_before_the_deployment_controller_has_seen_another_number_of_pods_is_so_still() {
+    let lost = Situation::all_well().deployment(2, &pods(1)).just_scaled_to(5);
+    lost.shows(TYPE, "False TooFewAvailable");
+    lost.shows(condition_type::DEGRADED, "True TooFewAvailable");
+}
+
+#[test]
+fn pods_that_a_raised_minimum_brings_are_not_lost_before_they_are_made() {
+    let raised = json!({ "autoscaling": { "minReplicas": 4 } });
+    let situation = Situation::all_well().spec(raised).just_scaled_to(4);
+    situation.shows(TYPE, "False RollingOut");
+    situation.shows(condition_type::DEGRADED, "False AllWell");
+}
+
+#[test]
 fn available_pods_of_the_old_template_do_not_count() {
     let rolling = json!({
         "replicas": 3, "updatedReplicas": 1, "readyReplicas": 3, "availableReplicas": 3,
