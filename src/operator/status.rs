@@ -61,7 +61,7 @@ pub fn status(
     };
     let redis = redis::verdict(service, seen, in_force, applied, patience);
     let application = application::verdict(seen, in_force, applied, patience, deployment, ordered);
-    let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, deployment);
+    let autoscaling = autoscaling::verdict(seen, in_force, applied, patience, &application, deployment);
     let cache = cache::verdict(before, in_force, applied, patience, &application, deployment);
     let balancing = balancing::verdict(seen, in_force, applied, patience, &application);
     let paused = switches::paused(service, applied);

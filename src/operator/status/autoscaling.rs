@@ -7,7 +7,7 @@ use super::{
     conditions::{Verdict, known_reason},
 };
 use crate::{
-    api::names::APP_CONTAINER,
+    api::{condition_type, names::APP_CONTAINER},
     operator::{
         apply::Applied,
         observe::Seen,
@@ -16,11 +16,18 @@ use crate::{
     },
 };
 
+/// There are no figures yet, which is nobody's fault.
+const AWAITING: &str = "AwaitingFigures";
+/// That figures of pods are missing, in the autoscaler's words.
+const MISSING: [&str; 3] =
+    ["FailedGetContainerResourceMetric", "FailedGetPodsMetric", "FailedGetResourceMetric"];
+
 pub(super) fn verdict(
     seen: &Seen,
     plan: Result<&Plan, NotInForce>,
     applied: Option<&Applied>,
     patience: Patience,
+    application: &Verdict,
     deployment: Option<&SeenDeployment>,
 ) -> Verdict {
     let failure = applied.and_then(|applied| applied.autoscaler.as_ref().err());
@@ -40,14 +47,20 @@ pub(super) fn verdict(
         );
     }
     let status = &autoscaler.status;
+    let awaits = Verdict::not_yet(AWAITING, "the autoscaler has no CPU figures yet".to_owned());
+    // A creation is not told of what comes with the pods.
+    let comes_with_pods = !application.is_true && was_awaited(seen);
     for type_ in ["AbleToScale", "ScalingActive"] {
         if let Some(condition) = condition(status, type_).filter(|condition| condition.status == "False") {
             let reason = condition.reason.as_deref().and_then(known_reason).unwrap_or("NotScaling");
+            if comes_with_pods && MISSING.contains(&reason) {
+                return awaits;
+            }
             return Verdict::no(reason, condition.message.clone().unwrap_or_default());
         }
     }
     if condition(status, "ScalingActive").is_none() {
-        return Verdict::not_yet("AwaitingFigures", "the autoscaler has no CPU figures yet".to_owned());
+        return awaits;
     }
     let at_maximum = condition(status, "ScalingLimited").is_some_and(|condition| {
         condition.status == "True" && condition.reason.as_deref() == Some("TooManyReplicas")
@@ -59,6 +72,13 @@ pub(super) fn verdict(
         );
     }
     Verdict::yes("Active", "the autoscaler follows the load".to_owned())
+}
+
+/// Whether nothing but that they are awaited was told of figures so far.
+fn was_awaited(seen: &Seen) -> bool {
+    let mut told = seen.status.conditions.iter();
+    told.find(|told| told.type_ == condition_type::AUTOSCALING_READY)
+        .is_none_or(|told| ["Creating", AWAITING].contains(&told.reason.as_str()))
 }
 
 /// CPU and its target, both in percent, such as `35%/70%`.

@@ -38,6 +38,27 @@ fn missing_figures_are_told_in_the_autoscalers_words_and_leave_ready() {
 }
 
 #[test]
+fn figures_that_a_creation_misses_are_awaited_until_its_pods_are_there() {
+    let reason = "FailedGetContainerResourceMetric";
+    let creation = || with_condition("ScalingActive", "False", reason).deployment(2, &rolling());
+    let first = creation().status();
+    let told = condition(&first, TYPE);
+    assert_eq!((told.status.as_str(), told.reason.as_str()), ("False", "AwaitingFigures"));
+    creation().after(first.clone()).shows(TYPE, "False AwaitingFigures");
+    let with_pods = with_condition("ScalingActive", "False", reason).after(first);
+    assert_eq!(with_pods.shows(TYPE, "False FailedGetContainerResourceMetric"), "words");
+    // From then on a rollout hides nothing, and nothing else is ever hidden.
+    creation().after(with_pods.status()).shows(TYPE, "False FailedGetContainerResourceMetric");
+    let wrong = with_condition("ScalingActive", "False", "AmbiguousSelector").deployment(2, &rolling());
+    wrong.shows(TYPE, "False AmbiguousSelector");
+}
+
+/// The status of a Deployment whose pods are not there yet.
+fn rolling() -> Value {
+    json!({ "replicas": 2, "updatedReplicas": 2 })
+}
+
+#[test]
 fn a_scale_that_fails_comes_before_missing_figures() {
     let mut situation = with_condition("AbleToScale", "False", "FailedUpdateScale");
     situation.shows(TYPE, "False FailedUpdateScale");
