@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use cachedservice::api::{
     SidecarsStatus,
-    names::{APP, COMPONENT_LABEL, NAME_LABEL},
+    names::{APP, COMPONENT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, SIDECAR_CONTAINER},
 };
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{ResourceExt, api::ListParams};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Secret},
+};
+use kube::{
+    ResourceExt,
+    api::{ListParams, PostParams},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -113,6 +119,82 @@ async fn an_application_on_localhost_alone_is_told_and_serves_on() {
         if events.iter().any(is_it) { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_sidecars_that_do_not_tell_of_others_spread_requests_nobody_knows_until_the_next_ones() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let sidecars = Sidecars::that(Manner::Acknowledges);
+    // As one of an older version does.
+    sidecars.all_tell(&json!({ "upstream": {} }));
+    let _kubelet = sidecars.kubelet(&sandbox);
+    sandbox.apply("shop", spec()).await;
+    sandbox.until_condition(LIMIT, "shop", "BalancingReady", "False", "AwaitingSidecars").await;
+    let told = sandbox.until_condition(MINUTE * 4, "shop", "BalancingReady", "Unknown", "PeersNotTold").await;
+    assert!(told.message.contains("kubectl rollout restart deployment"), "{}", told.message);
+    // It takes nothing away.
+    for (type_, status, reason) in [
+        ("Ready", "True", "Serving"),
+        ("Degraded", "False", "AllWell"),
+        ("CacheReady", "True", "CacheServing"),
+    ] {
+        sandbox.until_condition(Duration::ZERO, "shop", type_, status, reason).await;
+    }
+
+    let old = names(&sandbox).await;
+    sidecars.new_ones_tell(&json!({ "upstream": { "peers": { "named": 1, "proven": 1, "leaving": 0 } } }));
+    sandbox.kubectl(&["rollout", "restart", "deployment/shop"]);
+    sandbox.until_condition(MINUTE * 2, "shop", "BalancingReady", "True", "Balancing").await;
+    let new = names(&sandbox).await;
+    assert!(new.iter().all(|name| !old.contains(name)), "{old:?} {new:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_of_the_service_is_asked_nothing() {
+    let sandbox = sandbox().await;
+    let installation = sandbox.install().await;
+    let _operator = installation.start("only");
+    let sidecars = Sidecars::that(Manner::Acknowledges);
+    sidecars.all_tell(&told(700, 300, 650, "0123456789abcdef"));
+    let _kubelet = sidecars.kubelet(&sandbox);
+    // One that somebody has made by hand, and one of another Deployment.
+    let labels =
+        json!({ NAME_LABEL: "shop", COMPONENT_LABEL: APP, MANAGED_BY_LABEL: MANAGED_BY, "of": "theirs" });
+    let pod = json!({
+        "initContainers": [{ "name": SIDECAR_CONTAINER, "image": "theirs", "restartPolicy": "Always" }],
+        "containers": [{ "name": "app", "image": "theirs" }],
+    });
+    let alone = json!({ "metadata": { "name": "shop-7d4b-stray", "labels": labels }, "spec": pod });
+    let alone: Pod = serde_json::from_value(alone).unwrap();
+    sandbox.api().create(&PostParams::default(), &alone).await.unwrap();
+    let theirs = json!({
+        "metadata": { "name": "theirs" },
+        "spec": {
+            "selector": { "matchLabels": { "of": "theirs" } },
+            "template": { "metadata": { "labels": labels }, "spec": pod },
+        },
+    });
+    let theirs: Deployment = serde_json::from_value(theirs).unwrap();
+    sandbox.api().create(&PostParams::default(), &theirs).await.unwrap();
+    let strays = until(LIMIT, async || {
+        let there = names(&sandbox).await;
+        let running = there.iter().filter(|name| sidecars.has(name)).count();
+        if running == 2 { Ok(there) } else { Err(format!("{there:?}")) }
+    })
+    .await;
+
+    sandbox.apply("shop", spec()).await;
+    sandbox.until_ready("shop").await;
+    // The strays have been there for longer than those that were asked.
+    until_told(&sandbox, LIMIT, |told| told.hit_ratio.as_deref() == Some("70%")).await;
+    let ours = names(&sandbox).await;
+    let ours: Vec<_> = ours.iter().filter(|name| !strays.contains(name)).collect();
+    assert!(ours.len() == 2 && ours.iter().any(|name| !sidecars.reads(name).is_empty()), "{ours:?}");
+    for stray in &strays {
+        assert_eq!(sidecars.reads(stray).len(), 0, "{stray} was asked");
+    }
 }
 
 #[tokio::test]

@@ -166,10 +166,20 @@ impl Sidecars {
 
     /// From here on all tell this, also those that come.
     pub fn all_tell(&self, told: &Value) {
-        *self.0.told.lock().unwrap() = told.clone();
+        self.new_ones_tell(told);
         for sidecar in self.0.pods.lock().unwrap().values() {
             *sidecar.state.told.lock().unwrap() = told.clone();
         }
+    }
+
+    /// From here on those that come tell this.
+    pub fn new_ones_tell(&self, told: &Value) {
+        *self.0.told.lock().unwrap() = told.clone();
+    }
+
+    /// Whether the pod has come, with a sidecar that can be asked.
+    pub fn has(&self, pod: &str) -> bool {
+        self.0.pods.lock().unwrap().contains_key(pod)
     }
 
     /// When the sidecar of this pod was asked what it tells, and with which token.

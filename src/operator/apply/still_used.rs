@@ -123,3 +123,80 @@ fn redis_has_rolled_out(seen: &Seen, wanted: &StatefulSet, name: &str) -> bool {
 fn was_applied<D: Resource<DynamicType = ()> + Serialize>(wanted: &D, name: &str, live: &ObjectMeta) -> bool {
     Desired::of(wanted, name).is_ok_and(|desired| desired.was_applied_to(live))
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::{core::v1::Secret, networking::v1::NetworkPolicyIngressRule};
+    use kube::core::PartialObjectMeta;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::names::{APP, APPLIED_ANNOTATION},
+        operator::{
+            children::{app_policy::network_policy, children},
+            sample::{deployment, nothing, ours, planned},
+            seen::SeenSecret,
+        },
+    };
+
+    fn spec(tiers: &Value) -> Value {
+        let mut spec = json!({ "networkPolicy": { "app": { "enabled": true } } });
+        spec.as_object_mut().unwrap().extend(tiers.as_object().unwrap().clone());
+        spec
+    }
+
+    /// What is there while the pods are those of the first of these specs, or of the second, which is wanted now.
+    fn seen(before: &Value, now: &Value, has_rolled_out: bool) -> Seen {
+        let planned = |tiers: &Value| planned(spec(tiers), &nothing()).unwrap();
+        let made = children(&planned(before));
+        let pods = children(&planned(if has_rolled_out { now } else { before })).deployment;
+        let all = json!({ "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2 });
+        let mut live = deployment(2, &all);
+        let digest = Desired::of(&pods, "shop").unwrap().digest;
+        live.metadata.annotations = Some([(APPLIED_ANNOTATION.to_owned(), digest)].into());
+        let mut seen = Seen { deployment: ours(live), ..nothing() };
+        if let Some(Secret { metadata, data, .. }) = made.sidecar_secret {
+            seen.sidecar_secret = ours(SeenSecret { metadata, data: data.unwrap_or_default() });
+        }
+        if let Some(service) = made.peers_service {
+            let metadata = service.metadata;
+            seen.peers_service = ours(PartialObjectMeta { metadata, ..PartialObjectMeta::default() });
+        }
+        seen
+    }
+
+    /// Whether the NetworkPolicy lets the pods of the service ask each other, at any port.
+    fn may_ask_each_other(before: &Value, now: &Value, has_rolled_out: bool) -> bool {
+        let seen = seen(before, now, has_rolled_out);
+        let plan = planned(spec(now), &seen).unwrap();
+        let reached = still_reached(&plan, &seen, &children(&plan).deployment);
+        let ways_in = network_policy(&plan, reached).unwrap().spec.unwrap().ingress.unwrap();
+        let is_of_peers = |rule: &NetworkPolicyIngressRule| {
+            let selector = rule.from.as_ref().and_then(|from| from[0].pod_selector.as_ref());
+            rule.ports.is_none() && selector == Some(&plan.identity.selector(APP))
+        };
+        ways_in.iter().any(is_of_peers)
+    }
+
+    #[test]
+    fn sidecars_may_ask_each_other_for_as_long_as_a_pod_does() {
+        let both = || json!({ "cache": { "http": {} }, "balancing": {} });
+        let balancing = || json!({ "balancing": {} });
+        let cache = || json!({ "cache": { "http": {} } });
+        let off = || json!({});
+        let stays_open = [(both(), balancing()), (both(), both()), (cache(), both()), (off(), balancing())];
+        for (before, now) in stays_open {
+            for has_rolled_out in [false, true] {
+                assert!(may_ask_each_other(&before, &now, has_rolled_out), "{before} {now} {has_rolled_out}");
+            }
+        }
+        for (before, now) in [(both(), cache()), (both(), off()), (balancing(), off())] {
+            assert!(may_ask_each_other(&before, &now, false), "{before} {now}: pods do it still");
+            assert!(!may_ask_each_other(&before, &now, true), "{before} {now}: no pod does it any more");
+        }
+        for (before, now) in [(cache(), cache()), (cache(), off()), (off(), off())] {
+            assert!(!may_ask_each_other(&before, &now, false), "{before} {now}: none ever did it");
+        }
+    }
+}
