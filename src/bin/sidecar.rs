@@ -11,11 +11,11 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest, memory},
+    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest},
     sidecar::{
         admin::{self, Admin, Pod, PurgeOthers, Token},
         container, files,
-        follow::{cache_of, follow_purges, follow_settings, note_loaded},
+        follow::{cache_of, fit, follow_purges, follow_settings, note_loaded},
         health::Health,
         http::{Front, server::serve, unattended::Left},
         redis::LOOKUP,
@@ -127,11 +127,10 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
         Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
         None => Front::before(cache_of(&settings), origin),
     };
-    let (stored, max_object) = settings.http.as_ref().map_or((0, 0), |http| (http.memory, http.max_object));
-    front.limit_connections(memory::connections(container::memory(), stored, max_object));
     front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
     note_loaded(&health, digest, unknown);
+    fit(&front, &cache_of(&settings), container::memory(), &health);
     if settings.purges_file.is_none() {
         health.purges_read();
     } else {
@@ -185,7 +184,7 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
     health.serving();
     let followed = {
         let (front, health) = (front.clone(), health.clone());
-        tokio::spawn(async move { follow_settings(&file, settings, front, health).await })
+        tokio::spawn(async move { follow_settings(&file, settings, front, health, container::memory).await })
     };
     let draining = front.clone();
     let stop = async move {

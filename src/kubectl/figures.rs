@@ -26,6 +26,7 @@ pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>)
         memory(told),
         loaded(told, settings),
         unknown(told),
+        reduced(told),
         told["purgesRefused"].as_str().map(|why| format!("record of purges refused: {why}")),
         told["redis"]["breaker"].as_str().map(|breaker| format!("breaker of Redis {breaker}")),
         (told["upstream"]["localOnly"] == true)
@@ -106,6 +107,14 @@ fn unknown(told: &Value) -> Option<String> {
         .then(|| format!("settings of a later version left out: {} (restart the rollout)", names.join(" ")))
 }
 
+/// What a sidecar has less of than its settings say.
+fn reduced(told: &Value) -> Option<String> {
+    let amounts: Vec<_> = told["settingsReduced"].as_array()?.iter().filter_map(Value::as_str).collect();
+    (!amounts.is_empty()).then(|| {
+        format!("made with less room than the settings ask for: {} (restart the rollout)", amounts.join(", "))
+    })
+}
+
 /// Which of those in other pods may be asked.
 fn peers(peers: &Value) -> Option<String> {
     let named = number(peers, "named").filter(|named| *named > 0)?;
@@ -181,16 +190,18 @@ sidecar  ready, hits 72.0 % (720 of 1000), 700 requests saved, 1Mi of 64Mi in me
     #[test]
     fn settings_left_out_and_pods_that_prove_nothing_are_named() {
         let told = json!({
-            "ready": true, "settings": "d", "settingsUnknown": ["http.new", "other"], "upstream": { "peers": {
+            "ready": true, "settings": "d", "settingsUnknown": ["http.new", "other"],
+            "settingsReduced": ["http.memory: 1 of 2", "http.maxObject: 1 of 2"], "upstream": { "peers": {
                 "named": 3, "proven": 1, "leaving": 1, "trouble": "10.0.0.2 does not prove to be a replica: silent",
             } },
         });
         assert_eq!(
             sidecar_node(&Ok(told), Some("d")).state,
             "ready, settings loaded, settings of a later version left out: http.new other (restart the rollout), \
-             1 of 3 other pods proven, 1 on their way out (10.0.0.2 does not prove to be a replica: silent)"
+             made with less room than the settings ask for: http.memory: 1 of 2, http.maxObject: 1 of 2 (restart the \
+             rollout), 1 of 3 other pods proven, 1 on their way out (10.0.0.2 does not prove to be a replica: silent)"
         );
-        let none = json!({ "ready": true, "settingsUnknown": null, "upstream": { "peers": null } });
+        let none = json!({ "ready": true, "settingsUnknown": null, "settingsReduced": null, "upstream": { "peers": null } });
         assert_eq!(sidecar_node(&Ok(none), None).state, "ready");
     }
 

@@ -43,6 +43,16 @@ pub const fn connections(limit: Option<u64>, stored: u64, max_object: u64) -> u6
     }
 }
 
+/// What of a cache of `stored`, of which one body may have `max_object`, fits into a container of so many bytes
+/// beside so many connections. What is stored comes first.
+#[must_use]
+pub fn fitting(limit: Option<u64>, connections: u64, stored: u64, max_object: u64) -> (u64, u64) {
+    let Some(limit) = limit else { return (stored, max_object) };
+    let room = limit.saturating_sub(PROGRAM).saturating_sub(connections.saturating_mul(CONNECTION));
+    let stored = stored.min(room.saturating_sub(BODIES));
+    (stored, max_object.min(stored).min(BODIES.max(room - stored)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +70,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_a_container_was_made_for_fits_into_it_and_of_more_so_much_as_does() {
+        for stored in [1 << 20, 64 << 20, 1 << 30] {
+            for max_object in [1, 1 << 20, BODIES, 32 << 20].map(|most| most.min(stored)) {
+                for beside in [least_beside(max_object), 64 << 20, 4 << 30] {
+                    let limit = Some(stored + beside.max(least_beside(max_object)));
+                    let count = connections(limit, stored, max_object);
+                    assert_eq!(fitting(limit, count, stored, max_object), (stored, max_object));
+                    assert_eq!(fitting(None, count, stored, max_object), (stored, max_object));
+                    for (more, larger) in
+                        [(stored * 4, max_object), (stored, stored), (stored * 4, stored * 4)]
+                    {
+                        let (stored, max_object) = fitting(limit, count, more, larger);
+                        let taken = PROGRAM + stored + bodies(max_object) + count * CONNECTION;
+                        assert!(Some(taken) <= limit, "{taken} of {limit:?}");
+                        assert!(stored <= more && max_object <= larger.min(stored));
+                    }
+                }
+            }
+        }
+        assert_eq!(fitting(Some(1 << 20), FEW, 64 << 20, 1 << 20), (0, 0));
     }
 
     #[test]

@@ -231,6 +231,7 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "settings": loaded.settings,
         "settingsRefused": loaded.settings_refused,
         "settingsUnknown": (!loaded.settings_unknown.is_empty()).then_some(&loaded.settings_unknown),
+        "settingsReduced": (!loaded.settings_reduced.is_empty()).then_some(&loaded.settings_reduced),
         "epoch": memory.purged(),
         "purgesRefused": loaded.purges_refused,
         "memory": { "bytes": memory.bytes(), "limit": memory.limit() },

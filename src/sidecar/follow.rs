@@ -13,7 +13,7 @@ use super::{
     http::Front,
     memory::Memory,
 };
-use crate::settings::{HttpCache, Read, Settings, SettingsError, digest, purges::PurgeRecord};
+use crate::settings::{HttpCache, Read, Settings, SettingsError, digest, memory, purges::PurgeRecord};
 
 /// How often the files are looked at. The kubelet takes about a minute to put them there.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -24,8 +24,26 @@ pub fn cache_of(settings: &Settings) -> HttpCache {
     settings.http.clone().unwrap_or(HttpCache { memory: 0, max_object: 0, rules: Vec::new() })
 }
 
-/// Has the front go by what the file says, for ever; what is wrong changes nothing.
-pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Front>, health: Arc<Health>) {
+/// Has the front store what the settings say, and take as many connections as there is room for beside, in a
+/// container of `limit` bytes. Where it holds more connections than that, or the settings are those of pods with more
+/// memory, it stores less: what is told.
+pub fn fit(front: &Front, wanted: &HttpCache, limit: Option<u64>, health: &Health) {
+    let (stored, max_object) = (wanted.memory, wanted.max_object);
+    front.limit_connections(memory::connections(limit, stored, max_object));
+    let (memory, max_object) = memory::fitting(limit, front.most_connections(), stored, max_object);
+    front.reload(HttpCache { memory, max_object, rules: wanted.rules.clone() });
+    note_reduced(health, wanted, front);
+}
+
+/// Has the front go by what the file says, for ever; what is wrong changes nothing. It takes no more memory than the
+/// container has, which `limit` tells.
+pub async fn follow_settings(
+    file: &Path,
+    mut running: Settings,
+    front: Arc<Front>,
+    health: Arc<Health>,
+    limit: fn() -> Option<u64>,
+) {
     let mut watched = Watched::new(file);
     let mut looks = looks();
     loop {
@@ -43,7 +61,7 @@ pub async fn follow_settings(file: &Path, mut running: Settings, front: Arc<Fron
         match reloaded {
             Ok((Read { settings, unknown }, digest)) => {
                 if settings != running {
-                    front.reload(cache_of(&settings));
+                    fit(&front, &cache_of(&settings), limit(), &health);
                     front.origin().reload(&settings);
                     front.access_log().switch(settings.access_log);
                     tracing::info!(digest, "other settings hold from here on");
@@ -68,6 +86,20 @@ pub fn note_loaded(health: &Health, digest: String, unknown: Vec<String>) {
     if health.settings_loaded(digest, unknown) {
         tracing::warn!(
             "the settings have fields of a later release, by which this one does not go: {fields}; rules with such fields keep their requests from the cache"
+        );
+    }
+}
+
+/// Notes what the cache has less of than its settings say.
+fn note_reduced(health: &Health, wanted: &HttpCache, front: &Front) {
+    let (memory, max_object) = front.stores();
+    let amounts = [("http.memory", memory, wanted.memory), ("http.maxObject", max_object, wanted.max_object)];
+    let less = amounts.into_iter().filter(|(_, has, wanted)| has < wanted);
+    let reduced: Vec<_> = less.map(|(field, has, wanted)| format!("{field}: {has} of {wanted}")).collect();
+    let fields = reduced.join(", ");
+    if health.settings_reduced(reduced) {
+        tracing::warn!(
+            "this container has less room than the settings ask for, until its pod is made anew: {fields}"
         );
     }
 }

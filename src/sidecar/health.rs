@@ -15,6 +15,8 @@ pub struct Loaded {
     pub settings_refused: Option<String>,
     /// Fields of the settings that hold, of a later release, by which this does not go.
     pub settings_unknown: Vec<String>,
+    /// What of them holds to a lesser amount than they say, for what the container has.
+    pub settings_reduced: Vec<String>,
     /// Requests come in.
     pub serving: bool,
     /// The record of purges was read, or is not there.
@@ -43,6 +45,16 @@ impl Health {
             loaded.settings_unknown = unknown;
         });
         is_news
+    }
+
+    /// Of those that hold, these amounts are less than they say. Whether that is news.
+    #[must_use]
+    pub fn settings_reduced(&self, reduced: Vec<String>) -> bool {
+        self.0.send_if_modified(|loaded| {
+            let is_other = loaded.settings_reduced != reduced;
+            loaded.settings_reduced = reduced;
+            is_other && !loaded.settings_reduced.is_empty()
+        })
     }
 
     /// Those before hold on, as others were refused. Whether that is news.
@@ -128,6 +140,9 @@ mod tests {
         assert!(health.settings_loaded("d".to_owned(), unknown()));
         assert!(!health.settings_loaded("d".to_owned(), unknown()));
         assert_eq!(health.loaded().settings_unknown, unknown());
+        let reduced = || vec!["http.memory: 1 of 2".to_owned()];
+        assert!(health.settings_reduced(reduced()) && !health.settings_reduced(reduced()));
+        assert!(!health.settings_reduced(Vec::new()) && health.loaded().settings_reduced.is_empty());
         assert!(unready().ends_with("not yet"));
         assert!(health.purges_refused("no JSON") && !health.purges_refused("no JSON"));
         assert!(unready().ends_with("no JSON"));

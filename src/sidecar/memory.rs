@@ -215,13 +215,19 @@ impl Memory {
         self.entries.peek(key).is_some_and(|variants| variants.iter().any(is_as_good))
     }
 
-    /// Gives room for another number of bytes; what does not fit any more goes.
-    /// The parts are as many as before: one that has less room than `largest` has it after a restart.
-    pub fn resize(&self, bytes: u64, largest: u64) {
+    /// Gives room for another number of bytes; what does not fit any more goes. The parts are as many as before.
+    pub fn resize(&self, bytes: u64) {
         self.entries.set_capacity(bytes);
-        let most = most_of(self.entries.shard_capacity());
-        if most < largest {
-            tracing::warn!(most, largest, "until a restart larger responses than these bytes are not kept");
+    }
+
+    /// How large a response may be that is kept, of those that may be as large as `wanted`: a memory that was made
+    /// for smaller ones has parts with less room than one that is made for these.
+    #[must_use]
+    pub fn largest(&self, wanted: u64) -> u64 {
+        if wanted <= most_of(self.entries.capacity()) {
+            wanted.min(most_of(self.entries.shard_capacity()))
+        } else {
+            wanted
         }
     }
 
@@ -339,6 +345,18 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_that_was_made_for_smaller_ones_keeps_no_larger_ones() {
+        let made_for = |largest| Memory::new(64 << 20, largest);
+        assert_eq!(made_for(1 << 10).largest(1 << 10), 1 << 10);
+        let largest = made_for(1 << 10).largest(60 << 20);
+        let parted = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        assert!(!parted || largest < 60 << 20, "{largest}");
+        assert_eq!(made_for(60 << 20).largest(60 << 20), 60 << 20);
+        // As large as all there is: it was asked for so.
+        assert_eq!(made_for(64 << 20).largest(64 << 20), 64 << 20);
+    }
+
+    #[test]
     fn of_variants_that_together_are_too_large_the_oldest_go() {
         let memory = Memory::new(1 << 20, 1 << 20);
         for accept in ["a", "b", "c"] {
@@ -357,7 +375,7 @@ mod tests {
             memory.put(Key::of("http", "shop", &target, &[]), stored, memory.begin());
         }
         assert!(memory.bytes() > 16 << 10);
-        memory.resize(16 << 10, 1 << 10);
+        memory.resize(16 << 10);
         assert!(memory.bytes() <= 16 << 10 && memory.limit() <= 16 << 10, "{}", memory.bytes());
     }
 

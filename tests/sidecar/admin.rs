@@ -142,6 +142,29 @@ async fn settings_of_a_later_release_hold_as_far_as_they_are_known() {
 }
 
 #[tokio::test]
+async fn settings_that_a_sidecar_was_made_with_less_room_for_hold_as_far_as_it_has_and_it_says_so() {
+    let large = |_: &Got| {
+        let answer = Response::builder().header("cache-control", "max-age=60");
+        answer.body(Bytes::from(vec![b'x'; 500_000])).unwrap()
+    };
+    let (port, _) = run_application(large).await;
+    let mut process = Process::start(port, |_| {});
+    process.until_readyz(200).await;
+    assert_eq!(process.status().await["settingsReduced"], serde_json::Value::Null);
+    process.settings.http.as_mut().unwrap().max_object = 900_000;
+    process.put("settings.json", &process.settings.to_json().unwrap());
+    let told = process.until_status(|status| !status["settingsReduced"].is_null()).await;
+    // A part of the memory has no more room.
+    assert_eq!(told["settingsReduced"], json!(["http.maxObject: 253952 of 900000"]));
+    process.get("/a").await;
+    assert!(process.get("/a").await.field("cache-status").contains("uri-miss"));
+    process.restart().await;
+    assert_eq!(process.status().await["settingsReduced"], serde_json::Value::Null);
+    process.get("/a").await;
+    assert!(process.get("/a").await.field("cache-status").contains("hit"));
+}
+
+#[tokio::test]
 async fn a_record_that_changes_in_its_file_is_purged_by() {
     let process = started().await;
     process.get("/a").await;

@@ -4,11 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cachedservice::{
-    settings::memory,
-    sidecar::http::{
-        Front,
-        edge::{limits, streams},
-        server::serve,
+    settings::{HttpCache, memory},
+    sidecar::{
+        follow::fit,
+        health::Health,
+        http::{
+            Front,
+            edge::{limits, streams},
+            server::serve,
+        },
     },
 };
 use http_body::Body as _;
@@ -79,6 +83,32 @@ async fn long_urls_whose_answers_are_for_nobody_else_leave_little_behind() {
     }
     let grown = process.resident().saturating_sub(before);
     assert!(grown < 3000 * limits::TARGET as u64 / 3, "{} KiB", grown >> 10);
+}
+
+#[tokio::test]
+async fn what_is_stored_and_the_connections_are_together_what_the_container_has_memory_for() {
+    const MI: u64 = 1 << 20;
+    let limit = Some(64 * MI);
+    let of = |memory, max_object| HttpCache {
+        memory: memory * MI,
+        max_object: max_object * MI,
+        rules: Vec::new(),
+    };
+    let (front, health) = (Front::new(of(16, 1), 1), Health::new());
+    let told = || (front.memory().limit(), front.most_connections(), health.loaded().settings_reduced);
+    fit(&front, &of(16, 1), limit, &health);
+    assert_eq!(told(), (16 * MI, 768, Vec::new()));
+    // More is stored, and fewer connections are taken.
+    fit(&front, &of(32, 1), limit, &health);
+    assert_eq!(told(), (32 * MI, 256, Vec::new()));
+    // These are the settings of pods with more memory, which take the place of this one.
+    fit(&front, &of(256, 1), limit, &health);
+    assert_eq!(told(), (36 * MI, 128, vec!["http.memory: 37748736 of 268435456".to_owned()]));
+    fit(&front, &of(16, 1), limit, &health);
+    assert_eq!(told(), (16 * MI, 768, Vec::new()));
+    // Without a limit there is room for all.
+    fit(&front, &of(256, 1), None, &health);
+    assert_eq!(told(), (256 * MI, memory::MOST, Vec::new()));
 }
 
 #[tokio::test]

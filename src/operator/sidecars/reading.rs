@@ -13,6 +13,8 @@ pub const APART: u32 = 3;
 /// not ask it themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+// Each is a field of its own of what a sidecar answers.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Reading {
     /// The name of its pod.
     pub pod: Option<String>,
@@ -26,6 +28,9 @@ pub struct Reading {
     /// Of those of its file it does not know some, and leaves them out.
     #[serde(deserialize_with = "is_told")]
     pub settings_unknown: bool,
+    /// It has less memory than those of its file ask for, and goes by less.
+    #[serde(deserialize_with = "is_told")]
+    pub settings_reduced: bool,
     /// It does not take its record of purges.
     #[serde(deserialize_with = "is_told")]
     pub purges_refused: bool,
@@ -200,7 +205,7 @@ mod tests {
     fn what_is_read_is_what_a_sidecar_tells_and_more_is_passed_over() {
         let told = json!({
             "version": "9", "ready": true, "settings": "d", "settingsRefused": null, "hits": 3, "misses": 1,
-            "pod": "a", "uid": "u", "settingsUnknown": ["http.new"], "purgesRefused": "SECRET",
+            "pod": "a", "uid": "u", "settingsUnknown": ["http.new"], "settingsReduced": ["http.memory: 1 of 2"], "purgesRefused": "SECRET",
             "hitRatio": 0.75, "savedRequests": 2, "upstream": {
                 "replicas": 1, "localOnly": true, "x": [],
                 "peers": { "named": 3, "proven": 1, "leaving": 1, "trouble": "SECRET" },
@@ -213,6 +218,7 @@ mod tests {
             uid: Some("u".to_owned()),
             settings_refused: false,
             settings_unknown: true,
+            settings_reduced: true,
             purges_refused: true,
             hits: 3,
             misses: 1,

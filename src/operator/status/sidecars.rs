@@ -104,7 +104,7 @@ struct Trouble {
 }
 
 /// The worst first.
-const TROUBLES: [Trouble; 3] = [
+const TROUBLES: [Trouble; 4] = [
     Trouble {
         reason: "PurgesRefused",
         is_of_settings: false,
@@ -126,6 +126,13 @@ const TROUBLES: [Trouble; 3] = [
         words: "is of an older version than some of its settings and leaves them out, `kubectl cachedservice \
                 status` says which; restart the rollout for one of the present version (`kubectl rollout restart \
                 deployment`)",
+    },
+    Trouble {
+        reason: "SettingsReduced",
+        is_of_settings: true,
+        is_told: |told| told.settings_reduced,
+        words: "was made with less room than its settings ask for now and goes by less, `kubectl cachedservice \
+                status` says of what; restart the rollout for pods that have it (`kubectl rollout restart deployment`)",
     },
 ];
 

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,11 +30,12 @@ use super::{
     body::Body,
     edge::request::is_host,
     flights::{Flights, PATIENCE, Turn},
+    places::Places,
     route::{Head, Route, keep_keyed},
     share::{Leave, Levels, Share, Way},
 };
 use crate::{
-    settings::{HttpCache, Redis, Rule, memory::MOST},
+    settings::{HttpCache, Redis, Rule},
     sidecar::{
         access_log::AccessLog,
         cache::{
@@ -61,7 +62,7 @@ const LONGEST_UNSTORED: usize = 1024;
 pub struct Front {
     settings: RwLock<Arc<HttpCache>>,
     draining: AtomicBool,
-    connections: AtomicUsize,
+    places: Places,
     pub(super) levels: Levels,
     pub(super) origin: Origin,
     pub(super) flights: Flights,
@@ -166,7 +167,7 @@ impl Front {
         Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             draining: AtomicBool::new(false),
-            connections: AtomicUsize::new(usize::try_from(MOST).unwrap_or(usize::MAX)),
+            places: Places::default(),
             levels,
             origin,
             flights: Flights::default(),
@@ -185,25 +186,36 @@ impl Front {
 
     /// Goes by other settings from here on; requests that are under way end by those that they began with.
     pub fn reload(&self, settings: HttpCache) {
-        self.levels.memory.resize(settings.memory, settings.max_object);
+        self.levels.memory.resize(settings.memory);
         self.room.resize(settings.memory, settings.max_object);
         self.levels.memory.go_by(&settings.rules);
         *self.settings.write() = Arc::new(settings);
+    }
+
+    /// How much is stored at most, and how large a response may be that is.
+    #[must_use]
+    pub fn stores(&self) -> (u64, u64) {
+        let settings = self.settings();
+        (settings.memory, self.levels.memory.largest(settings.max_object))
     }
 
     pub(super) fn settings(&self) -> Arc<HttpCache> {
         self.settings.read().clone()
     }
 
-    /// Takes so many connections at once, from before it serves any; more wait in the listener's queue.
+    /// Takes so many connections at once; more wait in the listener's queue. Those that are there stay.
     pub fn limit_connections(&self, most: u64) {
-        self.connections.store(usize::try_from(most).unwrap_or(usize::MAX), Ordering::Release);
+        self.places.change(most);
     }
 
     /// How many that are.
     #[must_use]
-    pub fn most_connections(&self) -> usize {
-        self.connections.load(Ordering::Acquire)
+    pub fn most_connections(&self) -> u64 {
+        self.places.connections()
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// From here on each answer is the last of its connection: the next request is for another replica.

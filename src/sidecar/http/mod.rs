@@ -20,6 +20,7 @@ pub mod front;
 pub mod kept;
 pub mod origin;
 mod passing;
+mod places;
 pub mod route;
 pub mod server;
 mod share;

@@ -13,7 +13,7 @@ use std::{
 use futures::FutureExt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, watch},
     time::{sleep, timeout},
 };
 
@@ -21,6 +21,7 @@ use super::{
     Front,
     connection::{self, End},
     edge::{Client, wire::Shared},
+    places::Places,
 };
 
 /// After an error of the listener, such as too many open files.
@@ -34,9 +35,7 @@ pub async fn serve(
     grace: Duration,
 ) {
     let builder = Arc::new(connection::builder());
-    let places = Arc::new(Semaphore::new(front.most_connections()));
-    // As many again: a connection of HTTP/1 has one request at a time, and one of HTTP/2 many.
-    let streams = Arc::new(Semaphore::new(front.most_connections()));
+    let Places { connections: places, streams, .. } = front.places();
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
     let crowded = Arc::new(Notify::new());

@@ -126,15 +126,19 @@ fn troubled(change: fn(&mut Reading)) -> Option<Vec<Asked>> {
 }
 
 #[test]
-fn settings_that_a_sidecar_refuses_or_leaves_out_are_told_once_the_pods_are_of_the_present_template() {
+fn settings_that_a_sidecar_refuses_leaves_out_or_has_no_room_for_are_told_once_the_pods_are_of_the_present_template()
+ {
     let refusing = troubled(|told| told.settings_refused = true);
     let message = cached().asked(refusing.clone()).shows(condition_type::DEGRADED, "True SettingsRefused");
     assert!(message.contains("pod b does not take its settings"), "{message}");
     let leaving_out = troubled(|told| told.settings_unknown = true);
     let message = cached().asked(leaving_out.clone()).shows(condition_type::DEGRADED, "True SettingsUnknown");
     assert!(message.contains("pod b is of an older version") && message.contains("restart"), "{message}");
+    let short = troubled(|told| told.settings_reduced = true);
+    let message = cached().asked(short.clone()).shows(condition_type::DEGRADED, "True SettingsReduced");
+    assert!(message.contains("pod b was made with less room") && message.contains("restart"), "{message}");
     let rolling = json!({ "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3, "availableReplicas": 3 });
-    for asked in [refusing, leaving_out] {
+    for asked in [refusing, leaving_out, short] {
         cached().asked(asked).deployment(2, &rolling).shows(condition_type::DEGRADED, "False AllWell");
     }
 }
@@ -150,9 +154,10 @@ fn a_record_of_purges_that_a_sidecar_refuses_is_told_also_while_pods_do_not_beco
 
 #[test]
 fn after_a_restart_of_the_operator_what_was_told_holds_until_they_are_asked() {
-    let changes: [fn(&mut Reading); 3] = [
+    let changes: [fn(&mut Reading); 4] = [
         |told| told.settings_refused = true,
         |told| told.settings_unknown = true,
+        |told| told.settings_reduced = true,
         |told| told.purges_refused = true,
     ];
     for change in changes {
