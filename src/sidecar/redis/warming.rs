@@ -79,10 +79,10 @@ impl Ended {
     }
 }
 
-/// What was taken so far.
+/// What was read so far, the most used first.
 #[derive(Default)]
-struct Taken {
-    entries: u64,
+struct Read {
+    responses: Vec<(Key, Stored, Began)>,
     bytes: u64,
 }
 
@@ -117,13 +117,27 @@ impl Inner {
     /// Takes what the replicas use most; in a bounded time, whatever becomes of Redis.
     pub(super) async fn warm(&self) -> Warmed {
         let began = Instant::now();
-        let mut taken = Taken::default();
-        let ended = timeout(LIMIT, self.take_most_used(&mut taken)).await.unwrap_or(Ended::Late);
-        let Taken { entries, bytes } = taken;
+        let mut read = Read::default();
+        let ended = timeout(LIMIT, self.read_most_used(&mut read)).await.unwrap_or(Ended::Late);
+        let (entries, bytes) = self.keep(read.responses);
         Warmed { entries, bytes, took: began.elapsed(), ended }
     }
 
-    async fn take_most_used(&self, taken: &mut Taken) -> Ended {
+    /// Takes into memory what was read; how many are there then, and how large they are. The least used first: where
+    /// more of them come into one part of the memory than it has room for, those go that came first.
+    fn keep(&self, responses: Vec<(Key, Stored, Began)>) -> (u64, u64) {
+        let mut kept = Vec::with_capacity(responses.len());
+        for (key, stored, began) in responses.into_iter().rev() {
+            if self.memory.has(&key, &stored) {
+                continue;
+            }
+            kept.extend(self.memory.put(key.clone(), stored, began).map(|stored| (key, stored)));
+        }
+        let there = kept.iter().filter(|(key, stored)| self.memory.has(key, stored));
+        there.fold((0, 0), |(entries, bytes), (_, stored)| (entries + 1, bytes + stored.size() as u64))
+    }
+
+    async fn read_most_used(&self, read: &mut Read) -> Ended {
         let room = self.memory.limit() / PART;
         if room == 0 {
             return Ended::Full;
@@ -143,7 +157,7 @@ impl Inner {
         let mut left = &listed[..];
         while !left.is_empty() {
             let began = self.memory.begin();
-            let Ok(reply) = self.ask_for_listed(left, began, room - taken.bytes).await else {
+            let Ok(reply) = self.ask_for_listed(left, began, room - read.bytes).await else {
                 return Ended::Away;
             };
             let Some((looked_at, found)) = reply else {
@@ -154,17 +168,15 @@ impl Inner {
             for bytes in found {
                 let Some((key, stored)) = self.fresh(bytes) else { continue };
                 let size = stored.size() as u64;
-                if taken.bytes + size > room {
+                if read.bytes + size > room {
                     return Ended::Full;
                 }
                 if self.memory.has(&key, &stored) {
                     continue;
                 }
                 let Some(body) = self.room.copy(&stored.body) else { return Ended::Full };
-                if self.memory.put(key, Stored { body, ..stored }, began).is_some() {
-                    taken.entries += 1;
-                    taken.bytes += size;
-                }
+                read.responses.push((key, Stored { body, ..stored }, began));
+                read.bytes += size;
             }
             left = left.get(looked_at..).unwrap_or_default();
         }

@@ -158,13 +158,18 @@ async fn no_more_than_half_of_the_memory_is_filled_with_what_is_used_most() {
         }
     }
     old.front.shared().unwrap().tell_uses().await;
-    let new = stage.pod(answer).await;
-    let warmed = new.front.shared().unwrap().warm().await;
-    let half = new.front.memory().limit() / 2;
-    assert_eq!(warmed.ended, Ended::Full);
-    assert!(warmed.entries >= 6 && warmed.bytes <= half && warmed.bytes > half - (64 << 10), "{warmed:?}");
-    assert_eq!(source(&new.get("/0", &HOST).await), "L1", "the most used comes first");
-    assert_eq!(source(&new.get("/13", &HOST).await), "L2");
+    // In which part of the memory a response comes is by chance, and a part may have room for fewer than come there.
+    for _ in 0..20 {
+        let new = stage.pod(answer).await;
+        let warmed = new.front.shared().unwrap().warm().await;
+        let memory = new.front.memory();
+        assert_eq!(warmed.ended, Ended::Full);
+        assert_eq!(warmed.entries, memory.entries() as u64, "{warmed:?}");
+        assert!(warmed.entries >= 4 && warmed.bytes <= memory.limit() / 2, "{warmed:?}");
+        assert_eq!(warmed.entries < 8, memory.evictions() > 0, "{warmed:?}");
+        assert_eq!(source(&new.get("/0", &HOST).await), "L1", "the most used stays: {warmed:?}");
+        assert_eq!(source(&new.get("/13", &HOST).await), "L2");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
