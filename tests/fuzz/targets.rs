@@ -221,9 +221,8 @@ fn sets(data: &[u8]) {
 
 /// The record of purges in Redis: names and values in turn, each in a line.
 fn record(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    let lines: Vec<&str> = text.split('\n').collect();
-    let fields: Vec<(String, String)> =
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let fields: Vec<(Vec<u8>, Vec<u8>)> =
         lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect();
     let Ok(record) = Record::of(&fields) else { return };
     let after: Vec<u64> = record.after(0).map(|(number, _)| number).collect();

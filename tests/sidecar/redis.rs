@@ -2,6 +2,7 @@
 
 mod anything;
 mod ending;
+mod garbage;
 mod purging;
 mod room;
 mod sharing;

@@ -1,8 +1,8 @@
 //! The record of the purges that applications ask for, and the news of it. PURE.
 //!
 //! It is one hash: a generation, which tells it from another that was there before, the number of the
-//! last purge, up to which number purges are not in it any more, how often keys were changed, and
-//! the last purges, each by its number.
+//! last purge, up to which number purges are not in it any more, how often keys were changed, what was
+//! there before it, and the last purges, each by its number.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub struct Record {
     pub forgotten: u64,
     /// How often keys were changed.
     pub changes: u64,
+    /// What stood in its place before was no record.
+    pub replaces_garbage: bool,
     /// All after `forgotten`, by rising numbers without a gap.
     purges: Vec<Purge>,
 }
@@ -79,8 +81,11 @@ impl Record {
     ///
     /// # Errors
     /// What is missing.
-    pub fn of(fields: &[(String, String)]) -> Result<Self, String> {
-        let find = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value);
+    pub fn of(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Self, String> {
+        let find = |name: &str| {
+            let found = fields.iter().find(|(field, _)| field == name.as_bytes());
+            found.map(|(_, value)| String::from_utf8_lossy(value))
+        };
         let number = |name: &str| {
             let text = find(name).ok_or_else(|| format!("it has no {name}"))?;
             text.parse::<u64>().map_err(|_| format!("its {name} is {text:?}"))
@@ -92,16 +97,18 @@ impl Record {
         }
         let mut purges = vec![Purge::unknown(); usize::try_from(sequence - forgotten).unwrap_or_default()];
         for (name, text) in fields {
+            let name = std::str::from_utf8(name).unwrap_or_default();
             let number = name.strip_prefix('p').and_then(|number| number.parse::<u64>().ok());
             let place = number.and_then(|number| number.checked_sub(forgotten + 1));
             let place = place.and_then(|place| usize::try_from(place).ok());
             if let Some(purge) = place.and_then(|place| purges.get_mut(place))
-                && let Ok(read) = serde_json::from_str(text)
+                && let Ok(read) = serde_json::from_slice(text)
             {
                 *purge = read;
             }
         }
-        Ok(Self { generation, sequence, forgotten, changes: number("changes")?, purges })
+        let replaces_garbage = find("before").is_some_and(|before| before == "garbage");
+        Ok(Self { generation, sequence, forgotten, changes: number("changes")?, replaces_garbage, purges })
     }
 
     /// The purges after a number, with their numbers.
@@ -115,8 +122,8 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn fields(fields: &[(&str, &str)]) -> Vec<(String, String)> {
-        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn fields(fields: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
     }
 
     const TAG: &str = r#"{"force":"soft","targets":[{"tag":"t"}]}"#;
@@ -127,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_not_understood_in_a_record_may_have_been_anything() {
-        let found = fields(&[
+        let mut found = fields(&[
             ("generation", "18446744073709551615"),
             ("sequence", "5"),
             ("forgotten", "2"),
@@ -138,6 +145,8 @@ mod tests {
             ("p6", TAG),
             ("server", "x"),
         ]);
+        found.push((b"p3".to_vec(), vec![0xff]));
+        found.push((vec![0xff], Vec::new()));
         let record = Record::of(&found).unwrap();
         assert_eq!((record.generation, record.changes), (u64::MAX, 9));
         let after: Vec<_> = record.after(0).map(|(number, purge)| (number, purge.clone())).collect();

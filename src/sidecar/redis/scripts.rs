@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use ::redis::Script;
 
+use super::record::MOST;
+
 /// Replies of [`LOOK`] about the lock, beside `none`: it was not asked for, or could not be had.
 pub mod turn {
     /// It is the caller's.
@@ -32,7 +34,8 @@ pub mod turn {
 pub static LOOK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local record = redis.call('HMGET', KEYS[3], 'generation', 'sequence')
+-- It may be of another type, and then has no first and second field either.
+local record = redis.pcall('HMGET', KEYS[3], 'generation', 'sequence')
 if record[1] ~= ARGV[1] or record[2] ~= ARGV[2] then return {'record', false} end
 local sets = redis.call('HGET', KEYS[1], 'sets')
 if sets and sets ~= ARGV[6] then return {'sets', sets} end
@@ -115,36 +118,62 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
     )
 });
 
-/// The record, another if there is none, if it is of a server before this one (which may have had purges
-/// that this one has not), or if the caller knows that purges are missing.
+/// The record, another if there is none, if what is there is none, if it is of a server before this one (which may
+/// have had purges that this one has not), or if the caller knows that purges are missing.
 ///
-/// `fresh` is the generation of another record, `lost` the one that is not to go on.
+/// `fresh` is the generation of another record, `lost` the one that is not to go on. Numbers are written in one way,
+/// as they are compared as texts, and counts have no more digits than Redis counts exactly.
 const RECORD: &str = r#"
+local function counted(text)
+  if text and #text <= 15 and (text == '0' or string.match(text, '^[1-9]%d*$')) then return tonumber(text) end
+end
+local function is_record(key)
+  if redis.call('TYPE', key).ok ~= 'hash' or redis.call('HLEN', key) > MOST + 16 then return false end
+  local known = redis.call('HMGET', key, 'generation', 'sequence', 'forgotten', 'changes')
+  local generation = known[1] and string.match(known[1], '^[1-9]%d*$')
+  if not generation or #generation > 20 then return false end
+  if #generation == 20 and generation > '18446744073709551615' then return false end
+  local sequence, forgotten = counted(known[2]), counted(known[3])
+  if not sequence or not forgotten or not counted(known[4]) then return false end
+  return forgotten <= sequence and sequence - forgotten <= MOST
+end
 local function record(key, fresh, lost)
   local server = ''
   local told = redis.pcall('INFO', 'server')
   if type(told) == 'string' then server = string.match(told, 'run_id:(%w+)') or '' end
-  local known = redis.call('HMGET', key, 'generation', 'server')
-  if known[1] and known[1] ~= lost and known[2] == server then return known[1] end
+  local before = 'nothing'
+  if redis.call('EXISTS', key) == 1 then
+    before = is_record(key) and 'record' or 'garbage'
+  end
+  if before == 'record' then
+    local known = redis.call('HMGET', key, 'generation', 'server')
+    if known[1] ~= lost and known[2] == server then return known[1] end
+  end
   redis.call('DEL', key)
-  redis.call('HSET', key, 'generation', fresh, 'sequence', 0, 'forgotten', 0, 'changes', 0, 'server', server)
+  redis.call('HSET', key, 'generation', fresh, 'sequence', 0, 'forgotten', 0, 'changes', 0, 'server', server,
+    'before', before)
   redis.call('PUBLISH', key, '{"news":"begun","generation":' .. fresh .. '}')
   return fresh
 end
 "#;
+
+/// A script that begins with the record.
+fn with_record(script: &str) -> Script {
+    Script::new(&format!("{}{script}", RECORD.replace("MOST", &MOST.to_string())))
+}
 
 /// The record as it is.
 ///
 /// KEYS: record. ARGV: a generation for another, one that is not to go on or `""`, time to live.
 /// Returns: its fields.
 pub static LOAD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        r"{RECORD}
+    with_record(
+        r"
 record(KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return redis.call('HGETALL', KEYS[1])
-"
-    ))
+",
+    )
 });
 
 /// Records a purge and tells all; or finds that another has recorded it after what the caller knew.
@@ -153,14 +182,14 @@ return redis.call('HGETALL', KEYS[1])
 /// that the caller knew, or `""`.
 /// Returns: the generation, and the number in it; 0 where what the purge is about is of another generation.
 pub static ADD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        r#"{RECORD}
+    with_record(
+        r#"
 local generation = record(KEYS[1], ARGV[1], '')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if ARGV[5] ~= '' then
-  if ARGV[5] ~= generation then return {{generation, 0}} end
+  if ARGV[5] ~= generation then return {generation, 0} end
   for number = tonumber(ARGV[6]) + 1, tonumber(redis.call('HGET', KEYS[1], 'sequence')) do
-    if redis.call('HGET', KEYS[1], string.format('p%.0f', number)) == ARGV[3] then return {{generation, number}} end
+    if redis.call('HGET', KEYS[1], string.format('p%.0f', number)) == ARGV[3] then return {generation, number} end
   end
 end
 local number = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
@@ -170,25 +199,28 @@ if forgotten > 0 then
   redis.call('HDEL', KEYS[1], string.format('p%.0f', forgotten))
   redis.call('HSET', KEYS[1], 'forgotten', string.format('%.0f', forgotten))
 end
-redis.call('PUBLISH', KEYS[1], '{{"news":"purged","generation":' .. generation .. ',"sequence":'
-  .. string.format('%.0f', number) .. ',"purge":' .. ARGV[3] .. '}}')
-return {{generation, number}}
-"#
-    ))
+redis.call('PUBLISH', KEYS[1], '{"news":"purged","generation":' .. generation .. ',"sequence":'
+  .. string.format('%.0f', number) .. ',"purge":' .. ARGV[3] .. '}')
+return {generation, number}
+"#,
+    )
 });
 
 /// Takes out what is stored of keys, breaks the locks of those who ask for them, and tells all.
 ///
 /// KEYS: record, then responses and locks. ARGV: from whom, the keys as JSON.
+/// Returns: whether it is counted, or there is no record; else what is there is none.
 pub static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r#"
 redis.call('UNLINK', unpack(KEYS, 2))
-local generation, changes = redis.call('HGET', KEYS[1], 'generation') or '0', 0
-if generation ~= '0' then changes = redis.call('HINCRBY', KEYS[1], 'changes', 1) end
+local told = redis.pcall('HGET', KEYS[1], 'generation')
+local generation = type(told) == 'string' and string.match(told, '^%d+$') or '0'
+local changes = generation ~= '0' and redis.pcall('HINCRBY', KEYS[1], 'changes', 1)
+if type(changes) ~= 'number' then generation, changes = '0', 0 end
 redis.call('PUBLISH', KEYS[1], '{"news":"changed","generation":' .. generation .. ',"changes":'
   .. string.format('%.0f', changes) .. ',"from":' .. ARGV[1] .. ',"keys":' .. ARGV[2] .. '}')
-return 1
+return generation ~= '0' or not told
 "#,
     )
 });
@@ -215,7 +247,7 @@ return 1
 pub static WARM: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local record = redis.call('HMGET', KEYS[1], 'generation', 'sequence')
+local record = redis.pcall('HMGET', KEYS[1], 'generation', 'sequence')
 if record[1] ~= ARGV[1] or record[2] ~= ARGV[2] then return {'record'} end
 local reply, bytes = {'0'}, 0
 for place = 2, #KEYS do

@@ -137,12 +137,21 @@ impl Inner {
     ) -> Result<Record, String> {
         let mut load = scripts::LOAD.key(&self.names.purges);
         let lost = lost.map(|generation| generation.to_string()).unwrap_or_default();
-        load.arg(fresh()).arg(lost).arg(millis(KEPT));
+        let fresh = fresh();
+        load.arg(fresh).arg(lost).arg(millis(KEPT));
         let mut commands = connection.commands.clone();
-        let loaded = async move { load.invoke_async::<Vec<(String, String)>>(&mut commands).await };
+        let loaded = async move { load.invoke_async::<Vec<(Vec<u8>, Vec<u8>)>>(&mut commands).await };
         let fields =
             self.link.within(LOADING, connection, loaded).await.map_err(|error| error.to_string())?;
-        Record::of(&fields)
+        let record = Record::of(&fields)?;
+        // Told by the replica that has found it, and by those that went by what was there before.
+        let known = self.memory.begin().stamp.generation;
+        if record.replaces_garbage && known != record.generation && (known != 0 || record.generation == fresh)
+        {
+            let key = &self.names.purges;
+            tracing::warn!(key, "what stood in Redis is no record of purges; another has begun in its place");
+        }
+        Ok(record)
     }
 
     async fn take_record(&self, known: &mut Known, record: &Record) {

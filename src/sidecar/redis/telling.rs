@@ -51,9 +51,14 @@ impl Inner {
         let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
         // Texts can be written as JSON.
         change.arg(self.replica).arg(serde_json::to_string(&texts).unwrap_or_default());
-        self.link
-            .ask(RECORDING, |mut commands| async move { change.invoke_async::<()>(&mut commands).await })
+        let is_record = self
+            .link
+            .ask(RECORDING, |mut commands| async move { change.invoke_async::<bool>(&mut commands).await })
             .await?;
+        if !is_record {
+            // Another begins in its place.
+            self.reload.notify_one();
+        }
         // Once more: a lookup that began before Redis knew of it may have found what was there.
         let targets = keys.iter().map(|key| Target::Key(key.as_str().to_owned())).collect();
         self.purge_here(targets, Force::Hard, Source::Replica).await;
