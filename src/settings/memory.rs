@@ -2,7 +2,17 @@
 //! connections than fit. PURE.
 //!
 //! ```text
-//!  limit = program + what is stored + bodies on their way + connections
+//!  limit = program + what is stored + bodies on their way + places
+//! ```
+//! A connection has a place, and a request of HTTP/2 has [`STREAM`] of them beside that of its connection. What each
+//! takes at most is what stands in hyper where neither side goes on:
+//!
+//! ```text
+//!  HTTP/1, 70 KiB measured: a buffer of 8 KiB for heads in each direction of both connections, tasks and states,
+//!                           and of the body a piece of 8 KiB that is being read, one that is handed over, and one
+//!                           that is being written
+//!  HTTP/2, 135 KiB:         the same with 16 KiB of the answer that wait for the client's window, or 32 KiB of the
+//!                           body that wait for the application
 //! ```
 
 /// The program itself, with what Redis and the application are asked by.
@@ -10,10 +20,13 @@ pub const PROGRAM: u64 = 16 << 20;
 /// Bodies on their way into the cache, from the application and from Redis, and out of it to clients that are slow; more
 /// where one alone may be larger.
 pub const BODIES: u64 = 8 << 20;
-/// A connection that is busy: 25 KiB were measured, and 6 where nothing happens (`tests/sidecar/crowd.rs`).
-pub const CONNECTION: u64 = 32 << 10;
+/// A connection at most: 70 KiB were measured where one side is slow, 25 where it is busy and 6 where nothing happens
+/// (`tests/sidecar/crowd.rs`).
+pub const CONNECTION: u64 = 80 << 10;
+/// So many connections a request of HTTP/2 counts for.
+pub const STREAM: u32 = 2;
 /// So few are too few for any service.
-pub const FEW: u64 = 128;
+pub const FEW: u64 = 48;
 /// So many are held also where nothing limits the memory.
 pub const MOST: u64 = 16_384;
 
@@ -97,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_large_body_leaves_room_for_fewer_connections_and_no_limit_for_the_most() {
-        assert_eq!(connections(Some(128 << 20), 64 << 20, 1 << 20), 1_280);
-        assert_eq!(connections(Some(128 << 20), 64 << 20, 24 << 20), 768);
+        assert_eq!(connections(Some(128 << 20), 64 << 20, 1 << 20), 512);
+        assert_eq!(connections(Some(128 << 20), 64 << 20, 24 << 20), 307);
         assert_eq!(connections(Some(64 << 20), 64 << 20, 64 << 20), FEW);
         assert_eq!(connections(None, 64 << 20, 1 << 20), MOST);
     }

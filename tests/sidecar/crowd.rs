@@ -2,6 +2,7 @@
 //! others are answered as if nothing were.
 
 use std::{
+    convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -10,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cachedservice::settings::memory::CONNECTION;
+use bytes::Bytes;
+use cachedservice::settings::memory::{CONNECTION, STREAM};
+use futures::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -203,7 +210,7 @@ async fn connections_held_open(count: usize, busy: u64, idle: u64) {
     let trouble = crowded.trouble().await;
     let troubled = crowded.resident().await;
     println!("and {} in trouble: {} KiB", trouble.len(), troubled / KIB);
-    assert!(troubled - empty < busy + trouble.len() as u64 * 384 * KIB, "{} KiB", (troubled - empty) / KIB);
+    assert!(troubled - empty < busy + trouble.len() as u64 * CONNECTION, "{} KiB", (troubled - empty) / KIB);
     crowded.others_go_on().await;
     drop(trouble);
     // After a while they take next to nothing.
@@ -224,7 +231,7 @@ async fn connections_held_open(count: usize, busy: u64, idle: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_connections_are_held_open_in_little_memory() {
-    connections_held_open(1_000, CONNECTION * 1_000, 8 * MIB).await;
+    connections_held_open(1_000, 32 * KIB * 1_000, 8 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +253,7 @@ async fn ten_thousand_connections_are_held_open_in_little_memory() {
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let count = usize::try_from(files - files / 20).unwrap_or(usize::MAX).min(10_000);
     println!("of {files} files");
-    connections_held_open(count, CONNECTION * 10_000, 64 * MIB).await;
+    connections_held_open(count, 32 * KIB * 10_000, 64 * MIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,7 +273,7 @@ async fn clients_that_do_not_take_an_endless_answer_hold_it_up_and_not_in_memory
     let before = until_still(&crowded.written).await;
     let full = crowded.resident().await;
     println!("{CLIENTS} slow readers: {} KiB, empty {} KiB, {before} written", full / KIB, empty / KIB);
-    assert!(full - empty < CLIENTS * 384 * KIB, "{} KiB for each", (full - empty) / KIB / CLIENTS);
+    assert!(full - empty < CLIENTS * CONNECTION, "{} KiB for each", (full - empty) / KIB / CLIENTS);
     crowded.others_go_on().await;
     // Whoever takes it gets on.
     slow[0].read_exact(&mut vec![0; 8 << 20]).await.unwrap();
@@ -285,7 +292,7 @@ async fn streams_that_are_not_taken_are_held_up_and_not_in_memory() {
     until_still(&crowded.written).await;
     let full = crowded.resident().await;
     println!("{STREAMS} streams: {} KiB, empty {} KiB", full / KIB, empty / KIB);
-    assert!(full - empty < u64::from(STREAMS) * 384 * KIB, "{} KiB", (full - empty) / KIB);
+    assert!(full - empty < u64::from(STREAMS * STREAM) * CONNECTION, "{} KiB", (full - empty) / KIB);
     crowded.others_go_on().await;
 }
 
@@ -329,7 +336,7 @@ async fn bodies_that_an_application_does_not_take_hold_up_the_client_and_not_in_
     let before = until_still(&sent).await;
     let full = crowded.resident().await;
     println!("{CLIENTS} bodies: {} KiB, empty {} KiB, {before} sent", full / KIB, empty / KIB);
-    assert!(full - empty < CLIENTS * 384 * KIB, "{} KiB for each", (full - empty) / KIB / CLIENTS);
+    assert!(full - empty < CLIENTS * CONNECTION, "{} KiB for each", (full - empty) / KIB / CLIENTS);
     crowded.others_go_on().await;
     sending.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -372,4 +379,33 @@ async fn oversized_and_malformed_input_and_heads_that_never_end_take_nothing_fro
     for mut stream in slow {
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 408 "));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_http2_that_an_application_does_not_take_are_held_up_and_not_in_memory() {
+    const STREAMS: u32 = 100;
+    let _turn = TURN.lock().await;
+    let crowded = Crowded::start().await;
+    let empty = crowded.resident().await;
+    let stream = TokioIo::new(crowded.connect().await);
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let sent = Arc::new(AtomicU64::new(0));
+    let mut sending = Vec::new();
+    for _ in 0..STREAMS {
+        let (mut sender, sent) = (sender.clone(), sent.clone());
+        let pieces = stream::repeat_with(move || {
+            sent.fetch_add(16 * KIB, Ordering::Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024])))
+        });
+        let request = http::Request::post(format!("http://{}/unread", crowded.address));
+        let request = request.body(StreamBody::new(pieces)).unwrap();
+        sending.push(tokio::spawn(async move { drop(sender.send_request(request).await) }));
+    }
+    let before = until_still(&sent).await;
+    let full = crowded.resident().await;
+    println!("{STREAMS} bodies of HTTP/2: {} KiB, empty {} KiB, {before} sent", full / KIB, empty / KIB);
+    assert!(full - empty < u64::from(STREAMS * STREAM) * CONNECTION, "{} KiB", (full - empty) / KIB);
+    crowded.others_go_on().await;
+    sending.iter().for_each(tokio::task::JoinHandle::abort);
 }

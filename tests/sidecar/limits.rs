@@ -57,8 +57,10 @@ fn the_documents_name_the_limits_of_the_code() {
             streams::IDLE.as_secs()
         ),
         format!("| requests at once on a connection of HTTP/2 | {} |", limits::STREAMS),
-        "| requests at once on all connections of HTTP/2 | as many as there are connections to a pod (503) |"
-            .to_owned(),
+        format!(
+            "| requests at once on all connections of HTTP/2 | each takes the places of {} connections (503) |",
+            memory::STREAM
+        ),
     ] {
         assert!(documents.contains(&line), "{line}");
     }
@@ -146,10 +148,11 @@ async fn connections_on_which_nothing_happens_make_room_for_others_and_those_tha
 }
 
 #[tokio::test]
-async fn requests_of_all_http2_connections_are_as_many_as_connections_and_more_are_refused_at_once() {
+async fn requests_of_all_http2_connections_have_places_and_more_are_refused_at_once() {
     let (port, _) = run_application(|_| http::Response::new(vec![b'x'; 100_000].into())).await;
     let front = Front::new(settings(), port);
-    front.limit_connections(3);
+    // Two connections, and three requests of two places.
+    front.limit_connections(2 + 3 * 2 + 1);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, front, std::future::pending(), Duration::ZERO));
@@ -199,13 +202,15 @@ async fn connections_of_http2_without_a_request_make_room_for_others_and_those_w
         }
     })
     .await;
-    // Nothing of the sidecar has run yet.
-    pod.front.limit_connections(2);
+    // Nothing of the sidecar has run yet. For two connections and the requests of one.
+    pod.front.limit_connections(2 + 2 * 2);
     let mut slow = frames::begin(pod.connect().await).await;
     slow.write_all(&frames::get(1, "/slow")).await.unwrap();
     let mut idle = frames::begin(pod.connect().await).await;
     idle.write_all(&frames::get(1, "/")).await.unwrap();
     assert!(frames::is_answered(&mut idle).await);
+    slow.write_all(&frames::get(3, "/slow?another")).await.unwrap();
+    until_got(&pod, 3).await;
     let mut another = pod.connect().await;
     another.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // It answers what its connection is asked, as clients do, and is told to end.
@@ -214,4 +219,31 @@ async fn connections_of_http2_without_a_request_make_room_for_others_and_those_w
     assert!(until(&mut another, "page").await.starts_with("HTTP/1.1 200 OK"));
     go.notify_one();
     assert!(frames::is_answered(&mut slow).await);
+}
+
+#[tokio::test]
+async fn connections_of_http2_alone_leave_places_for_what_they_ask() {
+    let (port, _) = run_application(|_| http::Response::new("page".into())).await;
+    let front = Front::new(settings(), port);
+    front.limit_connections(16);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, front, std::future::pending(), Duration::ZERO));
+    let mut all = Vec::new();
+    for _ in 0..14 {
+        let mut stream = frames::begin(TcpStream::connect(address).await.unwrap()).await;
+        stream.write_all(&frames::get(1, "/")).await.unwrap();
+        assert!(timeout(Duration::from_secs(5), frames::is_answered(&mut stream)).await.unwrap());
+        all.push(stream);
+    }
+}
+
+/// Waits until the application has got so many requests.
+async fn until_got(pod: &Wired, number: usize) {
+    let got = async {
+        while pod.record.text().matches("GET ").count() < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), got).await.expect("the application has got them");
 }

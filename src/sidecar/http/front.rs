@@ -211,7 +211,7 @@ impl Front {
     /// How many that are.
     #[must_use]
     pub fn most_connections(&self) -> u64 {
-        self.places.connections()
+        self.places.count()
     }
 
     pub(super) fn places(&self) -> &Places {

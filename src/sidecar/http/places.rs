@@ -10,12 +10,15 @@ use tokio::sync::Semaphore;
 
 use crate::settings::memory::MOST;
 
-/// Of connections, and of requests on those of HTTP/2, as many again: a connection of HTTP/1 has one request at a
-/// time, and one of HTTP/2 many.
+/// One of so many places is for requests of HTTP/2 alone.
+const FOR_REQUESTS: usize = 8;
+
+/// Each is for a connection with what it has under way; a request of HTTP/2 has some of its own.
 pub(super) struct Places {
-    pub(super) connections: Arc<Semaphore>,
-    pub(super) streams: Arc<Semaphore>,
-    /// How many of each there are, taken or not.
+    pub(super) all: Arc<Semaphore>,
+    /// Connections alone never take all of them: else those of HTTP/2 could ask for nothing.
+    pub(super) doors: Arc<Semaphore>,
+    /// How many of both there are, taken or not.
     counts: [AtomicUsize; 2],
     /// Taken for a change.
     changing: Mutex<()>,
@@ -24,11 +27,10 @@ pub(super) struct Places {
 impl Default for Places {
     fn default() -> Self {
         let most = number(MOST);
-        let semaphore = || Arc::new(Semaphore::new(most));
         Self {
-            connections: semaphore(),
-            streams: semaphore(),
-            counts: [AtomicUsize::new(most), AtomicUsize::new(most)],
+            all: Arc::new(Semaphore::new(most)),
+            doors: Arc::new(Semaphore::new(doors(most))),
+            counts: [AtomicUsize::new(most), AtomicUsize::new(doors(most))],
             changing: Mutex::default(),
         }
     }
@@ -38,7 +40,8 @@ impl Places {
     /// Makes it so many; of those that are taken none is given up, and so there may be more than that still.
     pub(super) fn change(&self, most: u64) {
         let (_one_at_a_time, most) = (self.changing.lock(), number(most));
-        for (semaphore, count) in [&self.connections, &self.streams].into_iter().zip(&self.counts) {
+        let wanted = [(&self.all, most), (&self.doors, doors(most))];
+        for ((semaphore, most), count) in wanted.into_iter().zip(&self.counts) {
             let now = count.load(Ordering::Acquire);
             if most > now {
                 semaphore.add_permits(most - now);
@@ -50,10 +53,14 @@ impl Places {
         }
     }
 
-    /// How many connections there may be.
-    pub(super) fn connections(&self) -> u64 {
+    /// How many there are, of all kinds.
+    pub(super) fn count(&self) -> u64 {
         self.counts[0].load(Ordering::Acquire) as u64
     }
+}
+
+fn doors(most: usize) -> usize {
+    most - most / FOR_REQUESTS
 }
 
 fn number(most: u64) -> usize {
@@ -68,15 +75,15 @@ mod tests {
     fn there_are_as_many_as_is_wanted_and_no_fewer_than_are_taken() {
         let places = Places::default();
         places.change(3);
-        let taken = [(); 2].map(|()| places.connections.clone().try_acquire_owned().unwrap());
+        let taken = [(); 2].map(|()| places.all.clone().try_acquire_owned().unwrap());
         places.change(1);
-        assert_eq!((places.connections(), places.streams.available_permits()), (2, 1));
-        assert!(places.connections.try_acquire().is_err());
+        assert_eq!((places.count(), places.doors.available_permits()), (2, 1));
+        assert!(places.all.try_acquire().is_err());
         drop(taken);
         places.change(1);
-        assert_eq!((places.connections(), places.connections.available_permits()), (1, 1));
-        places.change(5);
-        assert_eq!((places.connections(), places.connections.available_permits()), (5, 5));
-        assert_eq!(places.streams.available_permits(), 5);
+        assert_eq!((places.count(), places.all.available_permits()), (1, 1));
+        places.change(16);
+        assert_eq!((places.count(), places.all.available_permits()), (16, 16));
+        assert_eq!(places.doors.available_permits(), 14);
     }
 }

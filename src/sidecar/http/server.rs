@@ -35,17 +35,17 @@ pub async fn serve(
     grace: Duration,
 ) {
     let builder = Arc::new(connection::builder());
-    let Places { connections: places, streams, .. } = front.places();
+    let Places { all: places, doors, .. } = front.places();
     // Each connection holds a receiver until it ends.
     let (ending, _) = watch::channel(false);
     let crowded = Arc::new(Notify::new());
     let mut stop = pin!(stop);
-    let start = |stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit| {
+    let start = |stream: TcpStream, peer: SocketAddr, place: [OwnedSemaphorePermit; 2]| {
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let place = Some((place, front.figures().connected()));
         let shared = Arc::new(Shared::holding(place));
-        let client = Client { peer, local, shared, streams: streams.clone() };
+        let client = Client { peer, local, shared, places: places.clone() };
         let end = End { ending: ending.subscribe(), crowded: crowded.clone() };
         tokio::spawn(connection::serve(builder.clone(), stream, front.clone(), client, end));
     };
@@ -60,15 +60,14 @@ pub async fn serve(
             sleep(PAUSE).await;
             continue;
         };
-        if let Ok(place) = places.clone().try_acquire_owned() {
+        if let Some(place) = free(&doors, &places) {
             start(stream, peer, place);
             continue;
         }
         // The connection on which nothing has happened for longest makes room for it.
         crowded.notify_one();
         tokio::select! {
-            // Never closed, so there is a place at some time.
-            place = places.clone().acquire_owned() => if let Ok(place) = place {
+            place = place(&doors, &places) => if let Some(place) = place {
                 start(stream, peer, place);
             },
             () = &mut stop => {
@@ -89,7 +88,7 @@ pub async fn serve(
                 listener = None;
             }
             if let Some((stream, peer)) = waiting.pop_front() {
-                let Ok(place) = places.clone().acquire_owned().await else { return };
+                let Some(place) = place(&doors, &places).await else { return };
                 start(stream, peer, place);
             } else if listener.is_none() {
                 return ending.closed().await;
@@ -99,6 +98,19 @@ pub async fn serve(
         }
     };
     let _ = timeout(grace, last).await;
+}
+
+/// A place for a connection, if there is one now. It is not asked as one that could be waited for: that would be told to
+/// wait when the task has done much, and connections would end for nothing.
+fn free(doors: &Arc<Semaphore>, places: &Arc<Semaphore>) -> Option<[OwnedSemaphorePermit; 2]> {
+    let door = doors.clone().try_acquire_owned().ok()?;
+    Some([door, places.clone().try_acquire_owned().ok()?])
+}
+
+/// A place for a connection, when there is one. Neither is ever closed.
+async fn place(doors: &Arc<Semaphore>, places: &Arc<Semaphore>) -> Option<[OwnedSemaphorePermit; 2]> {
+    let door = doors.clone().acquire_owned().await.ok()?;
+    Some([door, places.clone().acquire_owned().await.ok()?])
 }
 
 /// A connection that a client has made already and that nobody has taken yet.

@@ -7,6 +7,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -21,11 +22,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::coop::unconstrained};
 
-use super::{body::Upload, fault::Fault};
+use super::{body::Upload, fault::Fault, pieces::Pieces};
+use crate::sidecar::http::edge::unwritten::Unwritten;
 
 /// A connection of HTTP/1.
 pub struct Alone {
     sender: SendRequest<Upload>,
+    unwritten: Arc<Unwritten>,
     /// None where a task has it, or it has ended.
     driver: Option<Driver>,
 }
@@ -38,10 +41,12 @@ impl Alone {
     /// # Errors
     /// When it has ended already.
     pub async fn on(stream: TcpStream, buffer: usize) -> Result<Self, Fault> {
+        let unwritten = Arc::new(Unwritten::default());
+        let stream = Pieces::of(stream, unwritten.clone());
         let mut builder = Builder::new();
         builder.max_buf_size(buffer);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Unsent)?;
-        Ok(Self { sender, driver: Some(Box::pin(driver.with_upgrades())) })
+        Ok(Self { sender, unwritten, driver: Some(Box::pin(driver.with_upgrades())) })
     }
 
     /// Sends a request, and waits for the head of its answer.
@@ -54,7 +59,8 @@ impl Alone {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        if matches!(request.body(), Upload::Lent(_)) {
+        if let Upload::Lent(body) = request.body() {
+            body.goes_to(self.unwritten.clone());
             self.drive_apart();
         }
         let mut answer = pin!(self.sender.try_send_request(request));

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::alone::Alone;
 use super::expectation::Gate;
 use super::replica::{Replica, Slot};
+use crate::sidecar::http::edge::unwritten::Unwritten;
 
 /// The body of a request as it is sent.
 pub enum Upload {
@@ -54,6 +55,8 @@ pub struct Lender {
     /// For how long nothing may come.
     patience: Option<Duration>,
     stalled: Mutex<Option<Pin<Box<Sleep>>>>,
+    /// Of the connection of HTTP/1 that it goes to.
+    unwritten: Mutex<Option<Arc<Unwritten>>>,
 }
 
 impl Lender {
@@ -70,7 +73,13 @@ impl Lender {
             passed: AtomicU64::new(0),
             patience,
             stalled: Mutex::default(),
+            unwritten: Mutex::default(),
         })
+    }
+
+    /// From here on it goes to this connection, of HTTP/1, as it is written there.
+    pub fn goes_to(&self, unwritten: Arc<Unwritten>) {
+        *self.unwritten.lock() = Some(unwritten);
     }
 
     /// Ready when nothing has come for too long.
@@ -123,6 +132,10 @@ impl Body for Upload {
         if let Some(gate) = &lender.gate {
             ready!(gate.poll(context));
         }
+        let unwritten = lender.unwritten.lock().clone();
+        if let Some(unwritten) = &unwritten {
+            ready!(unwritten.poll_room(context));
+        }
         // That it was asked for is no harm yet: only what was read is gone.
         let frame = Pin::new(&mut *lender.body.lock()).poll_frame(context);
         lender.waits_for_client.store(frame.is_pending(), Ordering::Release);
@@ -131,6 +144,10 @@ impl Body for Upload {
             return Poll::Ready(Some(Err(BrokenOff::Stalled)));
         };
         *lender.stalled.lock() = None;
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if let (Some(unwritten), Some(data)) = (unwritten, data) {
+            unwritten.more(data.len());
+        }
         lender.is_touched.store(true, Ordering::Release);
         lender.passed.fetch_add(1, Ordering::AcqRel);
         Poll::Ready(frame.map(|frame| frame.map_err(BrokenOff::Told)))

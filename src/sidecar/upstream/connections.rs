@@ -36,7 +36,7 @@ const MOST_IDLE: usize = 1024;
 const STREAMS: u32 = 100;
 /// What an application may send of one answer before the client takes it. The window of the connection is
 /// that of all its requests, so that clients that are slow hold up no others.
-const WINDOW: u32 = 64 * 1024;
+const WINDOW: u32 = 32 * 1024;
 /// So many connections of HTTP/2 are made at once.
 const CONNECTING: usize = 8;
 

@@ -14,7 +14,7 @@
 //! * [`replica`], [`waiting`]: what is known of one: breaker, health, signs of life, figures; and who waits for it.
 //! * [`peers`], [`names`], [`asking`], [`identity`], [`keys`]: who is there, by DNS and by proof.
 //! * `checks`: whether they are well.
-//! * [`connections`], `alone`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
+//! * [`connections`], `alone`, `pieces`, [`body`], [`request`]: HTTP/1.1, and HTTP/2 for gRPC.
 //! * [`expectation`]: a body that the application may not want.
 //! * [`choice`], [`retries`], [`budget`], [`health`], [`pulse`]: the rules. PURE.
 
@@ -33,6 +33,7 @@ pub mod keys;
 pub mod names;
 pub mod origin;
 pub mod peers;
+mod pieces;
 pub mod pulse;
 pub mod replica;
 pub mod request;

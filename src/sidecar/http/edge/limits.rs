@@ -13,7 +13,10 @@ pub const TRAILERS: usize = 16 * 1024;
 /// The body of a request, which is streamed: what is larger is sent in parts by whoever means it.
 pub const BODY: u64 = 1 << 30;
 /// What hyper keeps of a connection in each direction. It has to hold a head.
-pub const BUFFER: usize = 64 * 1024;
+pub const BUFFER: usize = HEAD;
+/// What is read of a connection at once, and so the size of the pieces of a body. One byte less than hyper's buffer for
+/// it, which it doubles when one is full, and which a piece keeps whole.
+pub const PIECE: usize = 8 * 1024 - 1;
 
 /// From the first byte of a head to its last; and to the first byte of a new connection.
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -33,11 +36,11 @@ pub const LINGER_BYTES: usize = 256 * 1024;
 /// Requests at once in one HTTP/2 connection: 100 is the least that RFC 9113 §6.5.2 recommends.
 pub const STREAMS: u32 = 128;
 /// What a client may send of one request before the application has taken it. The way is short here:
-/// at 1 ms this is 256 MB/s.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all requests of a connection: this is what it can make us hold.
+/// at 1 ms this is 32 MB/s.
+pub const STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for all requests of a connection, so that some that do not go on hold up no others.
 pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is kept of one answer for a client that does not take it.
-pub const STREAM_BUFFER: usize = 64 * 1024;
+pub const STREAM_BUFFER: usize = 16 * 1024;
 /// How often a silent connection is asked whether somebody is there, and how long the answer may take.
 pub const PING_TIME: Duration = Duration::from_secs(20);

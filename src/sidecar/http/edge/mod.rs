@@ -13,6 +13,7 @@ pub mod refusal;
 pub mod request;
 pub mod scan;
 pub mod streams;
+pub mod unwritten;
 pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -31,6 +32,7 @@ use self::{
     wire::{REFUSED, Shared},
 };
 use super::{Front, body::Body};
+use crate::settings::memory::STREAM;
 
 /// A client's connection, as the service of its requests knows it.
 #[derive(Clone)]
@@ -41,8 +43,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// What its wire is told.
     pub shared: Arc<Shared>,
-    /// Places for the requests of all connections of HTTP/2: each is held in memory as a connection is.
-    pub streams: Arc<Semaphore>,
+    /// The places that connections have, and the requests of HTTP/2: each is held in memory.
+    pub places: Arc<Semaphore>,
 }
 
 impl Client {
@@ -50,7 +52,7 @@ impl Client {
     pub async fn answer(self, front: Arc<Front>, request: Request<Incoming>) -> Response<Taken> {
         let (shared, version) = (self.shared.clone(), request.version());
         let stream = if version == Version::HTTP_2 {
-            let place = self.streams.clone().try_acquire_owned().ok();
+            let place = self.places.clone().try_acquire_many_owned(STREAM).ok();
             let has_place = place.is_some();
             let stream = Of::Http2(shared.streams().begin(place));
             if !has_place {

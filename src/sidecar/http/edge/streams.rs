@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -183,7 +183,16 @@ impl HttpBody for Taken {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let taken = self.get_mut();
-        let Of::Http2(stream) = &taken.of else { return Pin::new(&mut taken.inner).poll_frame(context) };
+        let stream = match &taken.of {
+            Of::Http1(shared) => {
+                ready!(shared.unwritten().poll_room(context));
+                let frame = ready!(Pin::new(&mut taken.inner).poll_frame(context));
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                shared.unwritten().more(data.map_or(0, Bytes::len));
+                return Poll::Ready(frame);
+            }
+            Of::Http2(stream) => stream,
+        };
         let mut frame = if taken.rest.is_empty() {
             Pin::new(&mut taken.inner).poll_frame(context)
         } else {

@@ -16,17 +16,18 @@ use std::{
 use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    limits::{HEAD_TIME, IDLE_TIME, LINGER_BYTES, LINGER_TIME, STALL_TIME},
+    limits::{HEAD_TIME, IDLE_TIME, LINGER_BYTES, LINGER_TIME, PIECE, STALL_TIME},
     parking::{Parked, Parking},
     refusal::Refusal,
     scan::{Scan, State},
     streams::{Streams, Verdict},
+    unwritten::Unwritten,
 };
 use crate::sidecar::figures::Open;
 
@@ -57,12 +58,13 @@ pub struct Wire<S> {
 }
 
 /// Of the connections that there may be, and of those that are counted.
-pub type Place = (OwnedSemaphorePermit, Open);
+pub type Place = ([OwnedSemaphorePermit; 2], Open);
 
 /// What the connection and the service of its requests tell each other.
 pub struct Shared {
     told: Mutex<Told>,
     streams: Streams,
+    unwritten: Unwritten,
     is_http2: AtomicBool,
     /// How many heads have passed, if nothing came since the end of the last request; else none.
     heads_between: AtomicUsize,
@@ -98,6 +100,7 @@ impl Shared {
         Self {
             told: Mutex::default(),
             streams: Streams::default(),
+            unwritten: Unwritten::default(),
             is_http2: AtomicBool::new(false),
             heads_between: AtomicUsize::new(0),
             is_in_head: AtomicBool::new(false),
@@ -110,6 +113,12 @@ impl Shared {
     #[must_use]
     pub fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// What hyper has of an answer of HTTP/1 and has not written.
+    #[must_use]
+    pub fn unwritten(&self) -> &Unwritten {
+        &self.unwritten
     }
 
     /// What is to be done with the connection. That of HTTP/1 is seen to by the wire and by hyper.
@@ -330,7 +339,11 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(self.stream()?).poll_read(context, buffer))?;
+        if matches!(self.scan.state(), State::Opaque) {
+            ready!(Pin::new(self.stream()?).poll_read(context, buffer))?;
+        } else {
+            ready!(Pin::new(&mut self.stream()?.take(PIECE as u64)).poll_read(context, buffer))?;
+        }
         let come = buffer.filled().get(before..).unwrap_or_default();
         let passed = self.scan.pass(come);
         let is_end = come.is_empty();
@@ -456,6 +469,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(this.stream()?).poll_flush(context);
+        if flushed.is_ready() {
+            // hyper asks for it when it has written all that it had.
+            this.shared.unwritten.flushed();
+        }
         this.poll_taken(context, flushed)
     }
 
