@@ -30,10 +30,11 @@ pub const FEW: u64 = 48;
 /// So many are held also where nothing limits the memory.
 pub const MOST: u64 = 16_384;
 
-/// What the least of all containers needs beside what it stores.
+/// What the least of all containers needs beside what it stores, in whole MiB for whole MiB of these.
 #[must_use]
 pub const fn least_beside(max_object: u64) -> u64 {
-    PROGRAM.saturating_add(bodies(max_object)).saturating_add(FEW * CONNECTION)
+    let connections = (FEW * CONNECTION).next_multiple_of(1 << 20);
+    PROGRAM.saturating_add(bodies(max_object)).saturating_add(connections)
 }
 
 const fn bodies(max_object: u64) -> u64 {
