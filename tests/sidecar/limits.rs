@@ -99,15 +99,15 @@ async fn what_is_stored_and_the_connections_are_together_what_the_container_has_
     let (front, health) = (Front::new(of(16, 1), 1), Health::new());
     let told = || (front.memory().limit(), front.most_connections(), health.loaded().settings_reduced);
     fit(&front, &of(16, 1), limit, &health);
-    assert_eq!(told(), (16 * MI, 768, Vec::new()));
+    assert_eq!(told(), (16 * MI, 307, Vec::new()));
     // More is stored, and fewer connections are taken.
     fit(&front, &of(32, 1), limit, &health);
-    assert_eq!(told(), (32 * MI, 256, Vec::new()));
+    assert_eq!(told(), (32 * MI, 102, Vec::new()));
     // These are the settings of pods with more memory, which take the place of this one.
     fit(&front, &of(256, 1), limit, &health);
-    assert_eq!(told(), (36 * MI, 128, vec!["http.memory: 37748736 of 268435456".to_owned()]));
+    assert_eq!(told(), (38_010_880, memory::FEW, vec!["http.memory: 38010880 of 268435456".to_owned()]));
     fit(&front, &of(16, 1), limit, &health);
-    assert_eq!(told(), (16 * MI, 768, Vec::new()));
+    assert_eq!(told(), (16 * MI, 307, Vec::new()));
     // Without a limit there is room for all.
     fit(&front, &of(256, 1), None, &health);
     assert_eq!(told(), (256 * MI, memory::MOST, Vec::new()));

@@ -60,14 +60,14 @@ pub async fn serve(
             sleep(PAUSE).await;
             continue;
         };
-        if let Some(place) = free(&doors, &places) {
+        if let Some(place) = free(doors, places) {
             start(stream, peer, place);
             continue;
         }
         // The connection on which nothing has happened for longest makes room for it.
         crowded.notify_one();
         tokio::select! {
-            place = place(&doors, &places) => if let Some(place) = place {
+            place = place(doors, places) => if let Some(place) = place {
                 start(stream, peer, place);
             },
             () = &mut stop => {
@@ -88,7 +88,7 @@ pub async fn serve(
                 listener = None;
             }
             if let Some((stream, peer)) = waiting.pop_front() {
-                let Some(place) = place(&doors, &places).await else { return };
+                let Some(place) = place(doors, places).await else { return };
                 start(stream, peer, place);
             } else if listener.is_none() {
                 return ending.closed().await;
