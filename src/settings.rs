@@ -15,6 +15,7 @@
 
 pub mod balancing;
 pub mod memory;
+pub mod near_cache;
 pub mod purges;
 mod reading;
 
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use balancing::Balancing;
+pub use near_cache::NearCache;
 pub use reading::Read;
 
 /// The version of the file that this release writes and reads.
@@ -66,6 +68,10 @@ pub struct Settings {
     /// The cache of HTTP responses; without it requests are passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpCache>,
+    /// What the application asks its Redis, answered from memory; without it there is nothing for it to ask here. It
+    /// needs `redis`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<NearCache>,
     /// Which replicas are asked; without it the application of the pod alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancing: Option<Balancing>,
@@ -216,6 +222,18 @@ impl Settings {
                 "httpPort, adminPort and appPort have to be three ports, and are {ports:?}"
             )));
         }
+        if let Some(application) = &self.application {
+            if application.port == 0 || ports.contains(&application.port) {
+                return Err(SettingsError::Wrong(format!(
+                    "application.port is {} and has to be another than {ports:?}",
+                    application.port
+                )));
+            }
+            if self.redis.is_none() {
+                return Err(SettingsError::Wrong("application needs redis, which it asks".to_owned()));
+            }
+            application.check()?;
+        }
         if let Some(http) = &self.http
             && (http.max_object == 0 || http.max_object > http.memory)
         {
@@ -265,9 +283,26 @@ mod tests {
             purges_copy: None,
             redis: None,
             http: Some(http),
+            application: None,
             balancing: None,
             first_byte_ms: None,
             access_log: false,
+        }
+    }
+
+    fn redis() -> Redis {
+        Redis { url_file: "/u".to_owned(), key_prefix: "p:".to_owned(), channel: "c".to_owned() }
+    }
+
+    fn near_cache() -> NearCache {
+        NearCache {
+            port: 6379,
+            memory: 64 << 20,
+            ttl_ms: 60_000,
+            max_value: 1 << 20,
+            when_redis_fails: near_cache::WhenRedisFails::default(),
+            pool: near_cache::Pool::default(),
+            rules: Vec::new(),
         }
     }
 
@@ -299,6 +334,36 @@ mod tests {
         assert!(refused(|settings| settings.app_port = 8000).contains("three ports"));
         assert!(refused(|settings| settings.admin_port = 0).contains("three ports"));
         assert!(refused(|settings| settings.http.as_mut().unwrap().memory = 1).contains("http.maxObject"));
+        let alone = refused(|settings| settings.application = Some(near_cache()));
+        assert!(alone.contains("needs redis"), "{alone}");
+        let taken = refused(|settings| {
+            settings.redis = Some(redis());
+            settings.application = Some(NearCache { port: 9000, ..near_cache() });
+        });
+        assert!(taken.contains("application.port"), "{taken}");
+        let wrong = refused(|settings| {
+            settings.redis = Some(redis());
+            settings.application = Some(NearCache { ttl_ms: 0, ..near_cache() });
+        });
+        assert!(wrong.contains("ttlMs"), "{wrong}");
+    }
+
+    #[test]
+    fn what_runs_takes_other_rules_of_the_near_cache_but_neither_begins_nor_ends_one() {
+        let with =
+            |application: Option<NearCache>| Settings { redis: Some(redis()), application, ..settings() };
+        let reloaded = |from: Option<NearCache>, to: Option<NearCache>| {
+            with(from).reloaded(&with(to).to_json().unwrap()).map(|read| read.settings.application)
+        };
+        let other = NearCache { ttl_ms: 5, memory: 1 << 20, ..near_cache() };
+        assert_eq!(reloaded(Some(near_cache()), Some(other.clone())).unwrap(), Some(other));
+        let moved = NearCache { port: 6380, ..near_cache() };
+        for (from, to) in
+            [(Some(near_cache()), None), (None, Some(near_cache())), (Some(near_cache()), Some(moved))]
+        {
+            let refused = reloaded(from, to).unwrap_err().to_string();
+            assert!(refused.starts_with("application.port"), "{refused}");
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ impl Settings {
             ("purgesFile", self.purges_file == settings.purges_file),
             ("purgesCopy", self.purges_copy == settings.purges_copy),
             ("redis", self.redis == settings.redis),
+            // The application of a pod that runs looks for Redis where it was told to when it started.
+            ("application.port", self.near_cache_port() == settings.near_cache_port()),
         ];
         match fixed.into_iter().find(|(_, is_same)| !is_same) {
             None => Ok(read),
@@ -67,18 +69,28 @@ impl Settings {
         }
     }
 
-    /// Goes without a field that is not known. In a rule it may say which requests it is not for: what is seen of
-    /// the rule matches those and more, so that none of them is answered from the cache.
+    fn near_cache_port(&self) -> Option<u16> {
+        self.application.as_ref().map(|application| application.port)
+    }
+
+    /// Goes without a field that is not known. In a rule it may say which requests or keys it is not for: what is seen
+    /// of the rule matches those and more, so that none of them is answered from a cache.
     fn leave_out(&mut self, path: &[String]) {
-        let [http, rules, at, ..] = path else { return };
-        if http != "http" || rules != "rules" {
-            return;
-        }
-        let rules = self.http.as_mut().map(|http| &mut http.rules);
-        if let (Some(rules), Ok(at)) = (rules, at.parse::<usize>())
-            && let Some(rule) = rules.get_mut(at)
-        {
-            rule.bypass = true;
+        let [tier, rules, at, ..] = path else { return };
+        let Ok(at) = at.parse::<usize>() else { return };
+        match (tier.as_str(), rules.as_str()) {
+            ("http", "rules") => {
+                if let Some(rule) = self.http.as_mut().and_then(|http| http.rules.get_mut(at)) {
+                    rule.bypass = true;
+                }
+            }
+            ("application", "rules") => {
+                let rules = self.application.as_mut().map(|application| &mut application.rules);
+                if let Some(rule) = rules.and_then(|rules| rules.get_mut(at)) {
+                    rule.off = true;
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -135,6 +147,20 @@ mod tests {
             let bypassed: Vec<bool> = settings.http.unwrap().rules.iter().map(|rule| rule.bypass).collect();
             assert_eq!(bypassed, [false, true], "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_of_the_near_cache_that_may_be_meant_for_fewer_keys_stores_none_of_them() {
+        let mut later = file();
+        later["redis"] = json!({ "urlFile": "/u", "keyPrefix": "p:", "channel": "c" });
+        later["application"] = json!({
+            "port": 6379, "memory": 4096, "ttlMs": 1000, "maxValue": 1024, "new": 1,
+            "rules": [{ "prefix": "user:", "ttlMs": 5 }, { "prefix": "b:", "types": ["hash"] }],
+        });
+        let Read { settings, unknown } = read(&later);
+        assert_eq!(unknown, ["application.new", "application.rules.1.types"]);
+        let off: Vec<bool> = settings.application.unwrap().rules.iter().map(|rule| rule.off).collect();
+        assert_eq!(off, [false, true]);
     }
 
     #[test]

@@ -235,6 +235,7 @@ async fn the_settings_say_where_the_others_prove_who_they_are() {
         purges_copy: None,
         redis: None,
         http: None,
+        application: None,
         balancing: Some(Balancing { peers_host: other.ip().to_string(), ..balancing() }),
         first_byte_ms: None,
         access_log: false,

@@ -99,6 +99,7 @@ impl Process {
             purges_copy: Some(path("copy.json")),
             redis: None,
             http: Some(HttpCache { memory: 1 << 20, max_object: 1 << 16, rules: Vec::new() }),
+            application: None,
             balancing: None,
             first_byte_ms: None,
             access_log: false,

@@ -289,6 +289,7 @@ fn settings(
             channel: purge_channel(&identity.namespace, &identity.name),
         }),
         http,
+        application: None,
         balancing,
         first_byte_ms: None,
         access_log: spec.sidecar.access_log,
