@@ -206,7 +206,7 @@ proptest! {
         // Of a spec that was not applied, the tier that runs is told of.
         let was_told = |type_: &str| seen.status.conditions.iter().any(|known| known.type_ == type_);
         let (has_cache, balances) = match &plan {
-            Ok(plan) => (plan.spec.http_cache().is_some(), plan.spec.balancing().is_some()),
+            Ok(plan) => (plan.spec.has_cache(), plan.spec.balancing().is_some()),
             Err(_) => (was_told("CacheReady"), was_told("BalancingReady")),
         };
         prop_assert_eq!(status.conditions.len(), 8 + usize::from(has_cache) + usize::from(balances));

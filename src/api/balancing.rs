@@ -1,10 +1,10 @@
 //! How the sidecars spread requests over the replicas.
 
-use kube::{KubeSchema, core::cel::Rule};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::rule;
+use super::schema::{between, lasts, rule};
 
 /// How the sidecars spread requests over the replicas, and what keeps requests
 /// from a replica that fails. The application has to listen on the address of its
@@ -183,23 +183,6 @@ impl Default for RetryBudget {
     fn default() -> Self {
         Self { percent: twenty(), min_per_second: three() }
     }
-}
-
-fn between(field: &str, (least, most): (i32, i32)) -> Rule {
-    rule(
-        &format!("self >= {least} && self <= {most}"),
-        &format!("{field}: write a number from {least} to {most}"),
-    )
-}
-
-fn lasts(field: &str, (least, most): (&str, &str)) -> Rule {
-    let form = "^([0-9]{1,2}h|[0-9]{1,4}m|[0-9]{1,5}s|[0-9]{1,8}ms)+$";
-    rule(
-        &format!(
-            "self.matches('{form}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
-        ),
-        &format!("{field}: write a duration such as 500ms or 5s, from {least} to {most}"),
-    )
 }
 
 fn on() -> bool {

@@ -4,7 +4,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{self, rule};
+use super::{
+    near_cache::NearCache,
+    schema::{self, rule},
+};
 
 /// The caching tiers in front of the application.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,12 @@ pub struct Cache {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpCache>,
+
+    /// What the application asks its Redis, answered from the memory of its own pod:
+    /// `REDIS_URL` names a sidecar in each pod, which speaks Redis' protocol. Unset:
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<NearCache>,
 }
 
 /// The cache of HTTP responses. It stores what the responses themselves allow,

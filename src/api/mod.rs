@@ -20,6 +20,7 @@ mod crd;
 mod disruption_budget;
 mod monitoring;
 pub mod names;
+mod near_cache;
 mod network_policy;
 mod pods;
 mod probes;
@@ -42,6 +43,7 @@ pub use cache_purge::{COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, Pe
 pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
+pub use near_cache::{NearCache, NearCachePool, NearCacheRule, WhenRedisFails};
 pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};
 pub use pods::is_of_deployment;
 pub use probes::{ProbeSwitch, Probes};
@@ -417,6 +419,18 @@ impl CachedServiceSpec {
         self.cache.as_ref()?.http.as_ref().filter(|http| http.enabled)
     }
 
+    /// The near-cache, if it is on.
+    #[must_use]
+    pub fn near_cache(&self) -> Option<&NearCache> {
+        self.cache.as_ref()?.application.as_ref().filter(|application| application.enabled)
+    }
+
+    /// Whether a caching tier is on.
+    #[must_use]
+    pub fn has_cache(&self) -> bool {
+        self.http_cache().is_some() || self.near_cache().is_some()
+    }
+
     /// How requests are spread over the replicas, if they are.
     #[must_use]
     pub fn balancing(&self) -> Option<&Balancing> {
@@ -426,7 +440,7 @@ impl CachedServiceSpec {
     /// Whether the pods have a sidecar.
     #[must_use]
     pub fn has_sidecar(&self) -> bool {
-        self.http_cache().is_some() || self.balancing().is_some()
+        self.has_cache() || self.balancing().is_some()
     }
 }
 

@@ -64,7 +64,9 @@ pub const SIDECAR_CONTAINER: &str = "sidecar";
 pub const SIDECAR_HTTP_PORT: i32 = 9800;
 /// Port of the sidecar's health, metrics and purges.
 pub const SIDECAR_ADMIN_PORT: i32 = 9801;
-/// Name of that port.
+/// Port on 127.0.0.1 on which the sidecar is the application's Redis, while the near-cache is on.
+pub const SIDECAR_REDIS_PORT: i32 = 6379;
+/// Name of the port of health, metrics and purges.
 pub const SIDECAR_ADMIN_PORT_NAME: &str = "sidecar-admin";
 /// Environment variable with the address of the sidecar's purges.
 pub const ADMIN_URL_ENV: &str = "CACHEDSERVICE_ADMIN_URL";

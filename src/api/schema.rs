@@ -32,6 +32,25 @@ pub(super) fn long_duration_rule(field: &str) -> Rule {
     )
 }
 
+/// The rule of a field that holds a number.
+pub(super) fn between(field: &str, (least, most): (i32, i32)) -> Rule {
+    rule(
+        &format!("self >= {least} && self <= {most}"),
+        &format!("{field}: write a number from {least} to {most}"),
+    )
+}
+
+/// The rule of a field that holds a duration between two others.
+pub(super) fn lasts(field: &str, (least, most): (&str, &str)) -> Rule {
+    let form = "^([0-9]{1,2}h|[0-9]{1,4}m|[0-9]{1,5}s|[0-9]{1,8}ms)+$";
+    rule(
+        &format!(
+            "self.matches('{form}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+        ),
+        &format!("{field}: write a duration such as 500ms or 5s, from {least} to {most}"),
+    )
+}
+
 /// The rule of the field that holds a template revision.
 pub(super) fn revision_rule(field: &str) -> Rule {
     let newest = TemplateRevision::NEWEST.number();

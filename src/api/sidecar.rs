@@ -32,7 +32,9 @@ pub struct Sidecar {
     /// CPU and memory of the sidecar. Default: a request of 50m CPU, which is also
     /// there where neither a request nor a limit of CPU is written, as the
     /// autoscaler measures against it. Where no memory is written, request and
-    /// limit are 64Mi and, while the cache is on, `cache.http.memory`.
+    /// limit are 64Mi, while the HTTP cache is on `cache.http.memory`, and while the
+    /// near-cache is on `cache.application.memory` and 26Mi, or more where its pool
+    /// is larger than the default or a value may be larger than 8Mi.
     #[serde(default = "default_resources")]
     pub resources: Resources,
 

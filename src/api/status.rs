@@ -137,12 +137,12 @@ pub struct TemplateRevisions {
 #[serde(rename_all = "camelCase")]
 pub struct SidecarsStatus {
     /// How many of the requests that the cache might have answered it has answered, in percent,
-    /// right to a point, such as `72%`. Only there while a tier is on, from the first such request on.
+    /// right to a point, such as `72%`. Only there while `cache.http` is on, from the first such request on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hit_ratio: Option<String>,
 
-    /// Requests that the application was spared, to two digits, downwards. Only there while a
-    /// tier is on.
+    /// Requests that the application was spared, to two digits, downwards. Only there while
+    /// `cache.http` is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_requests: Option<i64>,
 

@@ -8,6 +8,7 @@ mod credentials;
 mod digest_key;
 mod identity;
 mod malformed;
+mod near_cache;
 mod placement;
 mod quantity;
 mod references;

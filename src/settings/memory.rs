@@ -14,6 +14,10 @@
 //!  HTTP/2, 135 KiB:         the same with 16 KiB of the answer that wait for the client's window, or 32 KiB of the
 //!                           body that wait for the application
 //! ```
+//!
+//! What a near-cache needs, with its own connections, counts as stored.
+
+use super::{HttpCache, NearCache};
 
 /// The program itself, with what Redis and the application are asked by.
 pub const PROGRAM: u64 = 16 << 20;
@@ -29,6 +33,31 @@ pub const STREAM: u32 = 2;
 pub const FEW: u64 = 48;
 /// So many are held also where nothing limits the memory.
 pub const MOST: u64 = 16_384;
+
+/// Commands and replies on their way through the near-cache; more where one value alone may be larger.
+pub const VALUES: u64 = 8 << 20;
+/// So many connections of the application the near-cache takes.
+pub const CLIENTS: u64 = 1024;
+/// A connection of the near-cache, to the application or to Redis: what is read of it and not yet worked upon, and what
+/// is not yet written. More of it counts among [`VALUES`].
+pub const LINE: u64 = 16 << 10;
+
+/// What the caches of a file take, in bytes, beside bodies on their way.
+#[must_use]
+pub fn caches(http: Option<&HttpCache>, application: Option<&NearCache>) -> u64 {
+    let of_http = http.map_or(0, |http| http.memory);
+    application.map_or(of_http, |application| {
+        of_http.saturating_add(application.memory).saturating_add(beside_near_cache(application))
+    })
+}
+
+/// What a near-cache needs beside what it stores, in whole mebibytes.
+fn beside_near_cache(cache: &NearCache) -> u64 {
+    let largest = cache.rules.iter().filter_map(|rule| rule.max_value).chain([cache.max_value]).max();
+    let connections = CLIENTS + u64::from(cache.pool.max) + u64::from(cache.pool.max_pinned);
+    let needed = largest.unwrap_or_default().max(VALUES).saturating_add(connections * LINE);
+    needed.div_ceil(1 << 20).saturating_mul(1 << 20)
+}
 
 /// What the least of all containers needs beside what it stores, in whole MiB for whole MiB of these.
 #[must_use]
@@ -107,6 +136,25 @@ mod tests {
             }
         }
         assert_eq!(fitting(Some(1 << 20), FEW, 64 << 20, 1 << 20), (0, 0));
+    }
+
+    #[test]
+    fn a_near_cache_needs_room_for_its_connections_and_for_values_on_their_way() {
+        let near = |fields: &str| -> NearCache {
+            let text =
+                format!(r#"{{"port": 6379, "memory": 67108864, "ttlMs": 1, "maxValue": 1048576{fields}}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let http = HttpCache { memory: 3 << 20, max_object: 1 << 20, rules: Vec::new() };
+        let plain = near("");
+        assert_eq!(caches(None, None), 0);
+        assert_eq!(caches(Some(&http), None), 3 << 20);
+        assert_eq!(caches(None, Some(&plain)), (64 + 26) << 20);
+        assert_eq!(caches(Some(&http), Some(&plain)), (3 + 64 + 26) << 20);
+        let many = near(r#", "pool": {"max": 1000, "maxPinned": 10000}"#);
+        assert_eq!(caches(None, Some(&many)), (64 + 196) << 20);
+        let large = near(r#", "rules": [{"prefix": "a", "maxValue": 33554432}]"#);
+        assert_eq!(caches(None, Some(&large)), (64 + 50) << 20);
     }
 
     #[test]

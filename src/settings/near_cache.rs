@@ -131,7 +131,11 @@ impl NearCache {
         Duration::from_millis(self.ttl_ms)
     }
 
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
+    /// Whether it can be done as it stands.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), SettingsError> {
         let wrong = |words: String| Err(SettingsError::Wrong(words));
         if self.ttl_ms == 0 || self.rules.iter().any(|rule| rule.ttl_ms == Some(0)) {
             return wrong("ttlMs of application and of its rules has to be 1 or more".to_owned());

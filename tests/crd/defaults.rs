@@ -24,6 +24,9 @@ fn sparse() -> Vec<Value> {
         json!({ "balancing": { "healthCheck": { "path": "/" }, "breaker": { "openTime": "1s" }, "retryBudget": { "percent": 0 } } }),
         json!({ "cache": { "http": {} }, "sidecar": {} }),
         json!({ "cache": { "http": { "rules": [{ "paths": ["/"] }, { "cookies": [], "headers": [{ "name": "a" }] }] } } }),
+        json!({ "cache": { "application": {} } }),
+        json!({ "cache": { "application": { "pool": {}, "rules": [{ "prefix": "a", "ttl": "1s" }] } } }),
+        json!({ "cache": { "application": { "pool": { "max": 30 } } } }),
         json!({ "probes": { "liveness": { "custom": { "httpGet": { "port": 80 } } } } }),
     ]
 }

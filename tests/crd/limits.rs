@@ -118,6 +118,17 @@ fn filled(path: &str, length: usize) -> Value {
         "spec.cache.http.rules" => {
             json!({ "cache": { "http": { "rules": list(|_| json!({ "bypass": true })) } } })
         }
+        "spec.cache.application.memory" => json!({ "cache": { "application": { "memory": text("1Gi") } } }),
+        "spec.cache.application.maxValueSize" => {
+            json!({ "cache": { "application": { "maxValueSize": text("1Mi") } } })
+        }
+        "spec.cache.application.ttl" => {
+            json!({ "cache": { "application": { "ttl": "1s".repeat(length).get(..length) } } })
+        }
+        "spec.cache.application.rules" => {
+            let rules = list(|at| json!({ "prefix": format!("a{at}"), "ttl": "1s" }));
+            json!({ "cache": { "application": { "rules": rules } } })
+        }
         "spec.balancing.healthCheck.path" => {
             json!({ "balancing": { "healthCheck": { "path": path_of_length } } })
         }
@@ -144,6 +155,13 @@ fn filled(path: &str, length: usize) -> Value {
 fn filled_below(path: &str, length: usize, resources: &dyn Fn(&str) -> Value) -> Value {
     if let Some(field) = path.strip_prefix("spec.cache.http.rules[].") {
         return json!({ "cache": { "http": { "rules": [rule(field, length)] } } });
+    }
+    if let Some(field) = path.strip_prefix("spec.cache.application.pool.") {
+        let duration = "1s".repeat(length).get(..length).map(str::to_owned);
+        return json!({ "cache": { "application": { "pool": { field: duration } } } });
+    }
+    if let Some(field) = path.strip_prefix("spec.cache.application.rules[].") {
+        return json!({ "cache": { "application": { "rules": [near_cache_rule(field, length)] } } });
     }
     if let Some((owner, field)) = path.strip_prefix("spec.balancing.").and_then(|path| path.split_once('.')) {
         // Of seconds, as the bounds of these are minutes.
@@ -182,6 +200,16 @@ fn rule(field: &str, length: usize) -> Value {
             json!({ field.trim_end_matches("[]"): [name()] })
         }
         _ => panic!("how is {field} of a rule filled?"),
+    }
+}
+
+fn near_cache_rule(field: &str, length: usize) -> Value {
+    let digits = |unit: &str| format!("{}{unit}", "0".repeat(length.saturating_sub(unit.len())));
+    match field {
+        "prefix" => json!({ "prefix": "a".repeat(length), "ttl": "1s" }),
+        "ttl" => json!({ "prefix": "a", "ttl": "1s".repeat(length).get(..length) }),
+        "maxValueSize" => json!({ "prefix": "a", "maxValueSize": digits("1Mi") }),
+        _ => panic!("how is {field} of a rule of the near-cache filled?"),
     }
 }
 

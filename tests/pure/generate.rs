@@ -386,7 +386,32 @@ fn cache() -> BoxedStrategy<Value> {
         sometimes("maxObjectSize", mostly(&["1Mi", "64Ki", "1", "65Mi"])),
         sometimes("rules", vec(rule, 0..3).prop_map(Value::from).boxed()),
     ]);
-    object(vec![often("http", http)])
+    object(vec![often("http", http), sometimes("application", near_cache())])
+}
+
+fn near_cache() -> BoxedStrategy<Value> {
+    let pool = object(vec![
+        sometimes("max", integer(1..=1000)),
+        seldom("min", integer(0..=10)),
+        seldom("idleTimeout", duration()),
+        seldom("connectTimeout", duration()),
+        seldom("maxPinned", integer(1..=10_000)),
+    ]);
+    let rule = object(vec![
+        always("prefix", mostly(&["user:", "user:session:", "report:", "a*"])),
+        seldom("enabled", boolean()),
+        often("ttl", duration()),
+        sometimes("maxValueSize", mostly(&["64Ki", "1Mi", "0", "65Mi"])),
+    ]);
+    object(vec![
+        seldom("enabled", boolean()),
+        sometimes("memory", mostly(&["64Mi", "1Mi", "0.5Gi", "1e9"])),
+        sometimes("ttl", duration()),
+        sometimes("maxValueSize", mostly(&["1Mi", "64Ki", "1", "65Mi"])),
+        sometimes("whenRedisFails", mostly(&["Error", "Miss"])),
+        sometimes("pool", pool),
+        sometimes("rules", vec(rule, 0..3).prop_map(Value::from).boxed()),
+    ])
 }
 
 fn balancing() -> BoxedStrategy<Value> {

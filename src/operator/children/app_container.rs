@@ -17,6 +17,7 @@ use crate::{
         names::{
             ADMIN_TOKEN_ENV, ADMIN_URL_ENV, APP_CONTAINER, APP_OWN_PORT_NAME, APP_PORT_NAME, PORT_ENV,
             REDIS_URL_ENV, SECRET_TOKEN, SECRET_URL, SIDECAR_ADMIN_PORT, SIDECAR_HTTP_PORT,
+            SIDECAR_REDIS_PORT,
         },
     },
     operator::plan::{Plan, RedisPlan},
@@ -173,6 +174,10 @@ fn default_env(plan: &Plan) -> Vec<EnvVar> {
         }),
     };
     let redis_url = match &plan.redis {
+        // The sidecar has the password.
+        _ if plan.spec.near_cache().is_some() => {
+            literal(REDIS_URL_ENV, format!("redis://127.0.0.1:{SIDECAR_REDIS_PORT}"))
+        }
         RedisPlan::External { url, .. } => from_secret(REDIS_URL_ENV, url.name.clone(), url.key.clone()),
         RedisPlan::Standalone(redis) if redis.credentials.is_some() => {
             from_secret(REDIS_URL_ENV, plan.identity.redis_name(), SECRET_URL.to_owned())

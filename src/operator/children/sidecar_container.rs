@@ -176,13 +176,17 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
     let settings = of_config_map("sidecar-settings", config_map(name.clone(), None), SETTINGS_DIR);
     let token = of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR);
     let Some(url) = &sidecar.redis_url else { return vec![settings, token] };
+    let redis = of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR);
+    if plan.spec.http_cache().is_none() {
+        return vec![settings, token, redis];
+    }
     vec![
         settings,
         // Nothing keeps a pod from starting, not even its loss.
         of_config_map("sidecar-purges", config_map(purges, Some(true)), PURGES_DIR),
         token,
         state(),
-        of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR),
+        redis,
     ]
 }
 

@@ -7,13 +7,15 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{Defaults, Identity, Invalid, RedisPlan, Seen, ShutdownPlan, SidecarToken, balancing, quantity};
+use super::{
+    Defaults, Identity, Invalid, RedisPlan, Seen, ShutdownPlan, SidecarToken, balancing, near_cache, quantity,
+};
 use crate::{
     api::{
         CachedServiceSpec, HttpCache, HttpPreset, HttpRule, RequestMethod, Resources, SecretKeyRef,
         names::{
             APP_CONTAINER, APP_OWN_PORT_NAME, SECRET_URL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER,
-            SIDECAR_HTTP_PORT, purge_channel,
+            SIDECAR_HTTP_PORT, SIDECAR_REDIS_PORT, purge_channel,
         },
         parse_duration,
     },
@@ -59,7 +61,7 @@ pub struct SidecarPlan {
     pub settings: String,
     /// What purges ask for.
     pub token: SidecarToken,
-    /// Where the URL of Redis stands, which a cache needs and nothing else.
+    /// Where the URL of Redis stands, which the caches need and nothing else.
     pub redis_url: Option<SecretKeyRef>,
 }
 
@@ -80,6 +82,13 @@ fn running(spec: &CachedServiceSpec, seen: &Seen, defaults: &Defaults) -> Option
     Some(RunningSidecar { image: image.to_owned(), template: deployment.template()?.to_owned() })
 }
 
+/// What a sidecar does.
+struct Tiers {
+    http: Option<settings::HttpCache>,
+    application: Option<settings::NearCache>,
+    balancing: Option<settings::Balancing>,
+}
+
 /// The sidecar, if the spec wants one.
 pub(super) fn sidecar(
     spec: &CachedServiceSpec,
@@ -95,11 +104,17 @@ pub(super) fn sidecar(
     }
     check_ports(spec.port, template)?;
     check_names(template)?;
-    let http = spec.http_cache().map(cache).transpose()?;
-    let balancing = balancing::balancing(spec, template, identity)?;
-    let resources = resources(&spec.sidecar.resources, http.as_ref())?;
-    let redis_url = http.as_ref().map(|_| redis_url(redis, identity));
-    let settings = settings(spec, shutdown, identity, http, balancing)?;
+    if spec.near_cache().is_some() {
+        check_redis_port(spec.port, template)?;
+    }
+    let tiers = Tiers {
+        http: spec.http_cache().map(cache).transpose()?,
+        application: spec.near_cache().map(near_cache::near_cache).transpose()?,
+        balancing: balancing::balancing(spec, template, identity)?,
+    };
+    let resources = resources(&spec.sidecar.resources, &tiers)?;
+    let redis_url = spec.has_cache().then(|| redis_url(redis, identity));
+    let settings = settings(spec, shutdown, identity, tiers)?;
     Ok(Some(SidecarPlan {
         image: spec.sidecar.image.clone().unwrap_or_else(|| defaults.sidecar_image.clone()),
         running: running(spec, seen, defaults),
@@ -127,7 +142,7 @@ fn check_ports(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
     let taken = |number: i32| [SIDECAR_HTTP_PORT, SIDECAR_ADMIN_PORT].contains(&number);
     let refuse = |field: String| {
         let problem = format!(
-            "{SIDECAR_HTTP_PORT} and {SIDECAR_ADMIN_PORT} are the sidecar's while spec.cache.http or spec.balancing is on; have it listen on another port and write that, or switch these off"
+            "{SIDECAR_HTTP_PORT} and {SIDECAR_ADMIN_PORT} are the sidecar's while a tier of spec.cache or spec.balancing is on; have it listen on another port and write that, or switch these off"
         );
         Err(Invalid::new(field, problem))
     };
@@ -143,11 +158,39 @@ fn check_ports(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
             let is_of_app = container.name == APP_CONTAINER && declared.container_port != port;
             if is_of_app && declared.name.as_deref() == Some(APP_OWN_PORT_NAME) {
                 let problem = format!(
-                    "{APP_OWN_PORT_NAME} is the name of spec.port while spec.cache.http or spec.balancing is on; choose another"
+                    "{APP_OWN_PORT_NAME} is the name of spec.port while a tier of spec.cache or spec.balancing is on; choose another"
                 );
                 return Err(Invalid::new(format!("{path}.name"), problem));
             }
         }
+    }
+    Ok(())
+}
+
+/// The application finds Redis on 127.0.0.1, where all containers of a pod are, and nobody else is to be: whoever
+/// connects there needs no password.
+fn check_redis_port(port: i32, template: &PodTemplateSpec) -> Result<(), Invalid> {
+    let refuse = |field: String| {
+        let problem = format!(
+            "{SIDECAR_REDIS_PORT} is where the application finds its Redis while spec.cache.application is on; have it listen on another port and write that, or switch this off"
+        );
+        Err(Invalid::new(field, problem))
+    };
+    if port == SIDECAR_REDIS_PORT {
+        return refuse("spec.port".to_owned());
+    }
+    for (path, container) in containers(template.spec.as_ref()) {
+        let mut ports = container.ports.iter().flatten();
+        if let Some(at) = ports.position(|declared| declared.container_port == SIDECAR_REDIS_PORT) {
+            return refuse(format!("{path}.ports[{at}].containerPort"));
+        }
+    }
+    if template.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+        let problem = format!(
+            "on the network of a node all that runs there could use Redis without a password, at 127.0.0.1:{SIDECAR_REDIS_PORT}; remove it, or switch {} off",
+            near_cache::FIELD
+        );
+        return Err(Invalid::new("spec.template.spec.hostNetwork", problem));
     }
     Ok(())
 }
@@ -162,7 +205,7 @@ fn check_names(template: &PodTemplateSpec) -> Result<(), Invalid> {
         Some((path, _)) => Err(Invalid::new(
             format!("{path}.name"),
             format!(
-                "{SIDECAR_CONTAINER} is the container of spec.cache.http and spec.balancing; choose another name for yours, or write its image to spec.sidecar.image"
+                "{SIDECAR_CONTAINER} is the container of spec.cache and spec.balancing; choose another name for yours, or write its image to spec.sidecar.image"
             ),
         )),
     }
@@ -178,8 +221,10 @@ fn containers(
     init.enumerate().map(at("initContainers")).chain(main.enumerate().map(at("containers")))
 }
 
-fn resources(wanted: &Resources, http: Option<&settings::HttpCache>) -> Result<Resources, Invalid> {
-    let (stored, max_object) = http.map_or((0, 0), |http| (http.memory, http.max_object));
+fn resources(wanted: &Resources, tiers: &Tiers) -> Result<Resources, Invalid> {
+    let http = tiers.http.as_ref();
+    let stored = memory::caches(http, tiers.application.as_ref());
+    let max_object = http.map_or(0, |http| http.max_object);
     let least = memory::least_beside(max_object);
     let mut resources = wanted.clone();
     let names = |quantities: &BTreeMap<String, Quantity>, name: &str| quantities.contains_key(name);
@@ -197,7 +242,7 @@ fn resources(wanted: &Resources, http: Option<&settings::HttpCache>) -> Result<R
     if limit.is_some_and(|limit| limit < least) {
         let least = quantity::written(least).0;
         let problem = format!(
-            "is less than the sidecar needs, for spec.cache.http.memory and beside it; write at least {least}, or leave memory out"
+            "is less than the sidecar needs, for memory of the tiers of spec.cache and beside it; write at least {least}, or leave memory out"
         );
         return Err(Invalid::new("spec.sidecar.resources.limits.memory", problem));
     }
@@ -264,10 +309,10 @@ fn settings(
     spec: &CachedServiceSpec,
     shutdown: ShutdownPlan,
     identity: &Identity,
-    http: Option<settings::HttpCache>,
-    balancing: Option<settings::Balancing>,
+    tiers: Tiers,
 ) -> Result<String, Invalid> {
-    // What there is to purge, and to share, is what a cache has stored.
+    let Tiers { http, application, balancing } = tiers;
+    // What there is to purge is what the HTTP cache has stored.
     let of_cache = |text: String| http.as_ref().map(|_| text);
     let number = |port: i32| {
         u16::try_from(port).map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))
@@ -282,14 +327,14 @@ fn settings(
         token_file: Some(format!("{TOKEN_DIR}/{TOKEN_FILE}")),
         purges_file: of_cache(format!("{PURGES_DIR}/{PURGES_FILE}")),
         purges_copy: of_cache(format!("{STATE_DIR}/{PURGES_FILE}")),
-        redis: http.as_ref().map(|_| settings::Redis {
+        redis: spec.has_cache().then(|| settings::Redis {
             url_file: format!("{REDIS_DIR}/{REDIS_FILE}"),
             // In one Redis there may be several services, and of one name one after the other.
             key_prefix: format!("cachedservice:{}:", identity.uid),
             channel: purge_channel(&identity.namespace, &identity.name),
         }),
         http,
-        application: None,
+        application,
         balancing,
         first_byte_ms: None,
         access_log: spec.sidecar.access_log,

@@ -1,6 +1,7 @@
 //! The plan for specs and sightings of all kinds.
 
 mod balancing;
+mod near_cache;
 mod sidecar;
 
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ pub(super) fn verdict(
     deployment: Option<&SeenDeployment>,
 ) -> Option<Verdict> {
     let is_on = match plan {
-        Ok(plan) => plan.spec.http_cache().is_some(),
+        Ok(plan) => plan.spec.has_cache(),
         // Of what runs, it is known from the time before.
         Err(_) => before.conditions.iter().any(|known| known.type_ == condition_type::CACHE_READY),
     };

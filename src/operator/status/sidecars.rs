@@ -20,10 +20,11 @@ pub(super) fn told(plan: Result<&Plan, NotInForce>, seen: &Seen) -> Option<Sidec
     let before = seen.status.sidecars.as_ref();
     let (wanted, is_cached) = match plan {
         Ok(plan) => (Some(digest(&plan.sidecar.as_ref()?.settings)), plan.spec.http_cache().is_some()),
-        // Of what runs, it is known from the time before.
+        // Of what runs, it is known from the time before: a cache of responses has told what it has saved.
         Err(_) => (
             before.and_then(|before| before.settings.clone()),
-            seen.status.conditions.iter().any(|known| known.type_ == condition_type::CACHE_READY),
+            seen.status.conditions.iter().any(|known| known.type_ == condition_type::CACHE_READY)
+                && before.is_none_or(|before| before.saved_requests.is_some()),
         ),
     };
     let Some(asked) = known(seen) else {

@@ -22,6 +22,15 @@ fn it_is_there_only_while_a_tier_is_on() {
 }
 
 #[test]
+fn it_is_there_for_each_tier() {
+    let near = |enabled: bool| {
+        Situation::all_well().spec(json!({ "cache": { "application": { "enabled": enabled } } }))
+    };
+    near(true).shows(CACHE, "True CacheServing");
+    assert!(!has_condition(&near(false)));
+}
+
+#[test]
 fn it_is_true_once_enough_pods_have_the_sidecar() {
     let message = cached().shows(CACHE, "True CacheServing");
     assert!(message.contains("2 updated pods available"), "{message}");

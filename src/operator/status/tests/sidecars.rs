@@ -56,6 +56,22 @@ fn what_caches_nothing_tells_nothing_of_a_cache() {
 }
 
 #[test]
+fn a_near_cache_alone_has_saved_no_requests_also_while_its_spec_is_invalid() {
+    let asked = || Some(vec![told("a", Reading { misses: 1, ..Reading::default() })]);
+    let near = |changes: Value| {
+        let mut spec = json!({ "cache": { "application": {} } });
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        Situation::all_well().spec(spec).asked(asked())
+    };
+    let before = near(json!({})).status();
+    let invalid = near(json!({ "progressDeadline": "soon" })).after(before.clone());
+    for told in [before.sidecars.unwrap(), figures(&invalid)] {
+        assert_eq!((told.hit_ratio, told.saved_requests), (None, None));
+        assert_eq!(told.settings_loaded.as_deref(), Some("0/1"));
+    }
+}
+
+#[test]
 fn a_ratio_that_trembles_stays_as_it_was_told() {
     let ratio = |hits, before: &str| {
         let mut told_before = figures(&cached().asked(Some(vec![told("a", reading(1, 1, 0))])));
