@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The Redis of the application. Its URL reaches the application as the
-/// environment variable `REDIS_URL`.
+/// environment variable `REDIS_URL`, or the sidecar while `cache.application` is on.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -129,6 +129,24 @@ fn the_sidecar_has_room_for_what_it_stores_and_for_its_connections() {
 }
 
 #[test]
+fn a_change_rolls_the_pods_only_where_their_memory_follows_from_it() {
+    let template = |application: Value| {
+        let plan = planned(json!({ "cache": { "application": application } }), &nothing()).unwrap();
+        json!(children(&plan).deployment)["spec"]["template"].clone()
+    };
+    let plain = template(json!({}));
+    for held in [
+        json!({ "ttl": "1s", "maxValueSize": "8Mi", "whenRedisFails": "Miss" }),
+        json!({ "rules": [{ "prefix": "a", "ttl": "1s" }], "pool": { "min": 0, "idleTimeout": "1s", "max": 21 } }),
+    ] {
+        assert_eq!(template(held.clone()), plain, "{held}");
+    }
+    for rolled in [json!({ "memory": "65Mi" }), json!({ "maxValueSize": "9Mi" }), json!({ "enabled": false })] {
+        assert_ne!(template(rolled.clone()), plain, "{rolled}");
+    }
+}
+
+#[test]
 fn its_port_is_free_while_the_tier_is_off() {
     let template = json!({ "spec": {
         "hostNetwork": true,
