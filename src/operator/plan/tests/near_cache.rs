@@ -141,7 +141,8 @@ fn a_change_rolls_the_pods_only_where_their_memory_follows_from_it() {
     ] {
         assert_eq!(template(held.clone()), plain, "{held}");
     }
-    for rolled in [json!({ "memory": "65Mi" }), json!({ "maxValueSize": "9Mi" }), json!({ "enabled": false })] {
+    for rolled in [json!({ "memory": "65Mi" }), json!({ "maxValueSize": "9Mi" }), json!({ "enabled": false })]
+    {
         assert_ne!(template(rolled.clone()), plain, "{rolled}");
     }
 }
