@@ -81,6 +81,48 @@ async fn other_rules_roll_nothing() {
 }
 
 #[tokio::test]
+async fn the_near_cache_takes_the_place_of_redis_for_the_application_and_gives_it_back() {
+    let sandbox = sandbox().await;
+    let spec = |application: &Value| json!({ "image": "example.com/shop:1", "balancing": {}, "cache": { "application": application } });
+    let _shop = sandbox.serve_spec("shop", spec(&json!({ "enabled": false }))).await;
+    let redis_url = async || {
+        let app = deployment(&sandbox).await.spec.template.spec.unwrap().containers.remove(0);
+        app.env.unwrap().into_iter().find(|variable| variable.name == "REDIS_URL").unwrap()
+    };
+    let of_redis = redis_url().await;
+    assert!(
+        of_redis.value_from.is_some() && condition(&sandbox.service("shop").await, "CacheReady").is_none()
+    );
+
+    sandbox.apply("shop", spec(&json!({}))).await;
+    sandbox.until_condition(LIMIT, "shop", "CacheReady", "True", "CacheServing").await;
+    sandbox.until_ready("shop").await;
+    let of_sidecar = redis_url().await;
+    assert_eq!((of_sidecar.value.as_deref(), of_sidecar.value_from), (Some("redis://127.0.0.1:6379"), None));
+    let before = deployment(&sandbox).await.metadata.generation;
+
+    let rules = json!({ "rules": [{ "prefix": "b", "ttl": "1m" }, { "prefix": "user:", "enabled": false }] });
+    sandbox.apply("shop", spec(&rules)).await;
+    until(LIMIT, async || {
+        let config = sandbox.api::<ConfigMap>().get("shop-sidecar").await.unwrap().data.unwrap();
+        let rules = Settings::parse(&config["settings.json"]).unwrap().application.unwrap().rules;
+        if rules.len() == 2 && rules[0].off { Ok(()) } else { Err(format!("{rules:?}")) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
+    assert_eq!(deployment(&sandbox).await.metadata.generation, before, "rules roll nothing");
+
+    sandbox.apply("shop", spec(&json!({ "enabled": false }))).await;
+    until(LIMIT, async || {
+        let url = redis_url().await;
+        if url == of_redis { Ok(()) } else { Err(format!("{url:?}")) }
+    })
+    .await;
+    sandbox.until_ready("shop").await;
+    assert!(condition(&sandbox.service("shop").await, "CacheReady").is_none());
+}
+
+#[tokio::test]
 async fn the_token_stays_until_somebody_deletes_it_and_then_the_pods_get_the_new_one() {
     let sandbox = sandbox().await;
     let shop = sandbox.serve_spec("shop", with(&json!({}))).await;
