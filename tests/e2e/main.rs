@@ -12,6 +12,7 @@ mod examples;
 mod http_cache;
 mod http_replicas;
 mod http_trouble;
+mod near_cache;
 mod network_policies;
 mod pods;
 mod redis;
