@@ -62,6 +62,10 @@ bench: ## Speed and footprint: creation, edits, rest, memory, restart, up to 10,
 bench-http: ## The sidecar's HTTP cache beside nginx and Varnish (about 10 minutes)
 	@tests/bench/http/run
 
+.PHONY: bench-redis
+bench-redis: ## The sidecar's near-cache beside Redis itself and nutcracker (about 10 minutes)
+	@tests/bench/redis/run
+
 .PHONY: bench-caches
 bench-caches: ## quick_cache beside moka as a sidecar's memory (about a minute)
 	@cargo run -q --profile image --example caches --no-default-features --features sidecar
