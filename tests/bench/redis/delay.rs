@@ -2,7 +2,7 @@
 //! another node, where the kernel has no netem.
 //!
 //! `delay LISTEN TARGET MICROSECONDS`
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     env, fs,

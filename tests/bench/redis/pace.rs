@@ -2,7 +2,7 @@
 //! spared the requests of that time. It waits by spinning, on a core of its own, for no timer is as exact.
 //!
 //! `pace --address HOST:PORT --rate N --seconds N` prints «p50 p99 p99.9» in microseconds.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     io::{ErrorKind, Read, Write},
