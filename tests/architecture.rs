@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 34] = [
+const PURE: [&str; 39] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -29,7 +29,12 @@ const PURE: [&str; 34] = [
     "settings",
     "sidecar/breaker",
     "sidecar/cache",
+    "sidecar/near_cache/coherence",
     "sidecar/near_cache/commands",
+    "sidecar/near_cache/nothing",
+    "sidecar/near_cache/rules",
+    "sidecar/near_cache/store",
+    "sidecar/near_cache/tracking/awaited",
     "sidecar/purge_order",
     "sidecar/redis/codec",
     "sidecar/redis/names",

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cachedservice::{
@@ -18,6 +18,7 @@ use cachedservice::{
         follow::{cache_of, fit, follow_purges, follow_settings, note_loaded},
         health::Health,
         http::{Front, server::serve, unattended::Left},
+        near_cache::server::{Bounds, Relay, listen},
         redis::LOOKUP,
         upstream::{Origin, peers::addresses},
     },
@@ -37,6 +38,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const GRACE: Duration = Duration::from_secs(27);
 /// How long the other replicas have for the last of what was changed.
 const LAST_NEWS: Duration = Duration::from_secs(2);
+/// How long the near-cache waits at least for what Redis was asked last. A second, that all ends in time.
+const LAST_REPLIES: Duration = Duration::from_millis(500);
 /// How long whoever reads the access log has for the last of it.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -115,6 +118,7 @@ struct Sidecar {
     admin: Arc<Admin>,
     requests: TcpListener,
     orders: TcpListener,
+    near: Option<(TcpListener, Arc<Relay>)>,
     ended: Signal,
 }
 
@@ -144,7 +148,15 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, copy, others, pod });
     let requests = bind(settings.http_port).await?;
     let orders = bind(settings.admin_port).await?;
-    Ok(Sidecar { file, settings, front, health, admin, requests, orders, ended })
+    let near = near(&settings).await?;
+    Ok(Sidecar { file, settings, front, health, admin, requests, orders, near, ended })
+}
+
+/// Where the application asks its Redis, if it is to ask here.
+async fn near(settings: &Settings) -> Result<Option<(TcpListener, Arc<Relay>)>, String> {
+    let (Some(application), Some(redis)) = (&settings.application, &settings.redis) else { return Ok(None) };
+    let listener = listen(application.port).await?;
+    Ok(Some((listener, Relay::to(Path::new(&redis.url_file), application, Bounds::default()))))
 }
 
 /// The way by which a purge of the application reaches the other replicas.
@@ -158,7 +170,7 @@ fn others(front: &Front) -> Option<PurgeOthers> {
 
 async fn run(sidecar: Sidecar) -> Result<(), String> {
     files::allow_most();
-    let Sidecar { file, settings, front, health, admin, requests, orders, mut ended } = sidecar;
+    let Sidecar { file, settings, front, health, admin, requests, orders, near, mut ended } = sidecar;
     if let Some(purges) = settings.purges_file.clone() {
         let (memory, health) = (front.memory().clone(), health.clone());
         let copy = settings.purges_copy.clone();
@@ -180,19 +192,30 @@ async fn run(sidecar: Sidecar) -> Result<(), String> {
         health.warmed();
     }
     admin::serve_apart(orders, admin).map_err(|error| format!("the admin port is not served: {error}"))?;
+    let near = near.map(|(listener, relay)| (tokio::spawn(relay.clone().serve(listener)), relay));
     tracing::info!(port = settings.http_port, app = settings.app_port, "serving");
     health.serving();
     let followed = {
         let (front, health) = (front.clone(), health.clone());
-        tokio::spawn(async move { follow_settings(&file, settings, front, health, container::memory).await })
+        let relay = near.as_ref().map(|(_, relay)| relay.clone());
+        let limit = container::memory;
+        tokio::spawn(async move { follow_settings(&file, settings, front, relay, health, limit).await })
     };
     let draining = front.clone();
+    let (told, ordered) = tokio::sync::oneshot::channel();
     let stop = async move {
         ended.recv().await;
+        let _ = told.send(Instant::now());
         draining.drain();
         tracing::info!("ending: no new connections, and the requests that came are answered");
     };
     serve(requests, front.clone(), stop, GRACE).await;
+    // The requests that were under way may have needed it up to here.
+    if let Some((accepting, relay)) = near {
+        accepting.abort();
+        let since = ordered.await.map_or(GRACE, |ordered| ordered.elapsed());
+        relay.end(GRACE.saturating_sub(since).max(LAST_REPLIES)).await;
+    }
     if let Some(Left { unattended, untold }) = front.until_all_told(LAST_NEWS).await {
         tracing::warn!(unattended, untold, "ending before the other replicas know all that has changed");
     }

@@ -12,6 +12,7 @@ use super::{
     health::Health,
     http::Front,
     memory::Memory,
+    near_cache::server::Relay,
 };
 use crate::settings::{HttpCache, Read, Settings, SettingsError, digest, memory, purges::PurgeRecord};
 
@@ -35,12 +36,13 @@ pub fn fit(front: &Front, wanted: &HttpCache, limit: Option<u64>, health: &Healt
     note_reduced(health, wanted, front);
 }
 
-/// Has the front go by what the file says, for ever; what is wrong changes nothing. It takes no more memory than the
-/// container has, which `limit` tells.
+/// Has the front, and the near-cache where there is one, go by what the file says, for ever; what is wrong changes
+/// nothing. The front takes no more memory than the container has, which `limit` tells.
 pub async fn follow_settings(
     file: &Path,
     mut running: Settings,
     front: Arc<Front>,
+    near: Option<Arc<Relay>>,
     health: Arc<Health>,
     limit: fn() -> Option<u64>,
 ) {
@@ -64,6 +66,9 @@ pub async fn follow_settings(
                     fit(&front, &cache_of(&settings), limit(), &health);
                     front.origin().reload(&settings);
                     front.access_log().switch(settings.access_log);
+                    if let (Some(near), Some(application)) = (&near, &settings.application) {
+                        near.reload(application);
+                    }
                     tracing::info!(digest, "other settings hold from here on");
                     running = settings;
                 }

@@ -104,9 +104,11 @@ async fn what_one_pod_or_anybody_changes_the_others_do_not_read_from_memory_any_
     }
     redis_cli(&sandbox, "flushall");
     for address in [&one, &other] {
-        until(Duration::from_secs(10), async || match ask(&sandbox, address, HTTP, &format!("/redis/{KEY}"))? {
-            (404, _) => Ok(()),
-            other => Err(format!("{other:?}")),
+        until(Duration::from_secs(10), async || {
+            match ask(&sandbox, address, HTTP, &format!("/redis/{KEY}"))? {
+                (404, _) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
         .await;
     }

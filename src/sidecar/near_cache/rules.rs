@@ -1,0 +1,139 @@
+//! Which rule of the settings holds for a key. PURE.
+
+use std::time::Duration;
+
+use crate::settings::NearCache;
+
+/// What holds for a key, or for several together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which rule it is of all; behind the last stands what holds where no rule does. Of several keys, that of the
+    /// first.
+    pub number: u16,
+    /// Nothing of the key is stored.
+    pub is_off: bool,
+    /// How long it is answered from memory at most.
+    pub ttl: Duration,
+    /// The largest reply that is stored, in bytes.
+    pub max_value: u64,
+}
+
+/// The rules of the settings.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// From the longest prefix to the shortest.
+    rules: Vec<(Box<[u8]>, Held)>,
+    otherwise: Held,
+}
+
+impl Rules {
+    /// Those of the settings, which have them in their order.
+    #[must_use]
+    pub fn of(settings: &NearCache) -> Self {
+        let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let otherwise = Held {
+            number: number(settings.rules.len()),
+            is_off: false,
+            ttl: settings.ttl(),
+            max_value: settings.max_value,
+        };
+        let held = |(at, rule): (usize, &crate::settings::near_cache::Rule)| {
+            let held = Held {
+                number: number(at),
+                is_off: rule.off,
+                ttl: rule.ttl().unwrap_or(otherwise.ttl),
+                max_value: rule.max_value.unwrap_or(otherwise.max_value),
+            };
+            (rule.prefix.as_bytes().into(), held)
+        };
+        let mut rules: Vec<_> = settings.rules.iter().enumerate().map(held).collect();
+        rules.sort_by_key(|(prefix, _): &(Box<[u8]>, Held)| std::cmp::Reverse(prefix.len()));
+        Self { rules, otherwise }
+    }
+
+    /// What holds for a key: the rule with the longest prefix that it begins with.
+    #[must_use]
+    pub fn held(&self, key: &[u8]) -> Held {
+        let rule = self.rules.iter().find(|(prefix, _)| key.starts_with(prefix));
+        rule.map_or(self.otherwise, |(_, held)| *held)
+    }
+
+    /// What holds for a reply about all of these keys: nothing that the rule of any of them forbids.
+    #[must_use]
+    pub fn held_together<'a>(&self, keys: impl IntoIterator<Item = &'a [u8]>) -> Held {
+        let together = keys.into_iter().map(|key| self.held(key)).reduce(|one, other| Held {
+            number: one.number,
+            is_off: one.is_off || other.is_off,
+            ttl: one.ttl.min(other.ttl),
+            max_value: one.max_value.min(other.max_value),
+        });
+        together.unwrap_or(self.otherwise)
+    }
+
+    /// How many numbers there are, that of no rule with them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rules.len() + 1
+    }
+
+    /// The longest time for which anything is stored.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.rules.iter().map(|(_, held)| held.ttl).fold(self.otherwise.ttl, Duration::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::near_cache::{Pool, Rule, WhenRedisFails};
+
+    fn rules() -> Rules {
+        let rule = |prefix: &str, ttl_ms, max_value| Rule {
+            prefix: prefix.to_owned(),
+            ttl_ms,
+            max_value,
+            ..Rule::default()
+        };
+        let mut rules = vec![
+            rule("user:", Some(5000), None),
+            rule("user:session:", None, Some(64)),
+            Rule { off: true, ..rule("tmp:", None, None) },
+        ];
+        Rule::sort(&mut rules);
+        Rules::of(&NearCache {
+            port: 6379,
+            memory: 1 << 20,
+            ttl_ms: 60_000,
+            max_value: 1000,
+            when_redis_fails: WhenRedisFails::default(),
+            pool: Pool::default(),
+            rules,
+        })
+    }
+
+    fn held(rules: &Rules, key: &str) -> (bool, u128, u64) {
+        let held = rules.held(key.as_bytes());
+        (held.is_off, held.ttl.as_millis(), held.max_value)
+    }
+
+    #[test]
+    fn the_longest_prefix_holds_and_what_it_does_not_say_is_that_of_all() {
+        let rules = rules();
+        assert_eq!(held(&rules, "user:1"), (false, 5000, 1000));
+        assert_eq!(held(&rules, "user:session:1"), (false, 60_000, 64));
+        assert_eq!(held(&rules, "tmp:1"), (true, 60_000, 1000));
+        assert_eq!(held(&rules, "user"), (false, 60_000, 1000));
+        assert_eq!(rules.held(b"").number, 3);
+        assert_eq!((rules.count(), rules.longest()), (4, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn for_several_keys_the_strictest_of_all_holds() {
+        let rules = rules();
+        let together = rules.held_together([&b"user:1"[..], b"user:session:1", b"a"]);
+        assert_eq!((together.is_off, together.ttl, together.max_value), (false, Duration::from_secs(5), 64));
+        assert!(rules.held_together([&b"a"[..], b"tmp:1"]).is_off);
+        assert_eq!(rules.held_together([]), rules.held(b""));
+    }
+}
