@@ -33,7 +33,7 @@ pub struct Sidecar {
     /// there where neither a request nor a limit of CPU is written, as the
     /// autoscaler measures against it. Where no memory is written, request and
     /// limit are 64Mi, while the HTTP cache is on `cache.http.memory`, and while the
-    /// near-cache is on `cache.application.memory` and 26Mi, or more where its pool
+    /// near-cache is on `cache.application.memory` and 50Mi, or more where its pool
     /// is larger than the default or a value may be larger than 8Mi.
     #[serde(default = "default_resources")]
     pub resources: Resources,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest},
+    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest, memory},
     sidecar::{
         admin::{self, Admin, Pod, PurgeOthers, Token},
         container, files,
@@ -127,14 +127,16 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
     let own = addresses(&env::var(POD_ADDRESSES).unwrap_or_default());
     let origin = Origin::of(&settings, own);
-    let front = match &settings.redis {
+    // With a near-cache alone there is nothing in Redis that the replicas share.
+    let front = match settings.redis.as_ref().filter(|_| settings.http.is_some()) {
         Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
         None => Front::before(cache_of(&settings), origin),
     };
     front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
     note_loaded(&health, digest, unknown);
-    fit(&front, &cache_of(&settings), container::memory(), &health);
+    let limit = memory::for_http(container::memory(), settings.application.as_ref());
+    fit(&front, &cache_of(&settings), limit, &health);
     if settings.purges_file.is_none() {
         health.purges_read();
     } else {
@@ -145,10 +147,19 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let others = others(&front);
     let told = |name: &str| env::var(name).ok().filter(|told| !told.is_empty());
     let pod = Pod { name: told(POD_NAME), uid: told(POD_UID) };
-    let admin = Arc::new(Admin { front: front.clone(), health: health.clone(), token, copy, others, pod });
+    let near = near(&settings).await?;
+    let relay = near.as_ref().map(|(_, relay)| relay.clone());
+    let admin = Arc::new(Admin {
+        front: front.clone(),
+        near: relay,
+        health: health.clone(),
+        token,
+        copy,
+        others,
+        pod,
+    });
     let requests = bind(settings.http_port).await?;
     let orders = bind(settings.admin_port).await?;
-    let near = near(&settings).await?;
     Ok(Sidecar { file, settings, front, health, admin, requests, orders, near, ended })
 }
 
@@ -156,7 +167,8 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
 async fn near(settings: &Settings) -> Result<Option<(TcpListener, Arc<Relay>)>, String> {
     let (Some(application), Some(redis)) = (&settings.application, &settings.redis) else { return Ok(None) };
     let listener = listen(application.port).await?;
-    Ok(Some((listener, Relay::to(Path::new(&redis.url_file), application, Bounds::default()))))
+    let bounds = Bounds::within(memory::CLIENTS, memory::values(application));
+    Ok(Some((listener, Relay::to(Path::new(&redis.url_file), application, bounds))))
 }
 
 /// The way by which a purge of the application reaches the other replicas.

@@ -34,8 +34,8 @@ pub const FEW: u64 = 48;
 /// So many are held also where nothing limits the memory.
 pub const MOST: u64 = 16_384;
 
-/// Commands and replies on their way through the near-cache; more where one value alone may be larger.
-pub const VALUES: u64 = 8 << 20;
+/// Commands and replies on their way through the near-cache; more where one value alone takes more than a quarter.
+pub const VALUES: u64 = 32 << 20;
 /// So many connections of the application the near-cache takes.
 pub const CLIENTS: u64 = 1024;
 /// A connection of the near-cache, to the application or to Redis: what is read of it and not yet worked upon, and what
@@ -51,11 +51,24 @@ pub fn caches(http: Option<&HttpCache>, application: Option<&NearCache>) -> u64 
     })
 }
 
+/// What of a container of so many bytes a near-cache leaves to the HTTP front.
+#[must_use]
+pub fn for_http(limit: Option<u64>, application: Option<&NearCache>) -> Option<u64> {
+    limit.map(|limit| limit.saturating_sub(caches(None, application)))
+}
+
+/// What commands and replies on their way through a near-cache take at most: half of it in, half of it out, and one
+/// command alone a quarter.
+#[must_use]
+pub fn values(cache: &NearCache) -> u64 {
+    let largest = cache.rules.iter().filter_map(|rule| rule.max_value).chain([cache.max_value]).max();
+    largest.unwrap_or_default().saturating_mul(4).max(VALUES)
+}
+
 /// What a near-cache needs beside what it stores, in whole mebibytes.
 fn beside_near_cache(cache: &NearCache) -> u64 {
-    let largest = cache.rules.iter().filter_map(|rule| rule.max_value).chain([cache.max_value]).max();
     let connections = CLIENTS + u64::from(cache.pool.max) + u64::from(cache.pool.max_pinned);
-    let needed = largest.unwrap_or_default().max(VALUES).saturating_add(connections * LINE);
+    let needed = values(cache).saturating_add(connections * LINE);
     needed.div_ceil(1 << 20).saturating_mul(1 << 20)
 }
 
@@ -149,12 +162,12 @@ mod tests {
         let plain = near("");
         assert_eq!(caches(None, None), 0);
         assert_eq!(caches(Some(&http), None), 3 << 20);
-        assert_eq!(caches(None, Some(&plain)), (64 + 26) << 20);
-        assert_eq!(caches(Some(&http), Some(&plain)), (3 + 64 + 26) << 20);
+        assert_eq!(caches(None, Some(&plain)), (64 + 50) << 20);
+        assert_eq!(caches(Some(&http), Some(&plain)), (3 + 64 + 50) << 20);
         let many = near(r#", "pool": {"max": 1000, "maxPinned": 10000}"#);
-        assert_eq!(caches(None, Some(&many)), (64 + 196) << 20);
+        assert_eq!(caches(None, Some(&many)), (64 + 220) << 20);
         let large = near(r#", "rules": [{"prefix": "a", "maxValue": 33554432}]"#);
-        assert_eq!(caches(None, Some(&large)), (64 + 50) << 20);
+        assert_eq!(caches(None, Some(&large)), (64 + 128 + 18) << 20);
     }
 
     #[test]

@@ -48,7 +48,9 @@ use super::{
     health::Health,
     heartbeat::{Beat, Heartbeat},
     http::Front,
-    metrics, purge_order,
+    metrics,
+    near_cache::server::Relay,
+    purge_order,
     redis::Warmed,
     upstream::Origin,
 };
@@ -71,6 +73,8 @@ pub type PurgeOthers =
 pub struct Admin {
     /// The cache.
     pub front: Arc<Front>,
+    /// The near-cache, where there is one.
+    pub near: Option<Arc<Relay>>,
     /// What is loaded.
     pub health: Arc<Health>,
     /// Who may order something.
@@ -180,7 +184,8 @@ fn verdict(well: &'static str, why_not: Option<String>) -> Response {
 async fn metrics_of(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
     let place = WRITING.try_acquire().map_err(|_| Refusal::Busy)?;
     // On another thread: the probes are answered by this one.
-    let told = spawn_blocking(move || metrics::encode(&admin.front, &admin.health)).await;
+    let told =
+        spawn_blocking(move || metrics::encode(&admin.front, admin.near.as_ref(), &admin.health)).await;
     drop(place);
     let told = told.map_err(|error| Refusal::Failed(error.to_string()))?;
     let told = told.map_err(|error| Refusal::Failed(error.to_string()))?;
@@ -240,6 +245,7 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "hitRatio": sums.hit_ratio(),
         "warmed": admin.front.shared().and_then(|shared| shared.warmed()).map(warmed),
         "savedRequests": sums.saved(origin.requests()),
+        "nearCache": admin.near.as_deref().map(near_cache),
         "redis": admin.front.shared().map(|shared| json!({ "breaker": word(shared.breaker()) })),
         "upstream": upstream(origin),
     });
@@ -257,6 +263,21 @@ async fn explained(
     let explanation = serde_json::to_value(admin.front.explain(&question).await);
     let explanation = explanation.map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(json_of(StatusCode::OK, &explanation))
+}
+
+/// How it is with the near-cache.
+fn near_cache(relay: &Relay) -> Value {
+    let (near, reach) = (relay.near(), relay.reach());
+    let (hits, misses) = near.figures().reads();
+    json!({
+        "hits": hits,
+        "misses": misses,
+        "keys": near.store().keys(),
+        "bytes": near.store().bytes(),
+        "limit": near.store().limit(),
+        "clients": relay.clients(),
+        "breaker": word(reach.state()),
+    })
 }
 
 /// What a replica has begun with.

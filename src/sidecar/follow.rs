@@ -63,7 +63,8 @@ pub async fn follow_settings(
         match reloaded {
             Ok((Read { settings, unknown }, digest)) => {
                 if settings != running {
-                    fit(&front, &cache_of(&settings), limit(), &health);
+                    let left = memory::for_http(limit(), settings.application.as_ref());
+                    fit(&front, &cache_of(&settings), left, &health);
                     front.origin().reload(&settings);
                     front.access_log().switch(settings.access_log);
                     if let (Some(near), Some(application)) = (&near, &settings.application) {

@@ -3,6 +3,8 @@
 //! Every label takes its values from a fixed set, but for the addresses of the application's replicas: of
 //! these there are few, and one that is gone takes its series along.
 
+mod near_cache;
+
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
@@ -12,29 +14,30 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{breaker::State, health::Health, http::Front, upstream::replica};
+use super::{breaker::State, health::Health, http::Front, near_cache::server::Relay, upstream::replica};
 use crate::telemetry::process::Process;
 
 /// Of so many replicas of the application there are figures at most.
 const REPLICAS: usize = 64;
 
-/// All metrics of a sidecar in the text format of OpenMetrics 1.0.
+/// All metrics of a sidecar in the text format of OpenMetrics 1.0; of a near-cache, if it has one.
 ///
 /// # Errors
 /// As the encoder of `prometheus-client`.
-pub fn encode(front: &Arc<Front>, health: &Health) -> Result<String, fmt::Error> {
+pub fn encode(front: &Arc<Front>, near: Option<&Arc<Relay>>, health: &Health) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("cachedservice_sidecar_build", "The version of this sidecar", version);
     registry.register_collector(Box::new(Process));
-    registry.register_collector(Box::new(Sidecar(front.clone(), health.loaded().settings_refused.is_some())));
+    let has_refused_settings = health.loaded().settings_refused.is_some();
+    registry.register_collector(Box::new(Sidecar(front.clone(), near.cloned(), has_refused_settings)));
     let mut exposition = String::new();
     text::encode(&mut exposition, &registry)?;
     Ok(exposition)
 }
 
-/// What the front tells, and whether settings were refused.
-struct Sidecar(Arc<Front>, bool);
+/// What the front tells, and the near-cache, and whether settings were refused.
+struct Sidecar(Arc<Front>, Option<Arc<Relay>>, bool);
 
 impl fmt::Debug for Sidecar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,13 +50,14 @@ impl Collector for Sidecar {
         let mut families = Families(encoder);
         families.gauge(
             ("settings_refused", "1 if the settings of the file are not taken, and those before hold on"),
-            u64::from(self.1),
+            u64::from(self.2),
         )?;
         self.requests(&mut families)?;
         self.first_byte(&mut families)?;
         self.memory(&mut families)?;
         self.upstream(&mut families)?;
-        self.redis(&mut families)
+        self.redis(&mut families)?;
+        near_cache::encode(&mut families, self.1.as_ref())
     }
 }
 

@@ -37,7 +37,15 @@ async fn main() {
         warming.warmed();
     });
     let pod = admin::Pod::default();
-    let admin = Admin { front: front.clone(), health, token: Token::of(None), copy: None, others: None, pod };
+    let admin = Admin {
+        front: front.clone(),
+        near: None,
+        health,
+        token: Token::of(None),
+        copy: None,
+        others: None,
+        pod,
+    };
     admin::serve_apart(orders, Arc::new(admin)).unwrap();
     serve(requests, front, std::future::pending(), Duration::ZERO).await;
 }

@@ -57,7 +57,7 @@ fn series(exposition: &str) -> BTreeMap<String, f64> {
 }
 
 fn counted(pod: &Pod) -> BTreeMap<String, f64> {
-    series(&metrics::encode(&pod.front, &Health::new()).unwrap())
+    series(&metrics::encode(&pod.front, None, &Health::new()).unwrap())
 }
 
 fn is_process(name: &str) -> bool {
@@ -210,7 +210,7 @@ async fn no_request_makes_a_series() {
 #[test]
 fn the_table_of_metrics_holds_every_metric_and_its_labels() {
     let front = cachedservice::sidecar::http::Front::new(settings(), 1);
-    let exposition = metrics::encode(&front, &Health::new()).unwrap();
+    let exposition = metrics::encode(&front, None, &Health::new()).unwrap();
     let mut actual: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for name in series(&exposition).into_keys() {
         let (name, labels) = name.split_once('{').unwrap_or((&name, ""));

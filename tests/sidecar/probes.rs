@@ -73,7 +73,8 @@ fn ready_on(runtime: &Runtime) -> SocketAddr {
         health.warmed();
         let front = Front::before(settings(), Origin::at(1));
         let pod = Pod::default();
-        let admin = Admin { front, health, token: Token::of(None), copy: None, others: None, pod };
+        let admin =
+            Admin { front, near: None, health, token: Token::of(None), copy: None, others: None, pod };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         serve_apart(listener, Arc::new(admin)).unwrap();

@@ -52,6 +52,19 @@ pub struct Bounds {
     pub outlet: outlet::Bounds,
 }
 
+impl Bounds {
+    /// For so many clients, whose commands and replies on their way take no more than `bytes` together: half of it in,
+    /// half of it out, and one command alone a quarter.
+    #[must_use]
+    pub fn within(clients: u64, bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let of_each = outlet::Bounds::default();
+        let outlet = outlet::Bounds { most: of_each.most.min(bytes / 4), all: bytes / 2, ..of_each };
+        let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+        Self { clients, command: bytes / 4, input: bytes / 2, outlet }
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self { clients: 10_000, command: 64 << 20, input: 128 << 20, outlet: outlet::Bounds::default() }

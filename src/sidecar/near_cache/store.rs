@@ -183,6 +183,12 @@ impl Store {
         move |record| record.is_of_use(&self.coherence, now)
     }
 
+    /// How many bytes may be taken.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().limit()).sum()
+    }
+
     /// How many bytes are taken.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -119,13 +119,13 @@ fn the_sidecar_has_room_for_what_it_stores_and_for_its_connections() {
         json!(sidecar.resources)["limits"]["memory"].clone()
     };
     assert_eq!(limit(json!({ "http": {} })), "128Mi");
-    assert_eq!(limit(json!({ "application": {} })), "154Mi");
-    assert_eq!(limit(json!({ "application": { "memory": "1Gi" } })), "1114Mi");
-    assert_eq!(limit(json!({ "http": {}, "application": {} })), "218Mi");
+    assert_eq!(limit(json!({ "application": {} })), "178Mi");
+    assert_eq!(limit(json!({ "application": { "memory": "1Gi" } })), "1138Mi");
+    assert_eq!(limit(json!({ "http": {}, "application": {} })), "242Mi");
     let small = json!({ "cache": { "application": {} }, "sidecar": { "resources": { "limits": { "memory": "64Mi" } } } });
     let refused = sidecar(small).unwrap_err();
     assert_eq!(refused.field, "spec.sidecar.resources.limits.memory");
-    assert!(refused.problem.contains("at least 118Mi"), "{refused}");
+    assert!(refused.problem.contains("at least 142Mi"), "{refused}");
 }
 
 #[test]

@@ -60,6 +60,13 @@ impl Default for Figures {
 }
 
 impl Figures {
+    /// Reads that were answered from memory, and those that were not and may be the next time, of all rules.
+    #[must_use]
+    pub fn reads(&self) -> (u64, u64) {
+        let sums = |(hits, misses), rule: &ByRule| (hits + rule.hits.get(), misses + rule.misses.get());
+        self.by_rule.iter().fold((0, 0), sums)
+    }
+
     /// Those of the rule with this number.
     #[must_use]
     pub fn of_rule(&self, number: u16) -> Option<&ByRule> {

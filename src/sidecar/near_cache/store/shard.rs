@@ -28,6 +28,10 @@ impl Shard {
         Self { slots: HashTable::new(), bytes: 0, most, hand: 0, evictions: 0 }
     }
 
+    pub fn limit(&self) -> u64 {
+        self.most
+    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
