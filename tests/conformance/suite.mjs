@@ -20,7 +20,7 @@ const SECOND = new URL('expected-second.json', import.meta.url)
 const FLOOR = { required: 155, optimal: 85 }
 const FLOOR_OF_SECOND = { required: 134, optimal: 80 }
 const LIMIT = 240_000
-/** So often at most a test is repeated that is not as expected with the second level alone. */
+/** So often at most a test is repeated that is not as expected. */
 const REPEATED = 2
 /** What others pass, measured with --cache; how is in docs/http-cache.md. */
 const PEERS = {
@@ -170,9 +170,10 @@ async function main () {
   let results = getResults()
   const [expected, second] = [EXPECTED, SECOND].map(file => existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {})
   const wanted = flags.second ? withSecond(expected, second) : expected
-  // What is to be stored reaches Redis a moment after the answer, and the next request may be sooner: what is missed so
-  // comes to something else, but not each time.
-  for (let times = 0; flags.second && !flags.update && times < REPEATED; times++) {
+  // Some tests give a second for what is to be found, what is to be stored reaches Redis a moment after the answer, and a
+  // connection to Redis on which nothing comes for long takes with it what is in memory. On a machine that does much else
+  // each comes to something else now and then; what is wrong does so each time.
+  for (let times = 0; !flags.cache && !flags.only && !flags.update && times < REPEATED; times++) {
     const found = outcomes(results)
     const late = Object.keys(found).filter(id => found[id].result !== wanted[id]?.result)
     if (late.length === 0) break

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Instant, sleep_until},
@@ -229,17 +229,21 @@ impl Filler {
             self.came = Instant::now();
             let state = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.take(data).or_else(|| is_last.then(|| self.over(None))),
+                    Ok(data) => self.take(data, is_last),
                     Err(trailers) => {
                         self.done(Came::WithTrailers);
-                        Some(self.over(Some(trailers)))
+                        let fill = self.fill.clone();
+                        Some(self.over(fill.0.lock(), Some(trailers)))
                     }
                 },
                 Some(Err(error)) => {
                     self.done(Came::Broken);
                     Some(State::Broken(error))
                 }
-                None => Some(self.over(None)),
+                None => {
+                    let fill = self.fill.clone();
+                    Some(self.over(fill.0.lock(), None))
+                }
             };
             let is_over = state.is_some();
             let mut shared = self.fill.0.lock();
@@ -257,9 +261,10 @@ impl Filler {
         }
     }
 
-    /// Adds a piece; what becomes of the body if it is not kept.
-    fn take(&mut self, data: Bytes) -> Option<State> {
-        let mut shared = self.fill.0.lock();
+    /// Adds a piece; what becomes of the body if it is the last, or is not kept.
+    fn take(&mut self, data: Bytes, is_last: bool) -> Option<State> {
+        let fill = self.fill.clone();
+        let mut shared = fill.0.lock();
         let at = shared.copy.len();
         let why = if at + data.len() > self.most {
             Some(NotStored::TooLarge)
@@ -268,6 +273,10 @@ impl Filler {
         };
         if why.is_none() {
             shared.copy.extend_from_slice(&data);
+            if is_last {
+                // The client gets the end when it is stored: it may ask for the same at once.
+                return Some(self.over(shared, None));
+            }
         }
         shared.last = Some((at, data));
         drop(shared);
@@ -278,8 +287,7 @@ impl Filler {
     }
 
     /// All has come.
-    fn over(&mut self, trailers: Option<Frame<Bytes>>) -> State {
-        let mut shared = self.fill.0.lock();
+    fn over(&mut self, mut shared: MutexGuard<'_, Inner>, trailers: Option<Frame<Bytes>>) -> State {
         let copy = take(&mut shared.copy);
         shared.last = None;
         // What is kept for long takes no more than it is.
