@@ -50,7 +50,11 @@ fn the_documents_name_the_limits_of_the_code() {
         ),
         format!("| target | {} bytes (414) |", limits::TARGET),
         format!("| body of a request | {} bytes (413) |", limits::BODY),
-        format!("or an answer that is not taken | {} s |", limits::STALL_TIME.as_secs()),
+        format!(
+            "or for an answer to be taken | {} s for each {} KiB |",
+            limits::STALL_TIME.as_secs(),
+            limits::STALL_BYTES >> 10
+        ),
         format!(
             "| a connection between two requests | {} s in HTTP/1, {} s in HTTP/2 |",
             limits::IDLE_TIME.as_secs(),

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use cachedservice::sidecar::{
-    http::edge::limits::STALL_TIME,
+    http::edge::limits::{STALL_BYTES, STALL_TIME},
     upstream::body::{Lender, Upload},
 };
 use futures::{StreamExt, stream};
@@ -18,9 +18,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How many pieces of a body come, when that is over, and whether by an error. Two pieces come, each after a
-/// `pause`, and then nothing; it is waited for `limit`.
+/// How many pieces of a body come, when that is over, and whether by an error. Three of them come, of so many bytes,
+/// each after a `pause`, and then nothing; it is waited for `limit`.
 async fn upload(
+    length: usize,
     pause: Duration,
     patience: Option<Duration>,
     limit: Duration,
@@ -51,9 +52,9 @@ async fn upload(
     tokio::spawn(connection);
     let piece = move |_| async move {
         sleep(pause).await;
-        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")))
+        Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; length])))
     };
-    let pieces = stream::iter(0..2).then(piece).chain(stream::pending());
+    let pieces = stream::iter(0..3).then(piece).chain(stream::pending());
     let body = StreamBody::new(Box::pin(pieces));
     let request = Request::post("http://shop/").body(body).unwrap();
     let _answer = tokio::spawn(sender.send_request(request));
@@ -63,12 +64,19 @@ async fn upload(
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_on_for_long_is_an_error() {
     let pause = STALL_TIME - Duration::from_secs(1);
-    let came = upload(pause, Some(STALL_TIME), STALL_TIME * 5).await;
+    let came = upload(STALL_BYTES, pause, Some(STALL_TIME), STALL_TIME * 5).await;
     let (pieces, time, is_error) = came.expect("it is not waited for any more");
-    assert_eq!((pieces, time.as_secs(), is_error), (2, (pause * 2 + STALL_TIME).as_secs(), true));
+    assert_eq!((pieces, time.as_secs(), is_error), (3, (pause * 3 + STALL_TIME).as_secs(), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_alone_buys_a_body_no_time() {
+    let came = upload(1, STALL_TIME / 3 + Duration::from_secs(1), Some(STALL_TIME), STALL_TIME * 5).await;
+    let (pieces, time, is_error) = came.expect("it is not waited for any more");
+    assert_eq!((pieces, time.as_secs(), is_error), (2, STALL_TIME.as_secs(), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_may_take_any_time_where_that_is_in_its_nature() {
-    assert_eq!(upload(Duration::ZERO, None, STALL_TIME * 100).await, None);
+    assert_eq!(upload(1, STALL_TIME * 2, None, STALL_TIME * 100).await, None);
 }

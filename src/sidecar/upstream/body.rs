@@ -1,7 +1,6 @@
 //! The bodies of requests on their way to the application, and of its answers.
 
 use std::{
-    future::Future,
     pin::Pin,
     sync::{
         Arc,
@@ -16,12 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::alone::Alone;
 use super::expectation::Gate;
 use super::replica::{Replica, Slot};
-use crate::sidecar::http::edge::unwritten::Unwritten;
+use crate::sidecar::http::edge::{patience::Patience, unwritten::Unwritten};
 
 /// The body of a request as it is sent.
 pub enum Upload {
@@ -37,8 +35,8 @@ pub enum BrokenOff {
     /// As the client's side tells.
     #[error(transparent)]
     Told(#[from] hyper::Error),
-    /// Nothing more has come for long.
-    #[error("nothing more of the body has come for long")]
+    /// Little more has come for long, or nothing.
+    #[error("little more of the body has come for long, or nothing")]
     Stalled,
 }
 
@@ -52,17 +50,20 @@ pub struct Lender {
     waits_for_client: AtomicBool,
     /// How many pieces have passed.
     passed: AtomicU64,
-    /// For how long nothing may come.
-    patience: Option<Duration>,
-    stalled: Mutex<Option<Pin<Box<Sleep>>>>,
+    /// For how long the client may be waited for.
+    limit: Option<Duration>,
+    patience: Mutex<Patience>,
     /// Of the connection of HTTP/1 that it goes to.
     unwritten: Mutex<Option<Arc<Unwritten>>>,
 }
 
 impl Lender {
-    /// Of a body, which is held back by a gate or not. Between two pieces of it no more than `patience` may pass.
+    /// Of a body, which is held back by a gate or not. For each [`STALL_BYTES`] of it, and
+    /// for its rest, the client is waited for no longer than `limit`.
+    ///
+    /// [`STALL_BYTES`]: crate::sidecar::http::edge::limits::STALL_BYTES
     #[must_use]
-    pub fn new(body: Incoming, gate: Option<Arc<Gate>>, patience: Option<Duration>) -> Arc<Self> {
+    pub fn new(body: Incoming, gate: Option<Arc<Gate>>, limit: Option<Duration>) -> Arc<Self> {
         let size = body.size_hint();
         Arc::new(Self {
             body: Mutex::new(body),
@@ -71,8 +72,8 @@ impl Lender {
             is_touched: AtomicBool::new(false),
             waits_for_client: AtomicBool::new(false),
             passed: AtomicU64::new(0),
-            patience,
-            stalled: Mutex::default(),
+            limit,
+            patience: Mutex::default(),
             unwritten: Mutex::default(),
         })
     }
@@ -82,11 +83,10 @@ impl Lender {
         *self.unwritten.lock() = Some(unwritten);
     }
 
-    /// Ready when nothing has come for too long.
+    /// Ready when the client has been waited for too long.
     fn poll_stalled(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(patience) = self.patience else { return Poll::Pending };
-        let mut stalled = self.stalled.lock();
-        stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience))).as_mut().poll(context)
+        let Some(limit) = self.limit else { return Poll::Pending };
+        self.patience.lock().poll_over(context, limit)
     }
 
     /// What holds it back.
@@ -143,10 +143,10 @@ impl Body for Upload {
             ready!(lender.poll_stalled(context));
             return Poll::Ready(Some(Err(BrokenOff::Stalled)));
         };
-        *lender.stalled.lock() = None;
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        if let (Some(unwritten), Some(data)) = (unwritten, data) {
-            unwritten.more(data.len());
+        let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        lender.patience.lock().went_on(length);
+        if let Some(unwritten) = unwritten {
+            unwritten.more(length);
         }
         lender.is_touched.store(true, Ordering::Release);
         lender.passed.fetch_add(1, Ordering::AcqRel);

@@ -25,8 +25,10 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
 /// After so long between two requests a connection is parked: see [`super::parking`].
 pub const PARK_TIME: Duration = Duration::from_secs(5);
-/// A body that does not come on, or a client that does not take what is sent to it, for so long.
+/// A client is waited for so long, in all, until [`STALL_BYTES`] of a body have come, or of an answer are taken.
 pub const STALL_TIME: Duration = Duration::from_mins(1);
+/// See [`STALL_TIME`]. A modem of 9600 baud carries fourteen times as much in it.
+pub const STALL_BYTES: usize = 4 * 1024;
 /// After the last answer what still comes is read and dropped for so long, and so many bytes of it; to
 /// close at once would take the answer away from the client as well (RFC 9112 §9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -9,6 +9,7 @@ pub mod framing;
 pub mod head;
 pub mod limits;
 pub mod parking;
+pub mod patience;
 pub mod refusal;
 pub mod request;
 pub mod scan;

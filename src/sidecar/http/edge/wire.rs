@@ -18,12 +18,13 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep_until},
+    time::Instant,
 };
 
 use super::{
     limits::{HEAD_TIME, IDLE_TIME, LINGER_BYTES, LINGER_TIME, PIECE, STALL_TIME},
     parking::{Parked, Parking},
+    patience::Patience,
     refusal::Refusal,
     scan::{Scan, State},
     streams::{Streams, Verdict},
@@ -48,8 +49,8 @@ pub struct Wire<S> {
     /// So much of it may.
     cleared: usize,
     shared: Arc<Shared>,
-    reading: Deadline,
-    writing: Deadline,
+    reading: Patience,
+    writing: Patience,
     /// What was refused has been told to hyper.
     has_refused: bool,
     /// Nothing is sent any more.
@@ -200,22 +201,6 @@ impl Shared {
     }
 }
 
-/// A time by which something has to come. It costs nothing while nothing is waited for.
-#[derive(Default)]
-struct Deadline(Option<Pin<Box<Sleep>>>);
-
-impl Deadline {
-    /// Ready when the time is over since it was asked for first.
-    fn poll(&mut self, context: &mut Context<'_>, time: Duration) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
-        sleep.as_mut().poll(context)
-    }
-
-    fn clear(&mut self) {
-        self.0 = None;
-    }
-}
-
 impl<S> Wire<S> {
     /// Around a connection, as it is new or was parked.
     pub fn new(parked: Parked<S>, shared: Arc<Shared>, parking: Parking<S>) -> Self {
@@ -229,8 +214,8 @@ impl<S> Wire<S> {
             held: Vec::new(),
             cleared: 0,
             shared,
-            reading: Deadline::default(),
-            writing: Deadline::default(),
+            reading: Patience::default(),
+            writing: Patience::default(),
             has_refused: false,
             has_ended: false,
             lingered: 0,
@@ -258,6 +243,11 @@ impl<S> Wire<S> {
 
     fn is_in_head(&self) -> bool {
         matches!(self.scan.state(), State::Head) && !self.held.is_empty()
+    }
+
+    /// Of which request the rest of a body is to come.
+    fn in_body(&self) -> Option<usize> {
+        matches!(self.scan.state(), State::Body { .. }).then(|| self.scan.heads())
     }
 
     /// The stream; none once it is parked.
@@ -294,7 +284,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     /// Ready when what is waited for has taken too long; then it is refused, or the connection ends.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(time) = self.patience() else { return Poll::Pending };
-        ready!(self.reading.poll(context, time));
+        ready!(self.reading.poll_over(context, time));
         self.reading.clear();
         if self.held.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -377,7 +367,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                     }
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return self.reading.poll(context, LINGER_TIME),
+                Poll::Pending => return self.reading.poll_over(context, LINGER_TIME),
             }
         }
     }
@@ -407,7 +397,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
                 }
                 _ => {}
             }
-            let was_in_head = this.is_in_head();
+            let (was_in_head, body, before) = (this.is_in_head(), this.in_body(), buffer.filled().len());
             let read = if this.held.is_empty() {
                 this.poll_through(context, buffer)
             } else {
@@ -415,7 +405,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             };
             match read {
                 Poll::Ready(is_done) => {
-                    if !(was_in_head && this.is_in_head()) {
+                    if body.is_some() && this.in_body() == body {
+                        this.reading.went_on(buffer.filled().len() - before);
+                    } else if !(was_in_head && this.is_in_head()) {
                         this.reading.clear();
                     }
                     if is_done? {
@@ -429,7 +421,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// A client that takes nothing is given up.
+    /// A client that takes nothing, or next to nothing, is given up.
     fn poll_taken<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -437,11 +429,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     ) -> Poll<io::Result<T>> {
         self.shared.is_writing.store(written.is_pending(), Ordering::Relaxed);
         if written.is_pending() {
-            ready!(self.writing.poll(context, STALL_TIME));
+            ready!(self.writing.poll_over(context, STALL_TIME));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        self.writing.clear();
         written
+    }
+
+    /// The same of a part of what there is to be taken.
+    fn poll_part(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_taken(context, written))?;
+        if matches!(self.scan.state(), State::Opaque) {
+            // Both sides of another protocol know what is slow there; HTTP/2 has its streams watched.
+            self.writing.clear();
+        } else {
+            self.writing.went_on(written);
+        }
+        Poll::Ready(Ok(written))
     }
 }
 
@@ -449,7 +456,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(this.stream()?).poll_write(context, bytes);
-        this.poll_taken(context, written)
+        this.poll_part(context, written)
     }
 
     fn poll_write_vectored(
@@ -459,7 +466,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(this.stream()?).poll_write_vectored(context, slices);
-        this.poll_taken(context, written)
+        this.poll_part(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -472,6 +479,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if flushed.is_ready() {
             // hyper asks for it when it has written all that it had.
             this.shared.unwritten.flushed();
+            this.writing.clear();
         }
         this.poll_taken(context, flushed)
     }

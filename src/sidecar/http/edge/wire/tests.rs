@@ -1,6 +1,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::{super::limits::PARK_TIME, *};
+use super::{
+    super::limits::{PARK_TIME, STALL_BYTES},
+    *,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -59,42 +62,150 @@ async fn whoever_sends_nothing_is_let_go_and_whoever_is_slow_with_a_head_is_told
     slow.abort();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_may_come_slowly_but_not_stand_still() {
-    let (mut client, mut wire, _) = wire(1024);
-    client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await.unwrap();
-    read(&mut wire).await.unwrap();
-    let slow = tokio::spawn(async move {
-        for _ in 0..5 {
-            tokio::time::sleep(STALL_TIME / 2).await;
-            client.write_all(b"x").await.unwrap();
+/// A little less than a client may be waited for.
+const LONG: Duration = STALL_TIME.saturating_sub(Duration::from_secs(1));
+
+/// Has a head of such a body passed on.
+async fn post(client: &mut DuplexStream, wire: &mut Wire<DuplexStream>, length: usize) {
+    let head = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(read(wire).await.unwrap(), head);
+}
+
+/// A client that sends `piece` whenever `pause` is over, as long as it is listened to.
+fn sending(mut client: DuplexStream, piece: &'static [u8], pause: Duration) {
+    tokio::spawn(async move {
+        while client.write_all(piece).await.is_ok() {
+            tokio::time::sleep(pause).await;
         }
-        client
     });
-    for _ in 0..5 {
+}
+
+/// A client that takes so many bytes whenever `pause` is over, as long as there are any.
+fn taking(mut client: DuplexStream, count: usize, pause: Duration) {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(pause).await;
+            let mut left = count;
+            while left > 0 {
+                let mut bytes = vec![0; left];
+                match client.read(&mut bytes).await {
+                    Ok(1..) if left == 1 => break,
+                    Ok(read @ 1..) => left -= read,
+                    _ => return,
+                }
+            }
+        }
+    });
+}
+
+/// Reads until that fails: how much of a body came, and after how many seconds nobody waits for more.
+async fn until_late(wire: &mut Wire<DuplexStream>) -> (usize, u64) {
+    let (start, mut come) = (Instant::now(), 0);
+    loop {
+        assert!(start.elapsed() < STALL_TIME * 5, "it is waited for after {come} bytes");
+        match read(wire).await {
+            Ok(bytes) => come += bytes.len(),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                return (come, start.elapsed().as_secs());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_may_come_slowly_but_a_byte_alone_buys_no_time() {
+    let (mut client, mut wire, _) = wire(STALL_BYTES);
+    post(&mut client, &mut wire, STALL_BYTES * 3).await;
+    sending(client, &[b'x'; STALL_BYTES], LONG);
+    let start = Instant::now();
+    let mut come = 0;
+    while come < STALL_BYTES * 3 {
+        come += read(&mut wire).await.unwrap().len();
+    }
+    assert_eq!(start.elapsed(), LONG * 2);
+    let (mut client, mut wire, _) = self::wire(STALL_BYTES);
+    post(&mut client, &mut wire, STALL_BYTES * 3).await;
+    sending(client, b"x", STALL_TIME / 4 + Duration::from_secs(1));
+    assert_eq!(until_late(&mut wire).await, (4, STALL_TIME.as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunked_body_of_small_chunks_buys_no_time_either() {
+    let (mut client, mut wire, _) = wire(STALL_BYTES);
+    client.write_all(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+    read(&mut wire).await.unwrap();
+    sending(client, b"1\r\nx\r\n", STALL_TIME / 4 + Duration::from_secs(1));
+    assert_eq!(until_late(&mut wire).await, (4 * 6, STALL_TIME.as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_in_which_nobody_asks_for_a_body_is_not_the_clients() {
+    let (mut client, mut wire, _) = wire(1024);
+    post(&mut client, &mut wire, 100).await;
+    for _ in 0..10 {
+        client.write_all(b"x").await.unwrap();
+        tokio::time::advance(STALL_TIME * 2).await;
         assert_eq!(read(&mut wire).await.unwrap(), "x");
     }
-    let _client = slow.await.unwrap();
+    assert_eq!(until_late(&mut wire).await, (0, STALL_TIME.as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_body_has_all_the_time_again() {
+    let (mut client, mut wire, _) = wire(1024);
+    for _ in 0..5 {
+        post(&mut client, &mut wire, 1).await;
+        let late = tokio::spawn(async move {
+            tokio::time::sleep(LONG).await;
+            client.write_all(b"x").await.unwrap();
+            client
+        });
+        assert_eq!(read(&mut wire).await.unwrap(), "x");
+        client = late.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_take_slowly_but_a_byte_alone_buys_no_time() {
+    let (client, mut wire, _) = wire(10);
+    taking(client, STALL_BYTES, LONG);
     let start = Instant::now();
-    assert_eq!(read(&mut wire).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    wire.write_all(&[0; STALL_BYTES * 3 + 10]).await.unwrap();
+    assert_eq!(start.elapsed(), LONG * 3);
+    let (client, mut wire, _) = self::wire(10);
+    taking(client, 1, STALL_TIME / 4 + Duration::from_secs(1));
+    let start = Instant::now();
+    assert_eq!(wire.write_all(&[0; 60]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     assert_eq!(start.elapsed().as_secs(), STALL_TIME.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_may_take_slowly_but_not_nothing() {
-    let (mut client, mut wire, _) = wire(10);
-    let slow = tokio::spawn(async move {
-        for _ in 0..5 {
-            tokio::time::sleep(STALL_TIME / 2).await;
-            client.read_exact(&mut [0; 10]).await.unwrap();
-        }
-        client
-    });
-    wire.write_all(&[0; 60]).await.unwrap();
-    let _client = slow.await.unwrap();
-    let start = Instant::now();
-    assert_eq!(wire.write_all(&[0; 60]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    assert_eq!(start.elapsed().as_secs(), STALL_TIME.as_secs());
+async fn a_client_that_has_taken_all_there_was_has_all_the_time_for_the_next() {
+    let (client, mut wire, _) = wire(1);
+    wire.write_all(b"x").await.unwrap();
+    taking(client, 1, LONG);
+    for _ in 0..5 {
+        wire.write_all(b"x").await.unwrap();
+        wire.flush().await.unwrap();
+        // The application may be silent.
+        tokio::time::advance(STALL_TIME * 2).await;
+        wire.write_all(b"x").await.unwrap();
+        wire.flush().await.unwrap();
+    }
+    assert_eq!(wire.write_all(b"xxxx").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_protocol_may_be_taken_byte_by_byte() {
+    let (mut client, mut wire, shared) = wire(100);
+    client.write_all(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n").await.unwrap();
+    read(&mut wire).await.unwrap();
+    shared.decide(true);
+    assert!(is_silent(&mut wire).await);
+    taking(client, 1, STALL_TIME / 2);
+    wire.write_all(&[0; 110]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
