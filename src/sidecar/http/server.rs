@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     Front,
     connection::{self, End},
-    edge::{Client, wire::Shared},
+    edge::{Client, shared::Shared},
     places::Places,
 };
 

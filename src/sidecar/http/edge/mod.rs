@@ -13,6 +13,7 @@ pub mod patience;
 pub mod refusal;
 pub mod request;
 pub mod scan;
+pub mod shared;
 pub mod streams;
 pub mod unwritten;
 pub mod wire;
@@ -29,8 +30,9 @@ use tokio::sync::Semaphore;
 
 use self::{
     refusal::Refusal,
+    shared::Shared,
     streams::{Of, Taken},
-    wire::{REFUSED, Shared},
+    wire::REFUSED,
 };
 use super::{Front, body::Body};
 use crate::settings::memory::STREAM;

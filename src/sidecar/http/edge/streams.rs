@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     super::body::Body,
     limits::{STALL_TIME, STREAM_BUFFER},
-    wire::Shared,
+    shared::Shared,
 };
 
 /// A connection without a request for so long is for others. Clients of gRPC keep one for longer than browsers.

@@ -1,5 +1,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
+use tokio::time::Instant;
+
 use super::{
     super::limits::{PARK_TIME, STALL_BYTES},
     *,
