@@ -86,6 +86,11 @@ soak: ## Start and stop local clusters again and again, with killed parts (about
 crowd: ## 10,000 connections at the sidecar, and a client that never reads (about 3 minutes)
 	@cargo test --no-default-features --features sidecar --test sidecar -- --ignored --nocapture
 
+.PHONY: soak-near
+soak-near: ## Whether four near-caches stay coherent under faults: SECONDS=… at most 3,600, 600 if not given
+	@SOAK_SECONDS='$(SECONDS)' cargo test --no-default-features --features sidecar --test coherence -- \
+		--ignored --nocapture
+
 .PHONY: fuzz
 fuzz: ## Look for inputs that nobody thought of, by coverage: MINUTES=… for each of 11 targets, 2 if not given
 	@tests/fuzz/run $(MINUTES)

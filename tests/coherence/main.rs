@@ -6,6 +6,7 @@ mod checker;
 mod flaws;
 mod history;
 mod load;
+mod near;
 mod proofs;
 mod reads;
 #[path = "../support/redis.rs"]

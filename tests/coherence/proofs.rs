@@ -54,7 +54,7 @@ async fn found_while(memory: Memory, keys: usize, is_frozen: bool) -> Verdict {
     verdict
 }
 
-async fn reachable(url: &str) {
+pub async fn reachable(url: &str) {
     let client = redis::Client::open(url).unwrap();
     tokio::time::timeout(Duration::from_secs(10), async {
         while client.get_multiplexed_async_connection().await.is_err() {
