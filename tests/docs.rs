@@ -4,6 +4,8 @@
 #![cfg(feature = "operator")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "docs/guarantees.rs"]
+mod guarantees;
 #[path = "docs/monitoring.rs"]
 mod monitoring;
 #[path = "docs/names.rs"]
