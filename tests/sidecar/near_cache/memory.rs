@@ -122,6 +122,26 @@ async fn a_pipeline_sees_its_own_changes_in_its_own_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_to_be_changed_in_a_transaction_is_not_from_memory() {
+    let stage = Stage::begin().await;
+    let (mut client, mut other) = (stage.client().await, stage.client().await);
+    client.ask(&["SET", "a", "1"]).await;
+    remembered(&stage, &mut client, "a").await;
+    for end in ["EXEC", "DISCARD"] {
+        // The other client sees to it that it stays in memory.
+        remembered(&stage, &mut other, "a").await;
+        let before = stage.hits();
+        assert_eq!(client.ask(&["WATCH", "a"]).await, "+OK\r\n");
+        assert_eq!(client.ask(&["GET", "a"]).await, bulk("1"));
+        assert_eq!(client.ask(&["MULTI"]).await, "+OK\r\n");
+        assert_eq!(client.ask(&["GET", "a"]).await, "+QUEUED\r\n");
+        assert!(!client.ask(&[end]).await.starts_with('-'));
+        assert_eq!(stage.hits(), before, "nothing was from memory");
+    }
+    remembered(&stage, &mut client, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_read_is_not_answered_from_what_others_have_read() {
     let stage = Stage::begin().await;
     let mut straight = stage.straight().await;
