@@ -61,8 +61,7 @@ pub fn for_http(limit: Option<u64>, application: Option<&NearCache>) -> Option<u
 /// command alone a quarter.
 #[must_use]
 pub fn values(cache: &NearCache) -> u64 {
-    let largest = cache.rules.iter().filter_map(|rule| rule.max_value).chain([cache.max_value]).max();
-    largest.unwrap_or_default().saturating_mul(4).max(VALUES)
+    cache.largest_value().saturating_mul(4).max(VALUES)
 }
 
 /// What a near-cache needs beside what it stores, in whole mebibytes.

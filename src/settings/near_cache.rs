@@ -131,6 +131,12 @@ impl NearCache {
         Duration::from_millis(self.ttl_ms)
     }
 
+    /// The largest value that is stored, by whichever rule.
+    #[must_use]
+    pub fn largest_value(&self) -> u64 {
+        self.rules.iter().filter_map(|rule| rule.max_value).fold(self.max_value, u64::max)
+    }
+
     /// Whether it can be done as it stands.
     ///
     /// # Errors

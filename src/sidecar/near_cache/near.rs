@@ -156,7 +156,7 @@ impl Near {
 
     fn with(settings: &NearCache, upstream: Arc<Upstream>, coherence: Coherence) -> Arc<Self> {
         let memory = Arc::new(Memory {
-            store: Store::new(settings.memory, settings.max_value, coherence),
+            store: Store::new(settings.memory, settings.largest_value(), coherence),
             seats: Seats::default(),
             figures: Figures::default(),
             flights: Arc::default(),

@@ -73,6 +73,20 @@ async fn rules_say_what_is_stored_and_for_how_long() {
 }
 
 #[tokio::test]
+async fn a_rule_that_allows_larger_values_than_the_others_has_them_stored() {
+    let stage = Stage::begin();
+    let rules = vec![Rule { prefix: "size:".to_owned(), max_value: Some(4 << 20), ..Rule::default() }];
+    let by = NearCache { rules, memory: 64 << 20, max_value: 1 << 20, ..settings() };
+    let (pod, other) = (stage.pod_by(&by), stage.client().await);
+    pod.awake().await;
+    let _: u64 = run(&other, "SETRANGE size:4 4000000 x").await;
+    let _: u64 = run(&other, "SETRANGE other:4 4000000 x").await;
+    pod.fill("GET size:4").await;
+    pod.read("GET other:4").await.unwrap();
+    assert_eq!(pod.hit("GET other:4"), None);
+}
+
+#[tokio::test]
 async fn errors_are_told_and_not_stored() {
     let stage = Stage::begin();
     let (pod, other) = (stage.pod(), stage.client().await);
