@@ -3,7 +3,7 @@
 //! * [`older`]: a reply in RESP3 as RESP2 has it.
 //! * [`request`]: commands as clients send them, piece by piece.
 //! * [`reply`]: where a reply ends in a stream, and what is in a whole one.
-//! * [`write`]: what is written here, and not passed on.
+//! * [`mod@write`]: what is written here, and not passed on.
 
 pub mod older;
 pub mod reply;
