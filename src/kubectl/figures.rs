@@ -12,8 +12,8 @@ use crate::api::CachedService;
 /// What the sidecars answered, by the name of their pod.
 pub type Told = BTreeMap<String, Result<Value, String>>;
 
-/// A sidecar, with a line for each replica of the application that it knows besides others. `settings` is
-/// the digest of those that it should have loaded, if that is known.
+/// A sidecar, with a line for its near-cache, and for each replica of the application that it knows besides others.
+/// `settings` is the digest of those that it should have loaded, if that is known.
 pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>) -> Node {
     let told = match told {
         Ok(told) => told,
@@ -23,7 +23,7 @@ pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>)
         Some(state(told)),
         hits(told),
         number(told, "savedRequests").map(|saved| format!("{saved} requests saved")),
-        memory(told),
+        memory(&told["memory"]),
         loaded(told, settings),
         unknown(told),
         reduced(told),
@@ -34,7 +34,8 @@ pub(super) fn sidecar_node(told: &Result<Value, String>, settings: Option<&str>)
         peers(&told["upstream"]["peers"]),
     ];
     let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let below = told["upstream"]["breakers"].as_array().into_iter().flatten().map(replica_node).collect();
+    let replicas = told["upstream"]["breakers"].as_array().into_iter().flatten().map(replica_node);
+    let below = near_cache_node(&told["nearCache"]).into_iter().chain(replicas).collect();
     Node { figures: told.clone(), ..Node::above("sidecar", state, below) }
 }
 
@@ -56,6 +57,20 @@ pub(super) fn cache_node(service: &CachedService, sidecars: &Told) -> Option<Nod
     ];
     let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     (!told.is_empty()).then(|| Node::leaf("cache", state))
+}
+
+/// What the application asks its Redis, of a sidecar that is in between.
+fn near_cache_node(told: &Value) -> Option<Node> {
+    told.is_object().then(|| {
+        let parts = [
+            hits(told),
+            number(told, "keys").map(|keys| format!("{keys} keys")),
+            memory(told),
+            number(told, "clients").map(|clients| format!("{clients} connections of the application")),
+            told["breaker"].as_str().map(|breaker| format!("breaker of Redis {breaker}")),
+        ];
+        Node::leaf("near-cache", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    })
 }
 
 fn replica_node(replica: &Value) -> Node {
@@ -81,8 +96,7 @@ fn hits(told: &Value) -> Option<String> {
     ratio(hits, all).map(|ratio| format!("hits {ratio} ({hits} of {all})"))
 }
 
-fn memory(told: &Value) -> Option<String> {
-    let memory = &told["memory"];
+fn memory(memory: &Value) -> Option<String> {
     let (used, limit) = (number(memory, "bytes")?, number(memory, "limit")?);
     // Without a cache there is none.
     (limit > 0).then(|| format!("{} of {} in memory", bytes(used), bytes(limit)))
@@ -169,6 +183,35 @@ sidecar  ready, hits 72.0 % (720 of 1000), 700 requests saved, 1Mi of 64Mi in me
 └─ replica 10.0.0.2:8080  breaker open, checks fail
 "
         );
+    }
+
+    #[test]
+    fn a_near_cache_has_a_line_of_its_own_above_the_replicas() {
+        let told = |near_cache: Value| {
+            Ok(json!({
+                "ready": true, "settings": "d", "nearCache": near_cache,
+                "upstream": { "breakers": [{ "replica": "127.0.0.1:8080", "own": true, "breaker": "closed" }] },
+            }))
+        };
+        let near_cache = json!({
+            "hits": 9, "misses": 1, "keys": 12, "bytes": 3_145_728, "limit": 67_108_864, "clients": 4, "breaker": "open",
+        });
+        assert_eq!(
+            text(&sidecar_node(&told(near_cache), Some("d"))),
+            "\
+sidecar  ready, settings loaded
+├─ near-cache  hits 90.0 % (9 of 10), 12 keys, 3Mi of 64Mi in memory, 4 connections of the application, breaker of Redis open
+└─ replica 127.0.0.1:8080  breaker closed, of this pod
+"
+        );
+        let unused = json!({ "hits": 0, "misses": 0, "keys": 0, "bytes": 0, "limit": 67_108_864, "clients": 0, "breaker": "closed" });
+        let node = sidecar_node(&told(unused), Some("d"));
+        assert_eq!(
+            node.below[0].state,
+            "0 keys, 0 of 64Mi in memory, 0 connections of the application, breaker of Redis closed"
+        );
+        // Where it is off.
+        assert_eq!(sidecar_node(&told(Value::Null), Some("d")).below.len(), 1);
     }
 
     #[test]
