@@ -25,6 +25,7 @@ mod near_memory;
 mod near_older;
 mod near_wire;
 mod passing_on;
+mod patience;
 mod peers;
 mod poisoning;
 mod probes;

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cachedservice::{
@@ -33,10 +33,9 @@ use tokio::{
     time::timeout,
 };
 
+pub use crate::patience::{LIMIT, until};
 use crate::redis_server::{Redis, free_port};
 
-/// The limit of everything that is waited for.
-const LIMIT: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "p@ss";
 
 /// A Redis, and a relay in front of it.
@@ -217,18 +216,6 @@ impl Client {
     pub async fn rest(&mut self) -> Vec<u8> {
         let _ = timeout(LIMIT, self.stream.read_to_end(&mut self.buffer)).await.expect("an end in time");
         std::mem::take(&mut self.buffer)
-    }
-}
-
-/// Tries until there is something.
-pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(began.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

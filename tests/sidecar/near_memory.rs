@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -29,10 +29,9 @@ use cachedservice::{
 };
 use redis::aio::MultiplexedConnection;
 
+pub use crate::patience::{LIMIT, until};
 use crate::redis_server::{Redis, free_port};
 
-/// The limit of everything that is waited for.
-const LIMIT: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "p@ss";
 
 /// A Redis, and how it is reached.
@@ -219,18 +218,6 @@ pub async fn run<T: redis::FromRedisValue>(client: &MultiplexedConnection, words
         command.arg(word);
     });
     command.query_async(&mut client.clone()).await.unwrap()
-}
-
-/// Tries until there is something.
-pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(began.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// How often Redis has done a command.

@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use cachedservice::{settings, sidecar::redis::Figures};
 use http::Response;
 use redis::aio::MultiplexedConnection;
 
+pub use crate::patience::until;
 use crate::{
     application::{Got, Pod},
     redis_server::{Redis, free_port},
@@ -31,8 +32,6 @@ use crate::{
 
 /// Long enough on a machine that does much else.
 const PATIENT: Duration = Duration::from_secs(2);
-/// The limit of everything that is waited for.
-const LIMIT: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "p@ss";
 
 /// A Redis, and what the replicas are told of it.
@@ -118,18 +117,6 @@ pub async fn cut_off_commands(client: &MultiplexedConnection) {
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Tries until there is something.
-pub async fn until<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = found().await {
-            return found;
-        }
-        assert!(began.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
