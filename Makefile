@@ -76,7 +76,7 @@ test-demo: ## The demo on a cluster as one of the user's, with a registry that i
 
 .PHONY: faults
 faults: ## The operator killed at random times through 500 reconciles (about 2 minutes)
-	@FAULTS_RECONCILES=500 cargo test --test faults -- --test-threads=1 --nocapture killed_at_random_times
+	@FAULTS_RECONCILES=500 cargo test --test faults -- --test-threads=2 --nocapture killed_at_random_times
 
 .PHONY: soak
 soak: ## Start and stop local clusters again and again, with killed parts (about 10 minutes)

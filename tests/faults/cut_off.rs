@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox,
+    alone,
     support::{
         Sandbox,
         child::{AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE},
@@ -23,7 +23,7 @@ fn spec(port: u16) -> Value {
 
 #[tokio::test]
 async fn a_restart_of_the_api_server_is_outlived_and_work_goes_on() {
-    let (mut sandbox, _turn) = sandbox().await;
+    let (mut sandbox, _turn) = alone().await;
     let installation = sandbox.install().await;
     // A leader whose API server is away for longer than its lease allows ends, and starts afresh.
     let mut operator = installation.start_with("only", &["--leader-elect=false"]);
@@ -56,7 +56,7 @@ async fn a_restart_of_the_api_server_is_outlived_and_work_goes_on() {
 
 #[tokio::test]
 async fn what_happened_while_a_watch_expired_is_found_by_a_new_list() {
-    let (mut sandbox, _turn) = sandbox().await;
+    let (mut sandbox, _turn) = alone().await;
     let installation = sandbox.install().await;
     // A frozen leader would lose its lease, and start afresh instead.
     let mut operator = installation.start_with("only", &["--leader-elect=false"]);

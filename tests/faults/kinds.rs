@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    sandbox,
+    alone,
     support::{
         Sandbox,
         child::{ChildKind, HTTP_ROUTE, POD_MONITOR, REDIS_POD_MONITOR},
@@ -27,7 +27,7 @@ const APPEARS: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 async fn a_route_waits_for_its_kind_and_says_so() {
-    let (sandbox, _turn) = sandbox().await;
+    let (sandbox, _turn) = alone().await;
     let definition =
         Definition::absent(&sandbox, "gateway.networking.k8s.io", "HTTPRoute", "httproutes").await;
     let installation = sandbox.install().await;
@@ -58,7 +58,7 @@ async fn a_route_waits_for_its_kind_and_says_so() {
 
 #[tokio::test]
 async fn monitors_are_made_as_soon_as_the_cluster_has_their_kind() {
-    let (sandbox, _turn) = sandbox().await;
+    let (sandbox, _turn) = alone().await;
     let definition = Definition::absent(&sandbox, "monitoring.coreos.com", "PodMonitor", "podmonitors").await;
     let installation = sandbox.install().await;
     let _operator = installation.start("only");

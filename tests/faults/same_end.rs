@@ -17,6 +17,7 @@ use kube::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    alone,
     mix::{Mix, SEED, pause, redis_elsewhere},
     sandbox,
     support::{AuditMark, Faults, Installation, Operator, Sandbox},
@@ -114,7 +115,7 @@ async fn with_a_tenth_of_all_answers_replaced_by_errors() {
 /// Plays a mix while `fault` happens, and compares. The operator is started anew where it ends, as by
 /// its Deployment.
 async fn disturbed(fault: impl AsyncFnOnce(&Sandbox, &Installation, AuditMark)) {
-    let (sandbox, _turn) = sandbox().await;
+    let (sandbox, _turn) = alone().await;
     let mix = Mix::of(STEPS);
     let end = mix.end_without_faults(sandbox.cluster).await;
 
