@@ -12,6 +12,7 @@ use cachedservice::settings::HttpCache;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    sync::Notify,
     time::{sleep, timeout},
 };
 
@@ -130,4 +131,39 @@ async fn what_is_too_large_to_be_kept_comes_as_its_client_takes_it() {
     assert!(held_up < 16 << 20, "{held_up}");
     read(&mut first, 64 << 20).await;
     assert!(written.load(Ordering::Relaxed) >= 64 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_asked_for_anew_for_nobody_and_is_too_large_to_be_kept_is_not_taken() {
+    const MUCH: usize = 64 << 20;
+    let (asked, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let told = left.clone();
+    let pod = Wired::start_with(settings(1 << 20), move |mut stream: TcpStream, record: Record| {
+        let (asked, left) = (asked.clone(), left.clone());
+        async move {
+            while record.until(&mut stream, "\r\n\r\n").await.is_some() {
+                if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let page = "HTTP/1.1 200 OK\r\ncache-control: max-age=0, stale-while-revalidate=60\r\ncontent-length: 4\r\n\r\npage";
+                    let _ = stream.write_all(page.as_bytes()).await;
+                    continue;
+                }
+                let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes()).await;
+                for _ in 0..MUCH / PIECE.len() {
+                    let piece = [&b"4000\r\n"[..], &PIECE, b"\r\n"].concat();
+                    if stream.write_all(&piece).await.is_err() {
+                        left.notify_one();
+                        return;
+                    }
+                }
+                let _ = stream.write_all(b"0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for _ in 0..2 {
+        assert!(pod.exchange(get).await.ends_with("page"));
+    }
+    timeout(SOON, told.notified()).await.expect("the sidecar takes all of it, for nobody");
 }

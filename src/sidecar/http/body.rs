@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 use super::kept::Kept;
 use crate::sidecar::upstream::body::Answer;
@@ -19,6 +20,14 @@ pub enum Body {
     Streamed(Answer),
     /// One that is kept on its way.
     Kept(Kept),
+}
+
+impl Body {
+    /// Takes it for nobody: to its end, if it is kept until then.
+    pub async fn take_while_kept(self) {
+        let Self::Kept(mut kept) = self else { return };
+        while kept.is_kept() && matches!(kept.frame().await, Some(Ok(_))) {}
+    }
 }
 
 impl From<Bytes> for Body {

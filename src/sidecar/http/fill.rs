@@ -294,11 +294,7 @@ impl Front {
             let leave = Leave { flight: Some(flight), lease };
             let answer = front.ask(&asked, Forwarded::Stale, stale, began, leave).await;
             // To its end, or it would not be kept.
-            let _ = tokio::time::timeout(
-                Duration::from_mins(1),
-                http_body_util::BodyExt::collect(answer.into_body()),
-            )
-            .await;
+            let _ = tokio::time::timeout(Duration::from_mins(1), answer.into_body().take_while_kept()).await;
             let now = front.levels.memory.get(&asked.key, &asked.parts.headers);
             if matches!(now, Found::Stored(now) if Arc::ptr_eq(&now, &before)) {
                 front.flights.pause(&asked.key);

@@ -125,6 +125,12 @@ impl Kept {
         Self { fill, at: 0, told, rest: None, _is_there: is_there }
     }
 
+    /// Whether it is kept still, as far as the client has taken it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// The next piece of what has come, if the client does not have it.
     fn come(&mut self, inner: &mut Inner) -> Option<Bytes> {
         if let Some((_, data)) = inner.last.take_if(|(from, _)| *from == self.at) {
