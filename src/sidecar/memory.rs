@@ -181,7 +181,25 @@ impl Memory {
     }
 
     /// Keeps a response, unless it was purged since it was asked for; tells what it keeps.
-    pub fn put(&self, key: Key, mut stored: Stored, began: Began) -> Option<Arc<Stored>> {
+    pub fn put(&self, key: Key, stored: Stored, began: Began) -> Option<Arc<Stored>> {
+        self.put_beside(key, stored, began, |_| true)
+    }
+
+    /// The same in the place of one that was there before, unless another has come meanwhile.
+    pub fn put_in_place_of(&self, before: &Stored, key: Key, stored: Stored, began: Began) {
+        let is_older =
+            |other: &Stored| other.secondary != before.secondary || other.received <= before.received;
+        self.put_beside(key, stored, began, is_older);
+    }
+
+    /// Keeps a response, unless there is one of its key with which it is not to be.
+    fn put_beside(
+        &self,
+        key: Key,
+        mut stored: Stored,
+        began: Began,
+        may_be: impl Fn(&Stored) -> bool,
+    ) -> Option<Arc<Stored>> {
         let purges = self.purges.lock();
         match purges.since(began.epoch, key.as_str(), &stored.tags) {
             Some(Force::Hard) => return None,
@@ -190,6 +208,9 @@ impl Memory {
         }
         let before = self.entries.get(&key);
         let others = before.iter().flat_map(|variants| variants.iter());
+        if !others.clone().all(|other| may_be(other)) {
+            return None;
+        }
         let mut variants: Vec<_> =
             others.filter(|other| other.secondary != stored.secondary).cloned().collect();
         if variants.len() == VARIANTS {

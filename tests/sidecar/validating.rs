@@ -1,9 +1,18 @@
 //! What the application is asked about what is stored, and what becomes of its answers.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use bytes::Bytes;
 use http::{Method, Response};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Notify, time::timeout};
 
-use crate::application::{Answer, Got, HANG_UP, Pod, settings};
+use crate::{
+    application::{Answer, Got, HANG_UP, Pod, settings},
+    bytes::{Record, SOON, Wired},
+};
 
 fn with(lines: &[(&str, &str)], body: &'static str) -> Response<Bytes> {
     let answer = lines.iter().fold(Response::builder(), |answer, (name, value)| answer.header(*name, *value));
@@ -92,6 +101,47 @@ async fn an_answer_to_head_tells_that_what_is_stored_is_another_by_now() {
     let asked = [("x-mode", "other"), ("cache-control", "no-cache")];
     pod.ask(Method::HEAD, "/", &asked, "").await;
     assert_eq!(in_mode(&pod, "other").await.body, "other");
+}
+
+#[tokio::test]
+async fn an_answer_to_head_that_is_late_says_nothing_of_what_came_meanwhile() {
+    // That it still holds, and that it is another.
+    for late in ["etag: \"1\"", "etag: \"3\""] {
+        let (asked, free) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (to_ask, to_free) = (asked.clone(), free.clone());
+        let is_new = Arc::new(AtomicBool::new(false));
+        let pod = Wired::start(move |mut stream: TcpStream, record: Record| {
+            let (asked, free, is_new) = (to_ask.clone(), to_free.clone(), is_new.clone());
+            async move {
+                while let Some(head) = record.until(&mut stream, "\r\n\r\n").await {
+                    let answer = if head.starts_with(b"HEAD") {
+                        asked.notify_one();
+                        free.notified().await;
+                        format!("{late}\r\ncache-control: max-age=60\r\ncontent-length: 3\r\n\r\n")
+                    } else if is_new.swap(true, Ordering::Relaxed) {
+                        "etag: \"2\"\r\ncache-control: max-age=60\r\ncontent-length: 3\r\n\r\nnew".to_owned()
+                    } else {
+                        "etag: \"1\"\r\ncache-control: max-age=0, stale-while-revalidate=60\r\ncontent-length: 3\r\n\r\nold".to_owned()
+                    };
+                    let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{answer}").as_bytes()).await;
+                }
+            }
+        })
+        .await;
+        let ask = |method: &str, more: &str| {
+            format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}\r\n")
+        };
+        let anew = "cache-control: no-cache\r\n";
+        assert!(pod.exchange(ask("GET", "")).await.ends_with("old"));
+        let (head, ()) = tokio::join!(pod.exchange(ask("HEAD", anew)), async {
+            timeout(SOON, asked.notified()).await.expect("the application is asked");
+            assert!(pod.exchange(ask("GET", anew)).await.ends_with("new"));
+            free.notify_one();
+        });
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let hit = pod.exchange(ask("GET", "")).await;
+        assert!(hit.ends_with("new") && hit.contains("; hit; ttl="), "{late}: {hit}");
+    }
 }
 
 #[tokio::test]

@@ -358,7 +358,7 @@ impl Front {
             Effect::Outdated => Stored { is_purged_softly: true, ..stored.clone() },
             Effect::None => return,
         };
-        self.levels.memory.put(asked.key.clone(), told, began);
+        self.levels.memory.put_in_place_of(stored, asked.key.clone(), told, began);
     }
 }
 
