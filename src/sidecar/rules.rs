@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
-use super::{cache::key::url_without_ignored, readings::lenient};
+use super::{
+    cache::{key::url_without_ignored, selection::are_one_variable},
+    readings::lenient,
+};
 use crate::settings::{HeaderMatch, Rule, RuleMethod, purges::Target};
 
 /// A path for which another rule holds as an application may read it than as it is written.
@@ -74,7 +77,8 @@ fn is(wanted: RuleMethod, method: &Method) -> bool {
 
 fn has(request: &HeaderMap, wanted: &HeaderMatch) -> bool {
     let Ok(name) = HeaderName::from_bytes(wanted.name.as_bytes()) else { return false };
-    let mut lines = request.get_all(name).iter();
+    // An application may read it by either of its names, and a rule is for what that answers.
+    let mut lines = request.iter().filter(|(known, _)| are_one_variable(known, &name)).map(|(_, line)| line);
     match &wanted.value {
         None => lines.next().is_some(),
         Some(value) => lines.any(|line| line.as_bytes().trim_ascii() == value.as_bytes()),

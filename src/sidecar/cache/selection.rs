@@ -65,6 +65,22 @@ fn value(name: &str, request: &HeaderMap) -> Option<Vec<u8>> {
     Some(value)
 }
 
+/// Whether two names are one variable to applications that see fields so (CGI, WSGI, PHP).
+#[must_use]
+pub fn are_one_variable(one: &HeaderName, other: &HeaderName) -> bool {
+    let of_variable = |byte: u8| if byte == b'-' { b'_' } else { byte };
+    one.as_str().bytes().map(of_variable).eq(other.as_str().bytes().map(of_variable))
+}
+
+/// Whether a request has a field that such an application may have taken for one which the response varies by: what
+/// that held is not in the secondary key.
+#[must_use]
+pub fn has_double(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let is_doubled =
+        |varied: &HeaderName| request.keys().any(|name| name != varied && are_one_variable(name, varied));
+    varies_by(response).iter().any(is_doubled)
+}
+
 /// The fields that a response varies by, each once and in order, so that the same set is the same.
 #[must_use]
 pub fn varies_by(response: &HeaderMap) -> Vec<HeaderName> {
@@ -103,6 +119,19 @@ mod tests {
         assert_ne!(key(&[("accept", "a")]), key(&[("accept", "A")]), "what it means is not known");
         // That it is missing is not that it is empty.
         assert_ne!(key(&[]), key(&[("accept", "")]));
+    }
+
+    #[test]
+    fn a_field_by_another_name_of_the_same_variable_is_no_part_of_the_key() {
+        let doubled = |request: &'static str, vary| {
+            has_double(&headers(&[("x-a-b", ""), (request, "")]), &headers(&[("vary", vary)]))
+        };
+        for (request, vary) in [("x_a_b", "X-A-B"), ("x-a_b", "accept, x-a-b"), ("x-c-d", "x_c_d")] {
+            assert!(doubled(request, vary), "{request} {vary}");
+        }
+        for (request, vary) in [("x-a-b", "x-a-b"), ("x_a_b", "accept"), ("x_a", "x-a-b"), ("x_a_b", "*")] {
+            assert!(!doubled(request, vary), "{request} {vary}");
+        }
     }
 
     #[test]

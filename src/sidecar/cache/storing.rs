@@ -24,7 +24,8 @@ pub enum NotStored {
     SetCookie,
     /// The request had a cookie, and the response says nothing: it may be that user's page.
     Cookie,
-    /// The status tells of how this one client asked, by fields that are not in the key.
+    /// The status tells of how this one client asked, by fields that are not in the key, or one of these may have been
+    /// taken for one that the response varies by.
     OfThisRequest,
     /// It depends on more than the request (`Vary: *`): nothing could be answered with it (§4.1).
     VaryAll,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     Front,
+    edge::request::without_doubles,
     front::{Asked, Held, why_not},
     route::{Head, Route, keep_keyed},
 };
@@ -110,6 +111,7 @@ impl Front {
     pub async fn explain(&self, question: &Question) -> Explanation {
         let Question { method, url, headers } = question;
         let mut headers = headers.clone();
+        without_doubles(&mut headers);
         if url.scheme_str() == Some("https") {
             headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("https"));
         }

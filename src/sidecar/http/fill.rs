@@ -33,6 +33,7 @@ use crate::{
             may_store,
             purges::Began,
             reuse::Reuse,
+            selection::has_double,
             stored, tags,
             validation::{is_about, make_conditional, update},
         },
@@ -137,8 +138,8 @@ impl Front {
         asked.mark(&mut headers);
         let origin = Self::origin_of(asked, exchange, stored.tags.to_vec());
         let now = ResponseDirectives::of(&headers);
-        let is_renewed =
-            Self::allowed(asked, stored.status, &headers).is_ok() && !parts.headers.contains_key(SET_COOKIE);
+        let allowed = Self::allowed(asked, stored.status, &headers);
+        let is_renewed = allowed.is_ok() && !parts.headers.contains_key(SET_COOKIE);
         let renewed = Stored::new(stored.status, headers, stored.body.clone(), origin);
         let answer =
             renewed.answer(&asked.parts.method, &asked.parts.headers, Level::Memory, exchange.received);
@@ -151,7 +152,10 @@ impl Front {
             let leave = leave.for_others(&renewed, asked.by_rule(), exchange.received);
             self.levels.keep(asked.key.clone(), asked.by_rule(), renewed, began, leave);
         } else {
-            leave.give_up(stored.status, asked.is_of_a_user());
+            match allowed {
+                Err(NotStored::OfThisRequest) => leave.let_go(),
+                _ => leave.give_up(stored.status, asked.is_of_a_user()),
+            }
             if now.private || now.no_store {
                 // It was for all, and is not any more. Nobody waits for the others to know.
                 drop(self.levels.forget(vec![asked.key.clone()]));
@@ -187,7 +191,8 @@ impl Front {
         leave: Leave,
     ) -> Response<Body> {
         let tags = self.storable(asked, &parts);
-        if let Err(why) = tags {
+        let why_not = tags.as_ref().err().copied();
+        if let Some(why) = why_not {
             self.not_stored(&asked.key, why);
         }
         let is_kept = tags.is_ok();
@@ -214,8 +219,11 @@ impl Front {
             }
         });
         // It is for this client alone.
-        if let Some(leave) = leave {
-            leave.give_up(response.status(), asked.is_of_a_user());
+        match leave {
+            // Nor does it say what others get.
+            Some(leave) if why_not == Some(NotStored::OfThisRequest) => leave.let_go(),
+            Some(leave) => leave.give_up(response.status(), asked.is_of_a_user()),
+            None => {}
         }
         remove_hop_by_hop(response.headers_mut());
         let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
@@ -241,6 +249,10 @@ impl Front {
 
     /// Whether the response, or a rule in its place, lets it be kept for others.
     fn allowed(asked: &Asked, status: StatusCode, headers: &HeaderMap) -> Result<(), NotStored> {
+        // Not even by a rule: all others would get it.
+        if has_double(&asked.parts.headers, headers) {
+            return Err(NotStored::OfThisRequest);
+        }
         let is_page = is_page_by_name_of_file(asked.target.path(), headers);
         let told = asked.rule.as_ref().filter(|rule| rule.ttl.is_some());
         let gives_time = told.filter(|_| !is_page);

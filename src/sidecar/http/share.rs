@@ -84,11 +84,14 @@ impl Leave {
         match came {
             // So it will be the next time.
             Came::NotStored(NotStored::TooLarge) | Came::WithTrailers => self.give_up(status, is_of_a_user),
-            Came::Whole(_) | Came::NotStored(_) | Came::Broken => {
-                if let Some(flight) = self.flight {
-                    flight.release(None);
-                }
-            }
+            Came::Whole(_) | Came::NotStored(_) | Came::Broken => self.let_go(),
+        }
+    }
+
+    /// The same, where that says nothing of the next answers.
+    pub(super) fn let_go(self) {
+        if let Some(flight) = self.flight {
+            flight.release(None);
         }
     }
 

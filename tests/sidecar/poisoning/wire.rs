@@ -1,13 +1,13 @@
 //! The same of techniques that live from the bytes of a request, or of an answer.
 
 use bytes::Bytes;
-use cachedservice::settings::{HttpCache, Rule};
+use cachedservice::settings::{HeaderMatch, HttpCache, Rule};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-use super::{EVIL, is_hit, reflecting, shared};
+use super::{EVIL, forced, is_hit, reflecting, shared};
 use crate::{
     application::{Answer, Got, Pod, settings},
     bytes::{Record, SOON, Wired, until},
@@ -155,6 +155,61 @@ async fn a_field_is_looked_after_also_where_it_is_written_as_a_variable() {
         let second = pod.get("/", &[]).await;
         assert!(is_hit(&second) && !second.body.contains(EVIL), "{field}: {second:?}");
     }
+}
+
+/// As CGI, WSGI and PHP read a field: the last of those that are one variable.
+fn variable<'a>(got: &'a Got, name: &str) -> &'a str {
+    let read = |known: &http::HeaderName| known.as_str().replace('_', "-") == name;
+    let values = got.headers.iter().filter(|(known, _)| read(known));
+    values.last().map_or("", |(_, value)| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn what_a_page_varies_by_does_not_come_by_another_name_into_the_page_of_others() {
+    let answer = |got: &Got| {
+        Response::builder()
+            .header("cache-control", "max-age=60")
+            .header("vary", "X-Region")
+            .body(format!("region {}", variable(got, "x-region")).into())
+            .unwrap()
+    };
+    let pod = Pod::start(settings(), answer).await;
+    let forced = forced("*", answer).await;
+    for pod in [&pod, &forced] {
+        for field in ["x_region", "X_REGION"] {
+            assert_eq!(pod.get("/", &[(field, EVIL)]).await.body, format!("region {EVIL}"));
+        }
+        assert_eq!(pod.get("/", &[]).await.body, "region ");
+        assert_eq!(pod.get("/", &[("x_other", EVIL)]).await.body, "region ");
+        assert!(is_hit(&pod.get("/", &[("x_other", EVIL)]).await), "it is no name of what it varies by");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_for_a_field_by_whatever_name_an_application_reads_it() {
+    let header = HeaderMatch { name: "X-Preview".to_owned(), value: Some("1".to_owned()) };
+    let rule = Rule { headers: vec![header], bypass: true, ..Rule::default() };
+    let answer = |got: &Got| shared(format!("preview {}", variable(got, "x-preview")));
+    let pod = Pod::start(HttpCache { rules: vec![rule], ..settings() }, answer).await;
+    assert_eq!(pod.get("/", &[("x_preview", "1")]).await.body, "preview 1");
+    assert_eq!(pod.get("/", &[]).await.body, "preview ");
+}
+
+#[tokio::test]
+async fn a_field_that_servers_take_for_a_part_of_the_path_does_not_reach_the_application() {
+    // gunicorn takes it from whoever asks from 127.0.0.1, as the sidecar does.
+    let answer = |got: &Got| {
+        let script = got.field("script_name");
+        shared(format!("page {}", got.target.strip_prefix(script).unwrap_or(&got.target)))
+    };
+    let pod = Pod::start(settings(), answer).await;
+    for field in ["SCRIPT_NAME", "Script_Name", "PATH_INFO"] {
+        assert_eq!(pod.get("/shop/admin", &[(field, "/shop")]).await.body, "page /shop/admin");
+        let posted = pod.ask(http::Method::POST, "/shop/admin", &[(field, "/shop")], "").await;
+        assert_eq!(posted.body, "page /shop/admin");
+    }
+    let is_clean = |got: &Got| got.field("script_name").is_empty() && got.field("path_info").is_empty();
+    assert!(pod.got().iter().all(is_clean));
 }
 
 #[tokio::test]

@@ -207,16 +207,23 @@ fn one_cookie(headers: &mut HeaderMap) {
     }
 }
 
+/// Variables of CGI that are no fields (RFC 3875 §4.1). Some servers take them from a field of that name, if it comes from
+/// their own machine, as it does from a sidecar: then the path is another than the one that was asked for.
+const VARIABLES: [&str; 2] = ["script-name", "path-info"];
+
 /// Takes out `X_Forwarded_Host` and the like: to applications that see fields as variables (CGI, WSGI, PHP) it is
 /// the same as the one with dashes, which is looked after.
-fn without_doubles(headers: &mut HeaderMap) {
+pub fn without_doubles(headers: &mut HeaderMap) {
     let doubles: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().bytes().any(|byte| byte == b'_'))
         .filter(|name| {
             let dashed = HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes());
             dashed.is_ok_and(|name| {
-                is_kept_though_named(&name) || is_unkeyed(&name) || name == TRANSFER_ENCODING
+                is_kept_though_named(&name)
+                    || is_unkeyed(&name)
+                    || name == TRANSFER_ENCODING
+                    || VARIABLES.contains(&name.as_str())
             })
         })
         .cloned()

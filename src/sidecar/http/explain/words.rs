@@ -172,7 +172,9 @@ pub fn not_stored(why: NotStored) -> String {
         NotStored::Cookie => {
             "the request had a cookie, and the response says nothing; a rule with ttl allows it"
         }
-        NotStored::OfThisRequest => "its status tells of how one client asked",
+        NotStored::OfThisRequest => {
+            "its status tells of how one client asked, or the request had a field that an application may take for one in Vary, as X_A for X-A"
+        }
         NotStored::VaryAll => "Vary: * in the response",
         NotStored::Unmarked => "nothing says that it may be, and its status does not",
         NotStored::TooLarge => "it is larger than maxObjectSize",

@@ -118,6 +118,8 @@ fn fields_that_some_applications_take_for_others_are_gone() {
             ("content_length", "7"),
             ("transfer_encoding", "chunked"),
             ("x_original_url", "/"),
+            ("SCRIPT_NAME", "/shop"),
+            ("Path_Info", "/admin"),
             ("my_own", "1"),
         ],
     );
