@@ -89,8 +89,6 @@ pub enum Status {
         answered: Option<StatusCode>,
         /// Whether the response was stored.
         stored: bool,
-        /// Whether it was the answer to another request that came at the same time (§2.6).
-        collapsed: bool,
     },
 }
 
@@ -136,14 +134,13 @@ impl Status {
                 ("fwd", why) => told.why = Forwarded::told(why),
                 ("fwd-status", status) => told.answered = status.parse().ok(),
                 ("stored", _) => told.stored = true,
-                ("collapsed", _) => told.collapsed = true,
                 _ => return None,
             }
         }
-        let Told { hit, left, level, why, answered, stored, collapsed } = told;
+        let Told { hit, left, level, why, answered, stored } = told;
         match (hit, level, left, why) {
             (true, Some(level), Some(left), None) => Some(Self::Hit { level, left }),
-            (false, None, None, Some(why)) => Some(Self::Forwarded { why, answered, stored, collapsed }),
+            (false, None, None, Some(why)) => Some(Self::Forwarded { why, answered, stored }),
             _ => None,
         }
     }
@@ -165,17 +162,15 @@ impl Status {
                 member.push_str("; detail=");
                 member.push_str(level.as_str());
             }
-            Self::Forwarded { why, answered, stored, collapsed } => {
+            Self::Forwarded { why, answered, stored } => {
                 member.push_str("; fwd=");
                 member.push_str(why.as_str());
                 if let Some(status) = answered {
                     member.push_str("; fwd-status=");
                     member.push_str(status.as_str());
                 }
-                for (is_so, parameter) in [(stored, "; stored"), (collapsed, "; collapsed")] {
-                    if *is_so {
-                        member.push_str(parameter);
-                    }
+                if *stored {
+                    member.push_str("; stored");
                 }
             }
         }
@@ -201,7 +196,6 @@ struct Told {
     why: Option<Forwarded>,
     answered: Option<StatusCode>,
     stored: bool,
-    collapsed: bool,
 }
 
 #[cfg(test)]
@@ -231,11 +225,9 @@ mod tests {
             why: Forwarded::Stale,
             answered: Some(StatusCode::NOT_MODIFIED),
             stored: true,
-            collapsed: true,
         };
-        assert_eq!(status.member(), "CachedService; fwd=stale; fwd-status=304; stored; collapsed");
-        let plain =
-            Status::Forwarded { why: Forwarded::UriMiss, answered: None, stored: false, collapsed: false };
+        assert_eq!(status.member(), "CachedService; fwd=stale; fwd-status=304; stored");
+        let plain = Status::Forwarded { why: Forwarded::UriMiss, answered: None, stored: false };
         assert_eq!(plain.member(), "CachedService; fwd=uri-miss");
     }
 
@@ -254,9 +246,8 @@ mod tests {
         let seconds = Duration::from_secs;
         let hits = [Left::Fresh(seconds(0)), Left::Fresh(seconds(9)), Left::Stale(seconds(0))]
             .map(|left| Status::Hit { level: Level::Redis, left });
-        let forwarded = [(None, true), (Some(StatusCode::NOT_MODIFIED), false)].map(|(answered, stored)| {
-            Status::Forwarded { why: Forwarded::VaryMiss, answered, stored, collapsed: !stored }
-        });
+        let forwarded = [(None, true), (Some(StatusCode::NOT_MODIFIED), false)]
+            .map(|(answered, stored)| Status::Forwarded { why: Forwarded::VaryMiss, answered, stored });
         for status in hits.into_iter().chain(forwarded) {
             let mut response = HeaderMap::new();
             response.insert(CACHE_STATUS, HeaderValue::from_static("CachedService; fwd=bypass"));

@@ -248,7 +248,7 @@ impl Front {
 }
 
 fn forwarded(why: Forwarded) -> String {
-    Status::Forwarded { why, answered: None, stored: false, collapsed: false }.member()
+    Status::Forwarded { why, answered: None, stored: false }.member()
 }
 
 fn told(state: &'static str, response: Option<(&Asked, &Stored, Timestamp)>) -> AtLevel {

@@ -165,7 +165,6 @@ impl Front {
             why: Forwarded::Stale,
             answered: Some(StatusCode::NOT_MODIFIED),
             stored: is_renewed,
-            collapsed: false,
         };
         answer.headers_mut().remove(CACHE_STATUS);
         status.add_to(answer.headers_mut());
@@ -226,7 +225,7 @@ impl Front {
             None => {}
         }
         remove_hop_by_hop(response.headers_mut());
-        let status = Status::Forwarded { why, answered: None, stored: is_kept, collapsed: false };
+        let status = Status::Forwarded { why, answered: None, stored: is_kept };
         status.add_to(response.headers_mut());
         response.map(|()| match kept {
             Some(keep) => Body::Kept(self.take(body, asked.key.clone(), keep)),
@@ -339,7 +338,7 @@ impl Front {
             self.note_head(asked, stored, &response, exchange, began);
         }
         remove_hop_by_hop(response.headers_mut());
-        let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
+        let status = Status::Forwarded { why, answered: None, stored: false };
         status.add_to(response.headers_mut());
         response.map(Body::Streamed)
     }

@@ -83,7 +83,7 @@ impl Front {
             return switch(client, response);
         }
         remove_hop_by_hop(response.headers_mut());
-        let status = Status::Forwarded { why, answered: None, stored: false, collapsed: false };
+        let status = Status::Forwarded { why, answered: None, stored: false };
         status.add_to(response.headers_mut());
         response.map(Body::Streamed)
     }
