@@ -191,7 +191,10 @@ pub const fn too_large() -> Refusal {
 }
 
 /// Digits alone: no sign, no list (RFC 9110 §8.6).
-fn length(value: &[u8]) -> Result<u64, Refusal> {
+///
+/// # Errors
+/// When there is something else.
+pub fn length(value: &[u8]) -> Result<u64, Refusal> {
     // Nineteen nines fit.
     let is_number = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(value).ok().filter(|_| is_number).and_then(|text| text.parse().ok());

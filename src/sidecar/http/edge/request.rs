@@ -9,7 +9,7 @@ use http::{
 };
 
 use super::{
-    head::{too_large, too_many},
+    head::{length as length_of, too_large, too_many},
     limits::{BODY, FIELDS, TARGET},
     refusal::Refusal,
 };
@@ -141,11 +141,7 @@ fn length(headers: &HeaderMap) -> Result<(), Refusal> {
     if lines.next().is_some() {
         return Err(Refusal::bad("there are several Content-Lengths"));
     }
-    match line.to_str().ok().and_then(|line| line.parse::<u64>().ok()) {
-        Some(length) if length > BODY => Err(too_large()),
-        Some(_) => Ok(()),
-        None => Err(Refusal::bad("the Content-Length is no number")),
-    }
+    if length_of(line.as_bytes())? > BODY { Err(too_large()) } else { Ok(()) }
 }
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");

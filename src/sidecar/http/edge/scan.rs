@@ -117,11 +117,13 @@ impl Scan {
 
     /// The head at the beginning of the bytes, if it is whole.
     fn head(&mut self, bytes: &[u8]) -> usize {
-        if self.heads == 0 && bytes.starts_with(PREFACE) {
+        // After an empty line it is in the hands of who serves HTTP/1.
+        let is_first = self.heads == 0 && !self.has_empty_line;
+        if is_first && bytes.starts_with(PREFACE) {
             self.state = State::Opaque;
             return bytes.len();
         }
-        if self.heads == 0 && PREFACE.starts_with(bytes) {
+        if is_first && PREFACE.starts_with(bytes) {
             return 0;
         }
         // RFC 9112 §2.2: one, as old clients send it after a body.
@@ -218,8 +220,11 @@ mod tests {
         assert_eq!(passed(&mut scan, &preface[..20]), 0);
         assert_eq!(passed(&mut scan, &format!("{preface}\0\0")), 26);
         assert!(matches!(scan.state(), State::Opaque));
-        let mut scan = Scan::default();
-        assert_eq!(passed(&mut scan, &format!("{GET}{preface}")), GET.len());
-        assert!(matches!(scan.state(), State::Refused { .. }));
+        // Who serves it is the one of the version that its first byte was of.
+        for before in [GET, "\r\n"] {
+            let mut scan = Scan::default();
+            assert_eq!(passed(&mut scan, &format!("{before}{preface}")), before.len());
+            assert!(matches!(scan.state(), State::Refused { .. }), "{before:?}");
+        }
     }
 }
