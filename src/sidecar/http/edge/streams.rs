@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     super::body::Body,
     limits::{STALL_TIME, STREAM_BUFFER},
+    patience::Waited,
     shared::Shared,
 };
 
@@ -40,8 +41,8 @@ struct Inner {
 
 /// One of them, from its request to the end of its answer.
 pub struct Stream {
-    /// Since when its client is to take what is there.
-    waits: Mutex<Option<Instant>>,
+    /// For how long its client has been to take what was there.
+    waits: Mutex<Waited>,
     end: Option<Arc<Notify>>,
     /// Of the streams that there may be on all connections.
     _place: Option<OwnedSemaphorePermit>,
@@ -70,9 +71,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Answers {
 }
 
 impl Stream {
-    /// Whether its client has not taken anything for so long. Then it is ended alone; it stands in nobody's way.
+    /// Whether its client has taken nothing, or next to nothing, for so long. Then it is ended alone; it stands in
+    /// nobody's way.
     fn is_stalled(&self, now: Instant) -> bool {
-        let Some(time) = self.waits.lock().map(|since| now - since) else { return false };
+        let Some(time) = self.waits.lock().time(now) else { return false };
         if let Some(end) = self.end.as_ref().filter(|_| time >= STALL_TIME) {
             end.notify_one();
             return time >= STALL_TIME * 2;
@@ -160,6 +162,8 @@ pub struct Taken {
     of: Of,
     /// The rest of a piece of which HTTP/2 gets a part at a time: what it has got it keeps for as long as it likes.
     rest: Bytes,
+    /// The length of what HTTP/2 has got last.
+    last: usize,
 }
 
 impl Taken {
@@ -168,9 +172,9 @@ impl Taken {
     pub fn new(inner: Body, of: Of) -> Self {
         if let Of::Http2(stream) = &of {
             // Also what is never asked for, as the client gives no room from the beginning (RFC 9113 §6.9.1).
-            *stream.waits.lock() = Some(Instant::now());
+            stream.waits.lock().begin(Instant::now());
         }
-        Self { inner, of, rest: Bytes::new() }
+        Self { inner, of, rest: Bytes::new(), last: 0 }
     }
 }
 
@@ -193,17 +197,22 @@ impl HttpBody for Taken {
             }
             Of::Http2(stream) => stream,
         };
+        // It asks for more when its client has taken that.
+        stream.waits.lock().went_on(std::mem::take(&mut taken.last));
         let mut frame = if taken.rest.is_empty() {
             Pin::new(&mut taken.inner).poll_frame(context)
         } else {
             Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut taken.rest)))))
         };
         if let Poll::Ready(Some(Ok(frame))) = &mut frame
-            && let Some(data) = frame.data_mut().filter(|data| data.len() > STREAM_BUFFER)
+            && let Some(data) = frame.data_mut()
         {
-            taken.rest = data.split_off(STREAM_BUFFER);
+            taken.rest = data.split_off(data.len().min(STREAM_BUFFER));
+            taken.last = data.len();
         }
-        *stream.waits.lock() = frame.is_ready().then(Instant::now);
+        if frame.is_ready() {
+            stream.waits.lock().begin(Instant::now());
+        }
         frame
     }
 
@@ -229,7 +238,7 @@ mod tests {
     use hyper::{body::Incoming, client::conn::http2, service::service_fn};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
-    use super::*;
+    use super::{super::limits::STALL_BYTES, *};
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_which_nothing_is_asked_for_after_a_piece_is_stalled() {
@@ -246,6 +255,22 @@ mod tests {
         assert_eq!(streams.verdict(), Verdict::Stalled);
         drop(body);
         assert_eq!(streams.verdict(), Verdict::GoOn);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_next_to_nothing_is_taken_is_stalled_however_small_its_pieces_are() {
+        let piece = |length| Body::from(Bytes::from(vec![b'x'; length]));
+        for (length, verdict) in [(STALL_BYTES / 4, Verdict::Stalled), (STALL_BYTES, Verdict::GoOn)] {
+            let streams = Streams::default();
+            let mut body = Taken::new(piece(length), Of::Http2(streams.begin(None)));
+            for _ in 0..3 {
+                body.inner = piece(length);
+                body.frame().await;
+                assert_eq!(streams.verdict(), Verdict::GoOn);
+                tokio::time::advance(STALL_TIME * 2 / 5).await;
+            }
+            assert_eq!(streams.verdict(), verdict, "{length}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
