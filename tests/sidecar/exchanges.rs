@@ -7,9 +7,10 @@ use cachedservice::sidecar::http::edge::limits::PARK_TIME;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::{sleep, timeout},
 };
 
-use crate::bytes::{Record, Wired, rest, until};
+use crate::bytes::{Record, SOON, Wired, rest, until};
 
 const UPGRADE: &str = "GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCHED: &str =
@@ -359,4 +360,26 @@ async fn a_client_that_does_not_wait_for_the_word_is_answered_too() {
         let answer = pod.exchange(format!("{EXPECTING}abc")).await;
         assert!(answer.ends_with("\r\n\r\nok"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_is_asked_whether_it_is_there() {
+    let pod = Wired::answering().await;
+    let stream = pod.connect().await;
+    let (port, of) = (stream.local_addr().unwrap().port(), pod.address.port());
+    // The sidecar's end of it, and which timer it has (proc(5): 02 is that of keep-alive).
+    let is_asked = || {
+        let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        connections.lines().any(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let has_port = |column: usize, port: u16| columns[column].ends_with(&format!(":{port:04X}"));
+            columns.len() > 5 && has_port(1, of) && has_port(2, port) && columns[5].starts_with("02:")
+        })
+    };
+    let asked = async {
+        while !is_asked() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, asked).await.expect("nobody would see that it is gone");
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
@@ -20,7 +21,7 @@ use tokio::{
 use super::{
     Front,
     connection::{self, End},
-    edge::{Client, shared::Shared},
+    edge::{Client, limits::ALIVE_TIME, shared::Shared},
     places::Places,
 };
 
@@ -42,6 +43,8 @@ pub async fn serve(
     let mut stop = pin!(stop);
     let start = |stream: TcpStream, peer: SocketAddr, place: [OwnedSemaphorePermit; 2]| {
         let _ = stream.set_nodelay(true);
+        let alive = TcpKeepalive::new().with_time(ALIVE_TIME).with_interval(ALIVE_TIME / 3).with_retries(3);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
         let Ok(local) = stream.local_addr() else { return };
         let place = Some((place, front.figures().connected()));
         let shared = Arc::new(Shared::holding(place));

@@ -35,6 +35,10 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// See [`LINGER_TIME`].
 pub const LINGER_BYTES: usize = 256 * 1024;
 
+/// A connection on which nothing comes for so long is asked whether its other end is there, and has as long again to
+/// answer: while both sides of a stream are silent, nobody else would see that one of them is gone.
+pub const ALIVE_TIME: Duration = Duration::from_mins(1);
+
 /// Requests at once in one HTTP/2 connection: 100 is the least that RFC 9113 §6.5.2 recommends.
 pub const STREAMS: u32 = 128;
 /// What a client may send of one request before the application has taken it. The way is short here:
