@@ -3,6 +3,8 @@
 //! The operator writes it, numbers the purges, and hands it to each replica; a replica that starts
 //! reads it from a file. A replica that has taken it up to a number acknowledges the number.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -189,7 +191,10 @@ fn is_url(text: &str) -> bool {
 
 /// Scheme and host are the same in any case of their letters, and with the port of the scheme; no path is
 /// the same as `/` (RFC 9110 §4.2.3).
+///
+/// Characters that no client sends as they are become what clients send for them (RFC 3986 §2.1).
 fn normal(url: &str, is_whole: bool) -> String {
+    let url = &encoded(url);
     let Some((scheme, rest)) = url.split_once("://").filter(|_| !url.starts_with('/')) else {
         return url.to_owned();
     };
@@ -201,6 +206,18 @@ fn normal(url: &str, is_whole: bool) -> String {
     let host = host.strip_suffix(port).filter(|_| is_whole || !path.is_empty()).unwrap_or(&host);
     let root = if path.starts_with('?') || is_whole && path.is_empty() { "/" } else { "" };
     format!("{scheme}://{host}{root}{path}")
+}
+
+fn encoded(url: &str) -> String {
+    url.bytes().fold(String::with_capacity(url.len()), |mut encoded, byte| {
+        if byte.is_ascii_graphic() {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
 }
 
 impl Target {
@@ -317,6 +334,7 @@ mod tests {
             "/A://B:80/",
             "http://Shop:80",
             "https://shop?b",
+            "/über uns?q=a%20b",
         ]);
         let prefixes = owned(&["http://Shop:80", "http://Shop:80?a", "/a"]);
         let tags = owned(&["T"]);
@@ -330,6 +348,7 @@ mod tests {
             key("/A://B:80/"),
             key("http://shop/"),
             key("https://shop/?b"),
+            key("/%C3%BCber%20uns?q=a%20b"),
             prefix("http://shop:80"),
             prefix("http://shop/?a"),
             prefix("/a"),
