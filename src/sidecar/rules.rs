@@ -22,9 +22,11 @@ pub fn rule_of_all_readings<'a>(
     path: &str,
     request: &HeaderMap,
 ) -> Result<Option<&'a Rule>, TwoReadings> {
-    let written = rule(rules, method, path, request);
-    let read = lenient(path);
-    if rules.is_empty() || read == path {
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let (written, read) = (rule(rules, method, path, request), lenient(path));
+    if read == path {
         return Ok(written);
     }
     let is_same = match (written, rule(rules, method, &read, request)) {
