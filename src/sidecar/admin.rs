@@ -338,6 +338,12 @@ async fn purge(
         Err(refused) => return Ok(refused),
     };
     let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
+    // To its end, though the application may leave before: what it has ordered is to be gone everywhere.
+    let purged = tokio::spawn(async move { purge_all(&admin, targets, force).await });
+    purged.await.map_err(|error| Refusal::Failed(error.to_string()))?
+}
+
+async fn purge_all(admin: &Admin, targets: Vec<Target>, force: Force) -> Result<Response, Refusal> {
     let memory = admin.front.memory().clone();
     let targets = memory.about(targets);
     let here = targets.clone();

@@ -1,18 +1,28 @@
 //! The admin port of the sidecar's own process: purges, settings that change, the order to drain.
 
-use std::{process::Stdio, time::Duration};
+use std::{net::Ipv4Addr, process::Stdio, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use cachedservice::settings::Balancing;
+use cachedservice::{
+    settings::Balancing,
+    sidecar::{
+        admin::{Admin, Pod, PurgeOthers, Token, serve_apart},
+        http::Front,
+        upstream::Origin,
+    },
+};
 use http::{Method, Response};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    time::timeout,
 };
 
 use crate::{
-    application::{Got, run_application},
+    application::{Got, run_application, settings},
+    bytes::{SOON, rest},
     process::{Process, TOKEN},
     replicas::balancing,
 };
@@ -369,4 +379,48 @@ async fn a_body_without_the_token_is_not_waited_for() {
         tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer in time").unwrap();
         assert_eq!(&status, b"HTTP/1.1 401");
     }
+}
+
+#[tokio::test]
+async fn a_purge_whose_sender_does_not_wait_reaches_the_others_all_the_same() {
+    let (asked, free, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let others: PurgeOthers = {
+        let (asked, free, told) = (asked.clone(), free.clone(), told.clone());
+        Arc::new(move |_, _| {
+            let (asked, free, told) = (asked.clone(), free.clone(), told.clone());
+            Box::pin(async move {
+                asked.notify_one();
+                free.notified().await;
+                told.notify_one();
+                Ok(())
+            })
+        })
+    };
+    let token = std::env::temp_dir().join(format!("cachedservice-token-{}", std::process::id()));
+    std::fs::write(&token, TOKEN).unwrap();
+    let front = Front::before(settings(), Origin::at(1));
+    let admin = Admin {
+        front,
+        near: None,
+        health: Arc::default(),
+        token: Token::of(Some(&token)),
+        copy: None,
+        others: Some(others),
+        pod: Pod::default(),
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_apart(listener, Arc::new(admin)).unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = r#"{"tags":["pages"]}"#;
+    let head = format!("POST /purge HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {TOKEN}\r\n");
+    let order = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(order.as_bytes()).await.unwrap();
+    timeout(SOON, asked.notified()).await.expect("the others are asked");
+    stream.shutdown().await.unwrap();
+    // The sidecar has seen that it has left.
+    assert_eq!(rest(&mut stream).await, "");
+    free.notify_one();
+    timeout(SOON, told.notified()).await.expect("the others are told");
+    std::fs::remove_file(token).unwrap();
 }
