@@ -45,6 +45,13 @@ pub fn rule<'a>(rules: &'a [Rule], method: &Method, path: &str, request: &Header
     })
 }
 
+/// What is left out of the keys of a path: nothing, or what one of the rules for it says. Which of them holds depends on
+/// the request's method and fields too.
+pub fn ignored_by_any<'a>(rules: &'a [Rule], path: &'a str) -> impl Iterator<Item = &'a [String]> {
+    let by_rules = rules.iter().filter(move |rule| !rule.ignored_query.is_empty() && is_of_path(rule, path));
+    std::iter::once(&[][..]).chain(by_rules.map(|rule| &rule.ignored_query[..]))
+}
+
 /// What a purge of `target` is about, as keys are made: a rule may leave query parameters out of them. It is
 /// done here and not where the record is written, since here are the rules by which the keys were
 /// made, and since applications purge without the operator.
@@ -56,9 +63,9 @@ pub fn purged(target: Target, rules: &[Rule]) -> Vec<Target> {
     let Some((before_query, _)) = url.split_once('?') else { return vec![target] };
     let host_and_path = before_query.split_once("://").filter(|_| !url.starts_with('/'));
     let path = host_and_path.map_or(before_query, |(_, rest)| rest.find('/').map_or("/", |at| &rest[at..]));
-    let mut keys = vec![url.clone()];
-    for rule in rules.iter().filter(|rule| !rule.ignored_query.is_empty() && is_of_path(rule, path)) {
-        let key = url_without_ignored(url, &rule.ignored_query);
+    let mut keys = Vec::new();
+    for ignored in ignored_by_any(rules, path) {
+        let key = url_without_ignored(url, ignored);
         if !keys.contains(&key) {
             keys.push(key);
         }

@@ -24,7 +24,7 @@ use crate::sidecar::{
         invalidation::invalidated,
         key::Key,
     },
-    rules::rule,
+    rules::ignored_by_any,
     upstream::{Fault, body::Answer, request::is_grpc},
 };
 
@@ -34,7 +34,6 @@ struct Change {
     scheme: &'static str,
     host: String,
     target: PathAndQuery,
-    fields: HeaderMap,
 }
 
 impl Front {
@@ -53,7 +52,6 @@ impl Front {
             scheme,
             host: host.to_owned(),
             target: target.clone(),
-            fields: request.headers().clone(),
         });
         let upgrade = request.headers().get(UPGRADE).cloned();
         let client = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
@@ -119,15 +117,17 @@ impl Front {
 
     /// The keys of what does not hold any more after an answer to a request.
     fn changed(&self, change: &Change, status: StatusCode, answer: &HeaderMap) -> Vec<Key> {
-        let Change { method, scheme, host, target, fields } = change;
+        let Change { method, scheme, host, target } = change;
         let settings = self.settings();
         let mut keys = Vec::new();
         for path in invalidated(method, scheme, host, target, status, answer) {
-            let rule = rule(&settings.rules, &Method::GET, path.path(), fields);
-            let ignored = rule.map_or(&[][..], |rule| &rule.ignored_query);
             // Whichever way it was come by.
-            keys.extend(["http", "https"].map(|scheme| Key::of(scheme, host, &path, ignored)));
+            for ignored in ignored_by_any(&settings.rules, path.path()) {
+                keys.extend(["http", "https"].map(|scheme| Key::of(scheme, host, &path, ignored)));
+            }
         }
+        keys.sort_unstable();
+        keys.dedup();
         keys
     }
 }

@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use cachedservice::{
-    settings::purges::{Force, Target},
+    settings::{
+        HeaderMatch, HttpCache, Rule,
+        purges::{Force, Target},
+    },
     sidecar::{cache::purges::Source, redis::Figures},
 };
 use http::Method;
@@ -12,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::{Stage, counting, cut_off_news, figures, page, run, shares, slow::Slow, source, stored, until};
 use crate::{
-    application::{Got, Pod, run_application},
+    application::{Got, Pod, run_application, settings},
     gate::{self, Keeper},
     process::Process,
 };
@@ -156,6 +159,25 @@ async fn a_request_that_changes_something_takes_it_from_all() {
     until("the other knows", async || (body(&other).await == "2").then_some(())).await;
     let stamp = one.front.memory().begin().stamp;
     assert_eq!(stamp.sequence, 0, "it is no purge of the record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_takes_what_is_stored_by_any_rule_for_its_path() {
+    let stage = Stage::begin();
+    let (_, answer) = counting();
+    let [one, other] = [stage.pod(answer.clone()).await, stage.pod(answer).await];
+    let header = HeaderMatch { name: "x-mobile".to_owned(), value: None };
+    let ignored_query = vec!["a".to_owned()];
+    let rules = vec![Rule { headers: vec![header], ignored_query, ..Rule::default() }];
+    for pod in [&one, &other] {
+        pod.front.reload(HttpCache { rules: rules.clone(), ..settings() });
+    }
+    let mobile = [HOST[0], ("x-mobile", "1")];
+    assert_eq!(one.get("/p?a=1&b=1", &mobile).await.body, "0");
+    stored(&one, 1).await;
+    // By whoever changes it, the rule does not hold.
+    assert_eq!(other.ask(Method::POST, "/p?a=1&b=1", &HOST, "change").await.body, "1");
+    assert_eq!(other.get("/p?a=2&b=1", &mobile).await.body, "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
