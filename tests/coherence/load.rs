@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{
     history::{By, History, Operation, Span, Time},
-    session,
+    session::{self, Does},
     slots::Slots,
 };
 
@@ -23,6 +23,8 @@ pub struct Load {
     /// The Redis behind all of them.
     pub redis: String,
     pub clients_per_pod: usize,
+    /// And so many that only read, and nearly always what is in memory: so they go on where all else is held up.
+    pub readers_per_pod: usize,
     pub direct_clients: usize,
     /// Keys of each kind.
     pub keys: usize,
@@ -72,13 +74,14 @@ impl Load {
             faults: Mutex::default(),
         });
         let pods = self.pods.iter().enumerate().flat_map(|(pod, url)| {
-            std::iter::repeat_with(move || (By::Pod(pod), url)).take(self.clients_per_pod)
+            let of_kind = move |what, count| std::iter::repeat_n((By::Pod(pod), url, what), count);
+            of_kind(Does::All, self.clients_per_pod).chain(of_kind(Does::Reads, self.readers_per_pod))
         });
-        let direct = std::iter::repeat_with(|| (By::Direct, &self.redis)).take(self.direct_clients);
+        let direct = std::iter::repeat_n((By::Direct, &self.redis, Does::All), self.direct_clients);
         let mut sessions = JoinSet::new();
-        for (number, (by, url)) in pods.chain(direct).enumerate() {
+        for (number, (by, url, what)) in pods.chain(direct).enumerate() {
             let client = redis::Client::open(url.as_str()).expect("a URL");
-            sessions.spawn(session::run(shared.clone(), client, by, number));
+            sessions.spawn(session::run(shared.clone(), client, by, number, what));
         }
         Running { shared, sessions }
     }

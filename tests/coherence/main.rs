@@ -5,6 +5,7 @@
 mod checker;
 mod flaws;
 mod history;
+mod link;
 mod load;
 mod near;
 mod proofs;
@@ -14,4 +15,5 @@ mod redis_server;
 mod relay;
 mod session;
 mod slots;
+mod stage;
 mod writes;

@@ -31,6 +31,7 @@ async fn found_while(memory: Memory, keys: usize, is_frozen: bool) -> Verdict {
         pods: relays.iter().map(|relay| relay.url.clone()).collect(),
         redis: url,
         clients_per_pod: 4,
+        readers_per_pod: 0,
         direct_clients: 4,
         keys,
         is_expiring: true,

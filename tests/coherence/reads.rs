@@ -27,6 +27,15 @@ pub async fn any(session: &mut Session) -> RedisResult<()> {
     }
 }
 
+/// One that is likely to be in memory: of one key, in one of few forms.
+pub async fn remembered(session: &mut Session) -> RedisResult<()> {
+    match rand::random_range(0..3) {
+        0 => string(session, "GET").await,
+        1 => hash_field(session).await,
+        _ => hash(session).await,
+    }
+}
+
 fn a_string(session: &Session) -> Key {
     let kind = if rand::random_bool(0.5) { Kind::Counter } else { Kind::Value };
     session.shared.slots.key(session.shared.slots.any(kind))

@@ -26,6 +26,9 @@ struct Flags {
     seconds: u64,
     #[arg(long, default_value_t = 8)]
     clients_per_pod: usize,
+    /// Clients that only read
+    #[arg(long, default_value_t = 2)]
+    readers_per_pod: usize,
     #[arg(long, default_value_t = 4)]
     direct_clients: usize,
     /// Keys of each of the four kinds
@@ -38,8 +41,10 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Flags { pods, redis, seconds, clients_per_pod, direct_clients, keys, lasting } = Flags::parse();
-    let load = Load { pods, redis, clients_per_pod, direct_clients, keys, is_expiring: !lasting };
+    let Flags { pods, redis, seconds, clients_per_pod, readers_per_pod, direct_clients, keys, lasting } =
+        Flags::parse();
+    let load =
+        Load { pods, redis, clients_per_pod, readers_per_pod, direct_clients, keys, is_expiring: !lasting };
     let history = load.start().end_after(Duration::from_secs(seconds)).await;
     let verdict = checker::check(&history, checker::Bounds::default());
     print!("{verdict}");

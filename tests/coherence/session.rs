@@ -16,6 +16,9 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before it is tried again to connect.
 const PAUSE: Duration = Duration::from_millis(20);
+/// A client that only reads leaves the others time to write.
+const BETWEEN: Duration = Duration::from_millis(1);
+const HELD_UP: Duration = Duration::from_millis(30);
 
 /// A client while it is connected.
 pub struct Session {
@@ -26,8 +29,22 @@ pub struct Session {
     seen: Vec<Operation>,
 }
 
+/// What a client does.
+#[derive(Clone, Copy, Debug)]
+pub enum Does {
+    All,
+    /// Reads that memory may answer, one key at a time.
+    Reads,
+}
+
 /// Runs a client until the load is over.
-pub async fn run(shared: Arc<Shared>, client: redis::Client, by: By, number: usize) -> Vec<Operation> {
+pub async fn run(
+    shared: Arc<Shared>,
+    client: redis::Client,
+    by: By,
+    number: usize,
+    what: Does,
+) -> Vec<Operation> {
     let mut seen = Vec::new();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
@@ -40,10 +57,17 @@ pub async fn run(shared: Arc<Shared>, client: redis::Client, by: By, number: usi
         };
         let mut session = Session { shared: shared.clone(), connection, by, number, seen };
         while !shared.is_over() {
-            let done = if rand::random_bool(0.75) {
-                reads::any(&mut session).await
-            } else {
-                writes::any(&mut session).await
+            let done = match what {
+                Does::Reads => {
+                    tokio::time::sleep(BETWEEN).await;
+                    match tokio::time::timeout(HELD_UP, reads::remembered(&mut session)).await {
+                        Ok(done) => done,
+                        // It was not in memory, and Redis is slow. What is asked next may be, on another connection.
+                        Err(_) => break,
+                    }
+                }
+                Does::All if rand::random_bool(0.75) => reads::any(&mut session).await,
+                Does::All => writes::any(&mut session).await,
             };
             if let Err(error) = done {
                 shared.error();

@@ -20,6 +20,7 @@ use cachedservice::{
     settings::{NearCache, near_cache},
     sidecar::{
         near_cache::{
+            coherence::Lacks,
             commands::{Cached, Handling, Meaning, meaning},
             connect::{Credentials, Identity, Place, Protocol, Upstream},
             near::{Look, Near, Spot, Trouble},
@@ -74,7 +75,7 @@ impl Stage {
     /// A pod that stores what it must not.
     pub fn blind_pod(&self) -> Pod {
         let upstream = Upstream::to(&self.folder.join("url"), Duration::from_secs(2));
-        Pod::of(Near::blind(&settings(), Arc::new(upstream)))
+        Pod::of(Near::lacking(Lacks::Epochs, &settings(), Arc::new(upstream)))
     }
 
     /// Somebody else.

@@ -28,6 +28,18 @@ pub const COVERS: usize = 256;
 /// Nothing that is given is further behind than that, which leaves 100 ms of the second that is promised.
 pub const LEASE: u64 = 900;
 
+/// What one leaves out, for tests that have to find out that it is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lacks {
+    /// Nothing: as it has to be.
+    #[default]
+    Nothing,
+    /// It looks at no epochs.
+    Epochs,
+    /// What a lost connection covered is given again with the next one.
+    Losses,
+}
+
 /// What is known of a connection that covers what came on it.
 #[derive(Debug, Default)]
 struct Covering {
@@ -62,7 +74,7 @@ pub struct Coherence {
     /// The last epoch of each hash.
     last: Box<[AtomicU64]>,
     covers: Box<[Covering]>,
-    is_blind: bool,
+    lacks: Lacks,
 }
 
 impl Default for Coherence {
@@ -72,16 +84,16 @@ impl Default for Coherence {
             least: AtomicU64::new(0),
             last: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             covers: (0..COVERS).map(|_| Covering::default()).collect(),
-            is_blind: false,
+            lacks: Lacks::Nothing,
         }
     }
 }
 
 impl Coherence {
-    /// One that looks at no epochs, for tests that have to find out what is wrong with it.
+    /// One that leaves something out.
     #[must_use]
-    pub fn blind() -> Self {
-        Self { is_blind: true, ..Self::default() }
+    pub fn lacking(lacks: Lacks) -> Self {
+        Self { lacks, ..Self::default() }
     }
 
     /// A fill begins, on the connection at this place.
@@ -115,14 +127,15 @@ impl Coherence {
     pub fn is_current(&self, epoch: u64, hash: u64) -> bool {
         let last = self.last.get(bucket(hash));
         let is_current = |last: &AtomicU64| last.load(Ordering::SeqCst) <= epoch;
-        self.is_blind || (is_current(&self.least) && last.is_some_and(is_current))
+        self.lacks == Lacks::Epochs || (is_current(&self.least) && last.is_some_and(is_current))
     }
 
     /// The connection at a place is not up to date any more, and never again for what it covered until now.
     pub fn lose(&self, place: u8) {
         if let Some(cover) = self.covers.get(usize::from(place)) {
             cover.until.store(0, Ordering::SeqCst);
-            cover.generation.fetch_add(1, Ordering::SeqCst);
+            let is_next = u32::from(self.lacks != Lacks::Losses);
+            cover.generation.fetch_add(is_next, Ordering::SeqCst);
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use self::{figures::Figures, flights::Flights};
 use super::{
-    coherence::Coherence,
+    coherence::{Coherence, Lacks},
     commands::{Cached, Meaning},
     connect::{Identity, Place, Protocol, Upstream},
     rules::Rules,
@@ -145,16 +145,13 @@ impl Near {
     /// Begins with nothing in memory.
     #[must_use]
     pub fn start(settings: &NearCache, upstream: Arc<Upstream>) -> Arc<Self> {
-        Self::with(settings, upstream, Coherence::default())
+        Self::lacking(Lacks::Nothing, settings, upstream)
     }
 
-    /// One that stores what it must not, for tests that have to find that out.
+    /// One that gives what it must not, for tests that have to find that out.
     #[must_use]
-    pub fn blind(settings: &NearCache, upstream: Arc<Upstream>) -> Arc<Self> {
-        Self::with(settings, upstream, Coherence::blind())
-    }
-
-    fn with(settings: &NearCache, upstream: Arc<Upstream>, coherence: Coherence) -> Arc<Self> {
+    pub fn lacking(lacks: Lacks, settings: &NearCache, upstream: Arc<Upstream>) -> Arc<Self> {
+        let coherence = Coherence::lacking(lacks);
         let memory = Arc::new(Memory {
             store: Store::new(settings.memory, settings.largest_value(), coherence),
             seats: Seats::default(),

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    coherence::Lacks,
     commands::meaning,
     connect::{Place, Protocol, Refused, Upstream},
     near::Near,
@@ -96,23 +97,14 @@ impl Relay {
     /// To the Redis whose URL stands in a file. To be made within a runtime, as its connections are kept by tasks.
     #[must_use]
     pub fn to(url_file: &Path, settings: &NearCache, bounds: Bounds) -> Arc<Self> {
-        Self::with(url_file, settings, bounds, Near::start)
+        Self::lacking(Lacks::Nothing, url_file, settings, bounds)
     }
 
-    /// One whose memory stores what it must not, for tests that have to find that out.
+    /// One whose memory gives what it must not, for tests that have to find that out.
     #[must_use]
-    pub fn blind(url_file: &Path, settings: &NearCache, bounds: Bounds) -> Arc<Self> {
-        Self::with(url_file, settings, bounds, Near::blind)
-    }
-
-    fn with(
-        url_file: &Path,
-        settings: &NearCache,
-        bounds: Bounds,
-        memory: fn(&NearCache, Arc<Upstream>) -> Arc<Near>,
-    ) -> Arc<Self> {
+    pub fn lacking(lacks: Lacks, url_file: &Path, settings: &NearCache, bounds: Bounds) -> Arc<Self> {
         let upstream = Arc::new(Upstream::to(url_file, settings.pool.connect_timeout()));
-        let near = memory(settings, upstream.clone());
+        let near = Near::lacking(lacks, settings, upstream.clone());
         // It may not be there yet; each client looks again.
         let home = Place { database: upstream.database().unwrap_or_default(), ..Place::default() };
         let reach = Arc::new(Reach::by(upstream));

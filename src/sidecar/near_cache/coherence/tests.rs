@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::BytesMut;
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 
 use super::*;
 use crate::sidecar::{
@@ -269,10 +272,13 @@ proptest! {
 }
 
 #[test]
-fn the_model_finds_out_when_epochs_are_not_looked_at() {
-    let mut runner = TestRunner::deterministic();
-    let found = runner.run(&steps(), |steps| run(Coherence::blind(), &steps));
-    assert!(found.is_err());
+fn the_model_finds_out_what_is_left_out() {
+    for lacks in [Lacks::Epochs, Lacks::Losses] {
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let found = runner.run(&steps(), |steps| run(Coherence::lacking(lacks), &steps));
+        assert!(found.is_err(), "{lacks:?}");
+    }
 }
 
 #[test]
