@@ -5,6 +5,7 @@ mod connections;
 mod failing;
 mod memory;
 mod pinned;
+mod recovering;
 mod users;
 
 use std::{

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
@@ -67,6 +67,8 @@ pub struct Part {
     pub number: Option<u64>,
     /// What is to be done before they are given.
     pub before: Before,
+    /// What is told if the connection is lost before, where that is no error.
+    pub instead: Option<Bytes>,
 }
 
 /// What is to be done when a reply is whole, before it is given.
@@ -92,6 +94,7 @@ struct Ticket {
     /// It may be handed over together with those of the ticket before, if that is its client's.
     goes_on: bool,
     before: Before,
+    instead: Option<Bytes>,
 }
 
 /// Why something was not taken.
@@ -132,7 +135,7 @@ impl Line {
         }
         inbox.asked += 1;
         inbox.out.extend_from_slice(commands);
-        for Part { count, number, before } in parts.drain(..) {
+        for Part { count, number, before, instead } in parts.drain(..) {
             self.outstanding.fetch_add(count, Ordering::Relaxed);
             // A reply that may have to wait has a place of its own.
             let (number, goes_on) = match (number, &before) {
@@ -144,6 +147,7 @@ impl Line {
                 Some(last)
                     if goes_on
                         && matches!((&last.before, &before), (Before::Nothing, Before::Nothing))
+                        && (&last.instead, &instead) == (&None, &None)
                         && last.number.is_none()
                         && Arc::ptr_eq(&last.outlet, outlet) =>
                 {
@@ -155,6 +159,7 @@ impl Line {
                     number,
                     goes_on,
                     before,
+                    instead,
                 }),
             }
         }

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     coherence::Lacks,
-    commands::meaning,
+    commands::{Meaning, meaning},
     connect::{Place, Protocol, Refused, Upstream},
     near::Near,
     nothing::nothing,
@@ -231,12 +231,19 @@ impl Relay {
         &self.bounds
     }
 
+    /// What a read is told instead of an error, where the settings have it so.
+    pub(super) fn instead(&self, command: &Command, meaning: &Meaning, protocol: Protocol) -> Option<Bytes> {
+        let is_miss = self.settings.read().when_redis_fails == WhenRedisFails::Miss;
+        is_miss.then(|| nothing(command, meaning, protocol)).flatten()
+    }
+
     /// What a command is told that Redis is not asked.
     pub(super) fn unasked(&self, command: &Command, protocol: Protocol, refused: &Refused) -> Bytes {
-        let is_miss = !matches!(refused, Refused::Said(_))
-            && self.settings.read().when_redis_fails == WhenRedisFails::Miss;
-        let nothing = is_miss.then(|| nothing(command, &meaning(command), protocol)).flatten();
-        nothing.unwrap_or_else(|| refused.told())
+        let instead = match refused {
+            Refused::Said(_) => None,
+            Refused::Unreachable(_) => self.instead(command, &meaning(command), protocol),
+        };
+        instead.unwrap_or_else(|| refused.told())
     }
 
     pub(super) fn is_ending(&self) -> bool {

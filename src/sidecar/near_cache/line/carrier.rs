@@ -277,7 +277,7 @@ impl<'a> Carrier<'a> {
         false
     }
 
-    /// Whoever waits for a reply is told that none comes.
+    /// Whoever waits for a reply is told that none comes, or what it is to be told instead.
     fn give_up(&mut self) {
         let mut inbox = self.line.inbox.lock();
         inbox.is_closed = true;
@@ -288,14 +288,15 @@ impl<'a> Carrier<'a> {
         }
         drop(inbox);
         let mut has_begun = self.scanner.is_within();
-        for Ticket { outlet, left, number, before, .. } in self.tickets.drain(..) {
+        for Ticket { outlet, left, number, before, instead, .. } in self.tickets.drain(..) {
             if let Before::Forgotten(near) = &before {
                 near.forget_all();
             }
             drop(before);
+            let told = instead.as_deref().unwrap_or(LOST);
             match number {
-                None => outlet.fail(left, has_begun, LOST),
-                Some(number) => outlet.fail_own(number, has_begun, LOST),
+                None => outlet.fail(left, has_begun, told),
+                Some(number) => outlet.fail_own(number, has_begun, told),
             }
             has_begun = false;
         }

@@ -62,7 +62,7 @@ impl Session {
 
     /// Sends it with those of others, as it cannot succeed.
     async fn pass(&mut self, command: &Command) -> Step {
-        self.add(command, Before::Nothing);
+        self.add(command, Before::Nothing, None);
         self.submit().await
     }
 
@@ -135,7 +135,7 @@ impl Session {
                 }
             };
             self.outlet.look();
-            let mut parts = vec![Part { count: 1, number: None, before: Before::Nothing }];
+            let mut parts = vec![Part { count: 1, number: None, before: Before::Nothing, instead: None }];
             match line.submit(sent, &self.outlet, &mut parts) {
                 Ok(()) => break line,
                 Err(Untaken::Full) => std::future::poll_fn(|cx| line.poll_room(cx)).await,

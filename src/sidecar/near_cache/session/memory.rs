@@ -48,7 +48,8 @@ impl Session {
                         outlet.deliver_own(number, &reply, true, false);
                     } else {
                         let before = seeing(&relay, &command, &meaning);
-                        let part = Part { count: 1, number: Some(number), before };
+                        let instead = relay.instead(&command, &meaning, place.protocol);
+                        let part = Part { count: 1, number: Some(number), before, instead };
                         ask_on_a_line(&relay, &place, &command, &outlet, part).await;
                     }
                 };

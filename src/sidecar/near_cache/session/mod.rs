@@ -151,7 +151,8 @@ impl Session {
                         }
                     } else if goes_with_others(&meaning) {
                         let before = self.before(&command, &meaning);
-                        self.add(&command, before);
+                        let instead = self.relay.instead(&command, &meaning, self.place.protocol);
+                        self.add(&command, before, instead);
                         if self.batch.len() < BATCH && self.count < COMMANDS {
                             continue;
                         }
@@ -193,13 +194,15 @@ impl Session {
     }
 
     /// Sends it with what others send.
-    fn add(&mut self, command: &Command, before: Before) {
+    fn add(&mut self, command: &Command, before: Before, instead: Option<Bytes>) {
         self.give_hits();
         self.batch.extend_from_slice(command.raw());
         self.count += 1;
-        match (self.parts.last_mut(), before) {
-            (Some(Part { count, before: Before::Nothing, .. }), Before::Nothing) => *count += 1,
-            (_, before) => self.parts.push(Part { count: 1, number: None, before }),
+        match (self.parts.last_mut(), before, instead) {
+            (Some(Part { count, before: Before::Nothing, instead: None, .. }), Before::Nothing, None) => {
+                *count += 1;
+            }
+            (_, before, instead) => self.parts.push(Part { count: 1, number: None, before, instead }),
         }
     }
 
