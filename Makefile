@@ -92,7 +92,7 @@ soak-near: ## Whether four near-caches stay coherent under faults: SECONDS=… a
 		--ignored --nocapture
 
 .PHONY: fuzz
-fuzz: ## Look for inputs that nobody thought of, by coverage: MINUTES=… for each of 11 targets, 2 if not given
+fuzz: ## Look for inputs that nobody thought of, by coverage: MINUTES=… for each of 16 targets, 2 if not given
 	@tests/fuzz/run $(MINUTES)
 
 .PHONY: test-matrix

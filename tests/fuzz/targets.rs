@@ -40,6 +40,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
+#[path = "near.rs"]
+mod near;
 #[path = "strict.rs"]
 pub mod strict;
 
@@ -49,7 +51,7 @@ use strict::meant;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 12] = [
+pub const ALL: [Target; 16] = [
     ("request", request),
     ("head", request_head),
     ("response", response),
@@ -62,6 +64,10 @@ pub const ALL: [Target; 12] = [
     ("settings", settings),
     ("question", asked),
     ("peer", peer),
+    ("command", near::command),
+    ("reply", near::reply),
+    ("older", near::older_reply),
+    ("meant", near::meant),
 ];
 
 /// Some requests that are in order, with others in their bodies.
@@ -342,12 +348,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             "nonce=0123456789ABCDEF&address=fd00::1",
             r#"{"port":8080,"draining":false,"proof":"0123456789abcdef"}"#,
         ]),
-        other => panic!("{other} is no target"),
+        other => near::seeds(other).unwrap_or_else(|| panic!("{other} is no target")),
     }
 }
 
 /// What is put into inputs of a target by chance: of which other things are made.
-pub const PIECES: [&str; 54] = [
+pub const PIECES: [&str; 64] = [
     "\r\n",
     "\n",
     "\0",
@@ -402,4 +408,14 @@ pub const PIECES: [&str; 54] = [
     "\"news\"",
     "\"version\":2",
     "Host: other\r\n",
+    "*2\r\n",
+    "*-1\r\n",
+    "$1\r\n",
+    "$-1\r\n",
+    "%1\r\n",
+    ">1\r\n",
+    "|1\r\n",
+    "_\r\n",
+    "\nSTORE\n",
+    "\nSTREAMS\n",
 ];

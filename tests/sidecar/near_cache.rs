@@ -4,6 +4,7 @@ mod alike;
 mod connections;
 mod failing;
 mod memory;
+mod ordering;
 mod pinned;
 mod recovering;
 mod users;
