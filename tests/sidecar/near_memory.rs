@@ -2,6 +2,7 @@
 
 mod apart;
 mod concurrent;
+mod encrypted;
 mod pushes;
 mod times;
 mod trouble;

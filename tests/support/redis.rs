@@ -15,9 +15,14 @@ pub struct Redis {
 impl Redis {
     /// Starts one that wants this password.
     pub fn start(port: u16, password: &str) -> Self {
+        Self::with(port, &["--port", &port.to_string(), "--requirepass", password])
+    }
+
+    /// Starts one that listens on this port, by what stands there.
+    pub fn with(port: u16, options: &[&str]) -> Self {
         let server = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
-            .args(["--port", &port.to_string(), "--requirepass", password])
+            .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("run redis-server through setpriv");

@@ -2,11 +2,12 @@
 //! database.
 
 mod stream;
+mod tls;
 
 use std::{
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,10 +19,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio_rustls::rustls::RootCertStore;
 
 pub use self::stream::Stream;
 use crate::sidecar::resp::{reply::Scanner, write};
@@ -96,6 +94,7 @@ pub struct Opened {
 pub struct Upstream {
     url_file: PathBuf,
     limit: Duration,
+    roots: Option<RootCertStore>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -140,7 +139,13 @@ impl Upstream {
     /// To the Redis whose URL stands in a file. A connection may take so long.
     #[must_use]
     pub fn to(url_file: &Path, limit: Duration) -> Self {
-        Self { url_file: url_file.to_owned(), limit }
+        Self { url_file: url_file.to_owned(), limit, roots: None }
+    }
+
+    /// The same way, where certificates have to lead to one of these roots, and not to one of Mozilla's.
+    #[must_use]
+    pub fn trusting(self, roots: RootCertStore) -> Self {
+        Self { roots: Some(roots), ..self }
     }
 
     /// The URL is read each time: address and password may be others by now.
@@ -191,13 +196,18 @@ impl Upstream {
     ) -> Result<Opened, Refused> {
         let opening = async {
             let url = self.url()?;
-            let mut stream = dial(url.addr()).await?;
+            let mut stream = dial(url.addr(), self.roots.as_ref()).await?;
             let greeting = greet(&mut stream, &url, identity, database, protocol, name).await?;
             Ok(Opened { stream, greeting })
         };
         match timeout(limit.min(self.limit), opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(unreachable(&format!("no connection within {:?}", limit.min(self.limit)))),
+            // A Redis that speaks no TLS waits in silence for the end of what it takes for a line.
+            Err(_) => {
+                let is_tls = self.url().is_ok_and(|url| matches!(url.addr(), ConnectionAddr::TcpTls { .. }));
+                let hint = if is_tls { "; does it speak TLS at this port?" } else { "" };
+                Err(unreachable(&format!("no connection within {:?}{hint}", limit.min(self.limit))))
+            }
         }
     }
 }
@@ -210,18 +220,15 @@ fn lost(error: &std::io::Error) -> Refused {
     unreachable(&format!("cannot connect: {error}"))
 }
 
-async fn dial(address: &ConnectionAddr) -> Result<Stream, Refused> {
+async fn dial(address: &ConnectionAddr, roots: Option<&RootCertStore>) -> Result<Stream, Refused> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok(Stream::Tcp(dial_tcp(host, *port).await?)),
         ConnectionAddr::TcpTls { insecure: true, .. } => Err(unreachable(
             "the URL of Redis asks for TLS without a check of certificates; leave out #insecure",
         )),
         ConnectionAddr::TcpTls { host, port, .. } => {
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| unreachable("the host of the URL of Redis is no name for a certificate"))?;
             let tcp = dial_tcp(host, *port).await?;
-            let tls = connector()?.connect(name, tcp).await.map_err(|error| lost(&error))?;
-            Ok(Stream::Tls(Box::new(tls)))
+            Ok(Stream::Tls(Box::new(tls::speak(tcp, host, roots).await?)))
         }
         ConnectionAddr::Unix(path) => {
             Ok(Stream::Unix(UnixStream::connect(path).await.map_err(|error| lost(&error))?))
@@ -240,21 +247,6 @@ async fn dial_tcp(host: &str, port: u16) -> Result<TcpStream, Refused> {
         .with_retries(3);
     socket2::SockRef::from(&stream).set_tcp_keepalive(&keep_alive).map_err(|error| lost(&error))?;
     Ok(stream)
-}
-
-/// Certificates have to lead to one of Mozilla's roots, as for the HTTP tier.
-fn connector() -> Result<TlsConnector, Refused> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(config.clone().into());
-    }
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unreachable(&format!("TLS: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(CONFIG.get_or_init(|| Arc::new(config)).clone().into())
 }
 
 /// All that a connection needs is sent at once, and the replies are waited for together.
