@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where the pure parts of the operator stand: no client, no clock, no tokio.
-const PURE: [&str; 39] = [
+const PURE: [&str; 40] = [
     "operator/plan",
     "operator/children",
     "operator/ownership",
@@ -31,6 +31,7 @@ const PURE: [&str; 39] = [
     "sidecar/cache",
     "sidecar/near_cache/coherence",
     "sidecar/near_cache/commands",
+    "sidecar/near_cache/lasting",
     "sidecar/near_cache/nothing",
     "sidecar/near_cache/rules",
     "sidecar/near_cache/store",

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::{between, lasts, rule};
+use super::schema::{between, lasts, lasts_long, rule};
 
 /// What the application asks its Redis, answered from the memory of its own pod.
 /// `REDIS_URL` names the sidecar then, at 127.0.0.1:6379, which asks the Redis of
@@ -58,9 +58,18 @@ pub struct NearCache {
     ))]
     pub max_value_size: String,
 
+    /// The TTL that writes are given which leave their key without one, where a rule
+    /// has `addTTL`. A duration from 1s to 8760h. Default `3600s`.
+    #[serde(default = "default_default_ttl", rename = "defaultTTL")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = lasts_long("spec.cache.application.defaultTTL", "1s"))]
+    pub default_ttl: String,
+
     /// What the application is told while Redis does not answer: `Error`, an error
     /// at once; `Miss`, that there is nothing at what it reads, so that it goes to
-    /// its database, and an error to everything else. Default `Error`.
+    /// its database, and an error to everything else; `StaleOrError` and
+    /// `StaleOrMiss`, what memory holds of what it reads, which may have changed
+    /// since, and the one or the other where it holds nothing. Default `Error`.
     #[serde(default)]
     pub when_redis_fails: WhenRedisFails,
 
@@ -79,7 +88,8 @@ pub struct NearCache {
     pub rules: Vec<NearCacheRule>,
 }
 
-/// What the application is told while Redis does not answer.
+/// What the application is told while Redis does not answer. Unset in a rule: as the
+/// tier says.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenRedisFails {
     /// An error, at once.
@@ -87,7 +97,47 @@ pub enum WhenRedisFails {
     Error,
     /// That there is nothing at what it reads, and an error to everything else.
     Miss,
+    /// What memory holds of what it reads, though it may have changed since; an
+    /// error to everything else.
+    StaleOrError,
+    /// What memory holds of what it reads, though it may have changed since, or else
+    /// that there is nothing; an error to everything else.
+    StaleOrMiss,
 }
+
+/// What these keys are for, which says how long they last where `ttl` and
+/// `defaultTTL` of the rule do not: `ComputedData`, 10m in memory and 6h in Redis;
+/// `Sessions`, 10s and 30m. Unset: as the tier says.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NearCachePreset {
+    /// What is computed, and kept for hours.
+    ComputedData,
+    /// Sessions, which last minutes and are looked at each time.
+    Sessions,
+}
+
+impl NearCachePreset {
+    /// How long a value is answered from memory at most, in milliseconds.
+    #[must_use]
+    pub fn ttl_ms(self) -> u64 {
+        match self {
+            Self::ComputedData => 10 * MINUTE_MS,
+            Self::Sessions => 10_000,
+        }
+    }
+
+    /// The TTL that writes without one are given where the rule has `addTTL`, in
+    /// milliseconds.
+    #[must_use]
+    pub fn default_ttl_ms(self) -> u64 {
+        match self {
+            Self::ComputedData => 6 * 60 * MINUTE_MS,
+            Self::Sessions => 30 * MINUTE_MS,
+        }
+    }
+}
+
+const MINUTE_MS: u64 = 60_000;
 
 /// The connections of a sidecar to Redis, which the application's own share.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -137,12 +187,20 @@ pub struct NearCachePool {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(
-        "!self.enabled || has(self.ttl) || has(self.maxValueSize)",
-        "spec.cache.application.rules: a rule needs something to say of its keys; write ttl, maxValueSize or enabled: false",
+        "!self.enabled || self.addTTL || has(self.preset) || has(self.ttl) || has(self.maxValueSize) || has(self.whenRedisFails)",
+        "spec.cache.application.rules: a rule needs something to say of its keys; write for example preset, ttl, addTTL: true or enabled: false",
     ),
     validation = rule(
-        "self.enabled || !(has(self.ttl) || has(self.maxValueSize))",
-        "spec.cache.application.rules: with enabled: false nothing of these keys is stored; remove ttl and maxValueSize, or enabled: false",
+        "self.enabled || !(has(self.preset) || has(self.ttl) || has(self.maxValueSize))",
+        "spec.cache.application.rules: with enabled: false nothing of these keys is stored; remove preset, ttl and maxValueSize, or enabled: false",
+    ),
+    validation = rule(
+        "self.enabled || !has(self.whenRedisFails) || self.whenRedisFails in ['Error', 'Miss']",
+        "spec.cache.application.rules: with enabled: false memory holds nothing of these keys; write whenRedisFails: Error or Miss, or remove enabled: false",
+    ),
+    validation = rule(
+        "self.addTTL || !has(self.defaultTTL)",
+        "spec.cache.application.rules: defaultTTL is what addTTL adds; write addTTL: true beside it, or remove defaultTTL",
     ),
 )]
 pub struct NearCacheRule {
@@ -160,8 +218,12 @@ pub struct NearCacheRule {
     #[serde(default = "on")]
     pub enabled: bool,
 
+    /// What these keys are for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<NearCachePreset>,
+
     /// How long a value of these keys is answered from memory at most. A duration
-    /// from 1ms to 24h. Unset: `ttl` of the tier.
+    /// from 1ms to 24h. Unset: what `preset` says, else `ttl` of the tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = lasts("spec.cache.application.rules: ttl", ("1ms", "24h")))]
@@ -177,6 +239,23 @@ pub struct NearCacheRule {
         "spec.cache.application.rules: maxValueSize: write a quantity of at least 1, such as 64Ki",
     ))]
     pub max_value_size: Option<String>,
+
+    /// Whether a `SET` of these keys that leaves them without a TTL gives them one,
+    /// that of `defaultTTL`. Other commands are passed on as they are. Default false:
+    /// what the application writes is written as it says.
+    #[serde(default, rename = "addTTL")]
+    pub add_ttl: bool,
+
+    /// The TTL that `addTTL` adds. A duration from 1s to 8760h. Unset: what `preset`
+    /// says, else `defaultTTL` of the tier.
+    #[serde(default, rename = "defaultTTL", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = lasts_long("spec.cache.application.rules: defaultTTL", "1s"))]
+    pub default_ttl: Option<String>,
+
+    /// What the application is told of these keys while Redis does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_redis_fails: Option<WhenRedisFails>,
 }
 
 impl Default for NearCachePool {
@@ -213,6 +292,10 @@ fn default_memory() -> String {
 
 fn default_ttl() -> String {
     "60s".to_owned()
+}
+
+fn default_default_ttl() -> String {
+    "3600s".to_owned()
 }
 
 fn default_max_value_size() -> String {

@@ -51,6 +51,17 @@ pub(super) fn lasts(field: &str, (least, most): (&str, &str)) -> Rule {
     )
 }
 
+/// The same, up to a year.
+pub(super) fn lasts_long(field: &str, least: &str) -> Rule {
+    let form = "^([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,8}s|[0-9]{1,8}ms)+$";
+    rule(
+        &format!(
+            "self.matches('{form}') && duration(self) >= duration('{least}') && duration(self) <= duration('8760h')"
+        ),
+        &format!("{field}: write a duration such as 30m or 24h, from {least} to 8760h"),
+    )
+}
+
 /// The rule of the field that holds a template revision.
 pub(super) fn revision_rule(field: &str) -> Rule {
     let newest = TemplateRevision::NEWEST.number();

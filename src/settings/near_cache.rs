@@ -39,6 +39,10 @@ pub enum WhenRedisFails {
     Error,
     /// For what is read, that there is nothing; for all else an error.
     Miss,
+    /// For what is read, what memory holds, though it may have changed since; for all else an error.
+    StaleOrError,
+    /// For what is read, what memory holds, or that there is nothing; for all else an error.
+    StaleOrMiss,
 }
 
 /// The connections to Redis.
@@ -73,6 +77,12 @@ pub struct Rule {
     /// In place of [`NearCache::max_value`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_value: Option<u64>,
+    /// The TTL in milliseconds that a `SET` without one is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_ttl_ms: Option<u64>,
+    /// In place of [`NearCache::when_redis_fails`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_redis_fails: Option<WhenRedisFails>,
 }
 
 impl Default for Pool {
@@ -86,6 +96,30 @@ impl WhenRedisFails {
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether what memory holds is told, though it may have changed.
+    #[must_use]
+    pub fn gives_stale(self) -> bool {
+        matches!(self, Self::StaleOrError | Self::StaleOrMiss)
+    }
+
+    /// Whether it is told that there is nothing.
+    #[must_use]
+    pub fn says_nothing(self) -> bool {
+        matches!(self, Self::Miss | Self::StaleOrMiss)
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let gives_stale = self.gives_stale() && other.gives_stale();
+        match (gives_stale, self.says_nothing() && other.says_nothing()) {
+            (false, false) => Self::Error,
+            (false, true) => Self::Miss,
+            (true, false) => Self::StaleOrError,
+            (true, true) => Self::StaleOrMiss,
+        }
     }
 }
 
@@ -143,8 +177,11 @@ impl NearCache {
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), SettingsError> {
         let wrong = |words: String| Err(SettingsError::Wrong(words));
-        if self.ttl_ms == 0 || self.rules.iter().any(|rule| rule.ttl_ms == Some(0)) {
-            return wrong("ttlMs of application and of its rules has to be 1 or more".to_owned());
+        let of_rule = |rule: &Rule| rule.ttl_ms == Some(0) || rule.add_ttl_ms == Some(0);
+        if self.ttl_ms == 0 || self.rules.iter().any(of_rule) {
+            return wrong(
+                "ttlMs of application, and ttlMs and addTtlMs of its rules, have to be 1 or more".to_owned(),
+            );
         }
         let values = self.rules.iter().filter_map(|rule| rule.max_value).chain([self.max_value]);
         if let Some(size) = values.into_iter().find(|size| !(1..=self.memory).contains(size)) {
@@ -206,7 +243,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let rules = vec![
             Rule { prefix: "user:".to_owned(), ttl_ms: Some(5000), max_value: Some(4096), ..Rule::default() },
-            Rule { prefix: "tmp:".to_owned(), off: true, ..Rule::default() },
+            Rule {
+                prefix: "tmp:".to_owned(),
+                off: true,
+                add_ttl_ms: Some(1000),
+                when_redis_fails: Some(WhenRedisFails::StaleOrError),
+                ..Rule::default()
+            },
         ];
         let pool = Pool { max: 8, ..Pool::default() };
         let near = NearCache { rules, pool, when_redis_fails: WhenRedisFails::Miss, ..with("").unwrap() };
@@ -221,6 +264,8 @@ mod tests {
             (r#", "pool": {"max": 4}"#, "pool.min is 5"),
             (r#", "rules": [{"prefix": ""}]"#, "prefix"),
             (r#", "rules": [{"prefix": "a", "ttlMs": 0}]"#, "ttlMs"),
+            (r#", "rules": [{"prefix": "a", "addTtlMs": 0}]"#, "addTtlMs"),
+            (r#", "rules": [{"prefix": "a", "whenRedisFails": "Stale"}]"#, "Stale"),
             (r#", "rules": [{"prefix": "a", "maxValue": 4097}]"#, "maxValue"),
             (r#", "rules": [{"prefix": "a"}, {"prefix": "a"}]"#, "each once"),
             (r#", "rules": [{"prefix": "a"}, {"prefix": "a:"}]"#, "longest prefix"),
@@ -229,6 +274,20 @@ mod tests {
             assert!(with(wrong).unwrap_err().contains(words), "{wrong}");
         }
         assert!(parse(r#"{"port": 1, "memory": 1, "ttlMs": 1, "maxValue": 2}"#).is_err());
+    }
+
+    #[test]
+    fn of_two_rules_what_both_allow_is_told_while_redis_fails() {
+        use WhenRedisFails::{Error, Miss, StaleOrError, StaleOrMiss};
+        for (one, other, both) in [
+            (Error, StaleOrMiss, Error),
+            (Miss, StaleOrMiss, Miss),
+            (StaleOrError, StaleOrMiss, StaleOrError),
+            (StaleOrMiss, StaleOrMiss, StaleOrMiss),
+            (Miss, StaleOrError, Error),
+        ] {
+            assert_eq!((one.and(other), other.and(one)), (both, both));
+        }
     }
 
     #[test]

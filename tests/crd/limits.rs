@@ -125,6 +125,9 @@ fn filled(path: &str, length: usize) -> Value {
         "spec.cache.application.ttl" => {
             json!({ "cache": { "application": { "ttl": "1s".repeat(length).get(..length) } } })
         }
+        "spec.cache.application.defaultTTL" => {
+            json!({ "cache": { "application": { "defaultTTL": "1s".repeat(length).get(..length) } } })
+        }
         "spec.cache.application.rules" => {
             let rules = list(|at| json!({ "prefix": format!("a{at}"), "ttl": "1s" }));
             json!({ "cache": { "application": { "rules": rules } } })
@@ -209,6 +212,9 @@ fn near_cache_rule(field: &str, length: usize) -> Value {
         "prefix" => json!({ "prefix": "a".repeat(length), "ttl": "1s" }),
         "ttl" => json!({ "prefix": "a", "ttl": "1s".repeat(length).get(..length) }),
         "maxValueSize" => json!({ "prefix": "a", "maxValueSize": digits("1Mi") }),
+        "defaultTTL" => {
+            json!({ "prefix": "a", "addTTL": true, "defaultTTL": "1s".repeat(length).get(..length) })
+        }
         _ => panic!("how is {field} of a rule of the near-cache filled?"),
     }
 }

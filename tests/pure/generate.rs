@@ -402,13 +402,18 @@ fn near_cache() -> BoxedStrategy<Value> {
         seldom("enabled", boolean()),
         often("ttl", duration()),
         sometimes("maxValueSize", mostly(&["64Ki", "1Mi", "0", "65Mi"])),
+        sometimes("preset", mostly(&["ComputedData", "Sessions"])),
+        sometimes("addTTL", boolean()),
+        seldom("defaultTTL", duration()),
+        seldom("whenRedisFails", mostly(&["Error", "StaleOrError"])),
     ]);
     object(vec![
         seldom("enabled", boolean()),
         sometimes("memory", mostly(&["64Mi", "1Mi", "0.5Gi", "1e9"])),
         sometimes("ttl", duration()),
         sometimes("maxValueSize", mostly(&["1Mi", "64Ki", "1", "65Mi"])),
-        sometimes("whenRedisFails", mostly(&["Error", "Miss"])),
+        sometimes("defaultTTL", duration()),
+        sometimes("whenRedisFails", mostly(&["Error", "Miss", "StaleOrMiss"])),
         sometimes("pool", pool),
         sometimes("rules", vec(rule, 0..3).prop_map(Value::from).boxed()),
     ])

@@ -3,10 +3,12 @@
 mod alike;
 mod connections;
 mod failing;
+mod lasting;
 mod memory;
 mod ordering;
 mod pinned;
 mod recovering;
+mod stale;
 mod users;
 
 use std::{
@@ -21,7 +23,7 @@ use std::{
 use cachedservice::{
     settings::{
         NearCache,
-        near_cache::{Pool, WhenRedisFails},
+        near_cache::{Pool, Rule, WhenRedisFails},
     },
     sidecar::{
         near_cache::server::{Bounds, Relay, listen},
@@ -60,6 +62,15 @@ impl Stage {
     }
 
     pub async fn with(pool: Pool, bounds: Bounds, when_redis_fails: WhenRedisFails) -> Self {
+        Self::by(NearCache { when_redis_fails, ..settings(0, pool) }, bounds).await
+    }
+
+    /// One that goes by these rules.
+    pub async fn ruled(rules: Vec<Rule>) -> Self {
+        Self::by(NearCache { rules, ..settings(0, Pool::default()) }, Bounds::default()).await
+    }
+
+    async fn by(settings: NearCache, bounds: Bounds) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -72,7 +83,7 @@ impl Stage {
         let server = Some(Redis::start(redis, PASSWORD));
         let listener = listen(0).await.unwrap();
         let near = listener.local_addr().unwrap().port();
-        let settings = NearCache { when_redis_fails, ..settings(near, pool) };
+        let settings = NearCache { port: near, ..settings };
         until("Redis", async || Client::straight(redis).await).await;
         let relay = Relay::to(&url_file, &settings, bounds);
         let serving = tokio::spawn(relay.clone().serve(listener));

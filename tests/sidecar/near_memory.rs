@@ -149,6 +149,13 @@ impl Pod {
         (look == Look::Hit).then_some(reply)
     }
 
+    /// What memory answers where Redis cannot be asked.
+    pub fn stale(&self, words: &str) -> Option<String> {
+        let (command, meaning, _) = read(words);
+        let reply = self.near.unreached(&self.spot, &command, &meaning)?;
+        Some(String::from_utf8(reply.to_vec()).unwrap())
+    }
+
     /// What Redis answers, on a connection that tracks.
     pub async fn read(&self, words: &str) -> Result<String, Trouble> {
         let (command, meaning, cached) = read(words);

@@ -14,6 +14,8 @@ struct Told {
     replies: [u64; 2],
     changed: [u64; 2],
     lost: u64,
+    stale: u64,
+    lasting: u64,
     bytes: [u64; 2],
     keys: u64,
     evictions: u64,
@@ -33,6 +35,8 @@ impl Told {
             replies: [figures.stored.get(), figures.refused.get()],
             changed: [figures.pushes.get(), figures.flushes.get()],
             lost: figures.lost.get(),
+            stale: figures.stale.get(),
+            lasting: figures.lasting.get(),
             bytes: [store.bytes(), store.limit()],
             keys: count(store.keys()),
             evictions: store.evictions(),
@@ -65,6 +69,11 @@ pub(super) fn encode(families: &mut Families, relay: Option<&Arc<Relay>>) -> fmt
     )?;
     families
         .counter(("near_streams_lost", "Connections that were lost with what they covered"), told.lost)?;
+    families.counter(
+        ("near_stale_reads", "Reads answered with what may have changed, as Redis was not reached"),
+        told.stale,
+    )?;
+    families.counter(("near_ttls_added", "Changes that were given the TTL of a rule"), told.lasting)?;
     families.bytes(
         ("near_memory", "What the replies in memory take, and what they may take"),
         MetricType::Gauge,

@@ -17,6 +17,9 @@
 //! is given only while it is known that the connection is up to date: Redis has answered what was sent on it not
 //! longer than [`LEASE`] ago, and replies and pushes come in one order. So the bound on what is out of date holds
 //! for a Redis that is frozen, a network that is cut and a process that had no CPU, whatever timers do.
+//!
+//! What the last connection covered that broke is kept apart until another takes its place, or all is forgotten: it may be
+//! [given as stale](Coherence::gives_stale) where Redis is not reached and a rule allows it, and never as current.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -47,6 +50,8 @@ struct Covering {
     generation: AtomicU32,
     /// Until when it is given.
     until: AtomicU64,
+    /// The generation that has broken off and that nothing has followed, and one more; 0: none.
+    kept: AtomicU64,
 }
 
 /// What something stored hangs on: the place of a connection, and which of those that had the place.
@@ -134,15 +139,29 @@ impl Coherence {
     pub fn lose(&self, place: u8) {
         if let Some(cover) = self.covers.get(usize::from(place)) {
             cover.until.store(0, Ordering::SeqCst);
-            let is_next = u32::from(self.lacks != Lacks::Losses);
-            cover.generation.fetch_add(is_next, Ordering::SeqCst);
+            cover.forget(self.next());
         }
+    }
+
+    /// The connection at a place has broken: as [`Self::lose`], but that what it covered may be given as stale, until
+    /// it is lost, or all is forgotten.
+    pub fn break_off(&self, place: u8) {
+        if let Some(cover) = self.covers.get(usize::from(place)) {
+            cover.until.store(0, Ordering::SeqCst);
+            let last = cover.generation.fetch_add(self.next(), Ordering::SeqCst);
+            cover.kept.store(u64::from(last) + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// From one generation of a connection to the next.
+    fn next(&self) -> u32 {
+        u32::from(self.lacks != Lacks::Losses)
     }
 
     /// All that is stored is gone, and what is on its way is not stored.
     pub fn forget_all(&self) {
         for cover in &self.covers {
-            cover.generation.fetch_add(1, Ordering::SeqCst);
+            cover.forget(1);
         }
     }
 
@@ -159,6 +178,15 @@ impl Coherence {
         self.cover(cover.place) == cover
     }
 
+    /// Whether what this covers has broken off, and nothing has followed it: it may be given where Redis is not reached.
+    #[must_use]
+    pub fn gives_stale(&self, cover: Cover) -> bool {
+        let Some(covering) = self.covers.get(usize::from(cover.place)) else { return false };
+        // Both, as all may have been forgotten at the time when it broke off.
+        covering.kept.load(Ordering::SeqCst) == u64::from(cover.generation) + 1
+            && covering.generation.load(Ordering::SeqCst) == cover.generation.wrapping_add(1)
+    }
+
     /// Whether what this covers may be given now.
     #[must_use]
     pub fn gives(&self, cover: Cover, now: u64) -> bool {
@@ -170,6 +198,14 @@ impl Coherence {
     pub fn is_confirmed(&self, place: u8, now: u64) -> bool {
         let cover = self.covers.get(usize::from(place));
         cover.is_some_and(|cover| now <= cover.until.load(Ordering::SeqCst))
+    }
+}
+
+impl Covering {
+    /// All that it covered is gone, for good.
+    fn forget(&self, next: u32) {
+        self.kept.store(0, Ordering::SeqCst);
+        self.generation.fetch_add(next, Ordering::SeqCst);
     }
 }
 

@@ -13,14 +13,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use self::carrier::Carrier;
 use super::{
     connect::Stream,
-    near::{Changing, Near},
+    near::{Changing, Near, unreached::Instead},
     outlet::Outlet,
 };
 
@@ -68,7 +68,7 @@ pub struct Part {
     /// What is to be done before they are given.
     pub before: Before,
     /// What is told if the connection is lost before, where that is no error.
-    pub instead: Option<Bytes>,
+    pub instead: Option<Box<Instead>>,
 }
 
 /// What is to be done when a reply is whole, before it is given.
@@ -81,8 +81,17 @@ pub enum Before {
     Changed(Changing),
     /// All is forgotten, whether or not a reply comes.
     Forgotten(Arc<Near>),
-    /// All is waited for that Redis tells of changes.
-    Barrier(Arc<Near>),
+    /// All is waited for that Redis tells of changes, and what is known to be changed is dropped once more.
+    Barrier(Changing),
+}
+
+impl Before {
+    /// Redis was not asked.
+    pub fn unasked(self) {
+        if let Self::Changed(changing) = self {
+            changing.unasked();
+        }
+    }
 }
 
 /// Whose the next replies are.
@@ -94,7 +103,7 @@ struct Ticket {
     /// It may be handed over together with those of the ticket before, if that is its client's.
     goes_on: bool,
     before: Before,
-    instead: Option<Bytes>,
+    instead: Option<Box<Instead>>,
 }
 
 /// Why something was not taken.
@@ -147,7 +156,8 @@ impl Line {
                 Some(last)
                     if goes_on
                         && matches!((&last.before, &before), (Before::Nothing, Before::Nothing))
-                        && (&last.instead, &instead) == (&None, &None)
+                        && last.instead.is_none()
+                        && instead.is_none()
                         && last.number.is_none()
                         && Arc::ptr_eq(&last.outlet, outlet) =>
                 {

@@ -10,6 +10,7 @@
 //! * [`coherence`]: whether what was read may be stored, and what is stored given. PURE.
 //! * [`commands`]: what each command reads and changes, and how it is to be handled. PURE.
 //! * [`connect`], [`reach`]: connections to Redis, and whether one is tried.
+//! * [`lasting`]: a `SET` with the TTL that a rule adds. PURE.
 //! * [`line`](mod@line), [`pool`]: connections that many clients share.
 //! * [`near`]: the memory of the pod (L1), as sessions use it.
 //! * [`nothing`]: what a read is told while Redis does not answer. PURE.
@@ -24,6 +25,7 @@
 pub mod coherence;
 pub mod commands;
 pub mod connect;
+pub mod lasting;
 pub mod line;
 pub mod near;
 pub mod nothing;

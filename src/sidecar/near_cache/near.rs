@@ -4,6 +4,7 @@
 mod debug;
 pub mod figures;
 pub mod flights;
+pub mod unreached;
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use super::{
     coherence::{Coherence, Lacks},
     commands::{Cached, Meaning},
     connect::{Identity, Place, Protocol, Upstream},
+    lasting::lasting,
     rules::Rules,
     store::{Question, Store},
     tracking::{Asked, Fill, Lane, Seats, State, Way},
@@ -272,6 +274,18 @@ impl Near {
         answer.await.unwrap_or(Err(Trouble::Lost))
     }
 
+    /// The command as it is to be sent: a `SET` with the TTL that the rule of its key adds, if it has none.
+    #[must_use]
+    pub fn lasting(&self, command: Command, meaning: &Meaning) -> Command {
+        if meaning.name != "SET" {
+            return command;
+        }
+        let added = command.arg(1).and_then(|key| self.rules.read().held(key).added_ttl);
+        let Some(lasting) = added.and_then(|ttl| lasting(&command, ttl)) else { return command };
+        self.memory.figures.lasting.add();
+        lasting
+    }
+
     /// Keys are about to be changed: what is stored of them is dropped, and once more when it is done.
     pub fn changing(self: &Arc<Self>, command: &Command, meaning: &Meaning) -> Changing {
         let keys = meaning.changes().filter_map(|at| command.arg(at)).map(|key| command.raw().slice_ref(key));
@@ -280,7 +294,7 @@ impl Near {
 
     /// The same of keys that are known by other means.
     pub fn changing_keys(self: &Arc<Self>, keys: Vec<Bytes>) -> Changing {
-        let changing = Changing { near: self.clone(), keys };
+        let changing = Changing { near: self.clone(), keys, is_read: false };
         changing.tell();
         changing
     }
@@ -295,13 +309,19 @@ impl Near {
         } else {
             keys(command, meaning).map(|key| command.raw().slice_ref(key)).collect()
         };
-        Changing { near: self.clone(), keys }
+        Changing { near: self.clone(), keys, is_read: true }
     }
 
     /// Waits until all is known that Redis has done before. For changes whose keys are not known, after their reply.
+    /// What a connection covered that does not tell it is gone for good.
     pub async fn barrier(&self) {
         let spots: Vec<_> = self.spots.lock().spots.values().cloned().collect();
-        join_all(spots.iter().map(|track| track.lane.barrier())).await;
+        let barrier = async |lane: &Lane| {
+            if !lane.barrier().await {
+                self.memory.store.coherence().lose(lane.place);
+            }
+        };
+        join_all(spots.iter().map(|track| barrier(&track.lane))).await;
     }
 
     /// Forgets all, and what is on its way is not stored. For changes that Redis tells nobody of, after their reply.
@@ -360,11 +380,20 @@ fn keys<'a>(command: &'a Command, meaning: &Meaning) -> impl Iterator<Item = &'a
 pub struct Changing {
     near: Arc<Near>,
     keys: Vec<Bytes>,
+    /// It changes nothing, but what is told may be newer than what is stored.
+    is_read: bool,
 }
 
 impl Changing {
     fn tell(&self) {
         self.keys.iter().for_each(|key| self.near.forget(key));
+    }
+
+    /// Redis was not asked: a read has told nothing that is newer.
+    pub fn unasked(mut self) {
+        if self.is_read {
+            self.keys.clear();
+        }
     }
 
     /// Its reply has come.

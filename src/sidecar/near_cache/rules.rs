@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings::NearCache;
+use crate::settings::{NearCache, near_cache::WhenRedisFails};
 
 /// What holds for a key, or for several together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub struct Held {
     pub ttl: Duration,
     /// The largest reply that is stored, in bytes.
     pub max_value: u64,
+    /// The TTL in milliseconds that a `SET` without one is given. Of several keys, that of the first.
+    pub added_ttl: Option<u64>,
+    /// What is told while Redis does not answer.
+    pub when_redis_fails: WhenRedisFails,
 }
 
 /// The rules of the settings.
@@ -36,6 +40,8 @@ impl Rules {
             is_off: false,
             ttl: settings.ttl(),
             max_value: settings.max_value,
+            added_ttl: None,
+            when_redis_fails: settings.when_redis_fails,
         };
         let held = |(at, rule): (usize, &crate::settings::near_cache::Rule)| {
             let held = Held {
@@ -43,6 +49,8 @@ impl Rules {
                 is_off: rule.off,
                 ttl: rule.ttl().unwrap_or(otherwise.ttl),
                 max_value: rule.max_value.unwrap_or(otherwise.max_value),
+                added_ttl: rule.add_ttl_ms,
+                when_redis_fails: rule.when_redis_fails.unwrap_or(otherwise.when_redis_fails),
             };
             (rule.prefix.as_bytes().into(), held)
         };
@@ -66,6 +74,8 @@ impl Rules {
             is_off: one.is_off || other.is_off,
             ttl: one.ttl.min(other.ttl),
             max_value: one.max_value.min(other.max_value),
+            added_ttl: one.added_ttl,
+            when_redis_fails: one.when_redis_fails.and(other.when_redis_fails),
         });
         together.unwrap_or(self.otherwise)
     }
@@ -86,7 +96,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::near_cache::{Pool, Rule, WhenRedisFails};
+    use crate::settings::near_cache::{Pool, Rule};
 
     fn rules() -> Rules {
         let rule = |prefix: &str, ttl_ms, max_value| Rule {
@@ -98,7 +108,12 @@ mod tests {
         let mut rules = vec![
             rule("user:", Some(5000), None),
             rule("user:session:", None, Some(64)),
-            Rule { off: true, ..rule("tmp:", None, None) },
+            Rule {
+                off: true,
+                add_ttl_ms: Some(7000),
+                when_redis_fails: Some(WhenRedisFails::Error),
+                ..rule("tmp:", None, None)
+            },
         ];
         Rule::sort(&mut rules);
         Rules::of(&NearCache {
@@ -106,7 +121,7 @@ mod tests {
             memory: 1 << 20,
             ttl_ms: 60_000,
             max_value: 1000,
-            when_redis_fails: WhenRedisFails::default(),
+            when_redis_fails: WhenRedisFails::StaleOrMiss,
             pool: Pool::default(),
             rules,
         })
@@ -125,6 +140,9 @@ mod tests {
         assert_eq!(held(&rules, "tmp:1"), (true, 60_000, 1000));
         assert_eq!(held(&rules, "user"), (false, 60_000, 1000));
         assert_eq!(rules.held(b"").number, 3);
+        let beside = |key: &[u8]| (rules.held(key).added_ttl, rules.held(key).when_redis_fails);
+        assert_eq!(beside(b"tmp:1"), (Some(7000), WhenRedisFails::Error));
+        assert_eq!(beside(b"user:1"), (None, WhenRedisFails::StaleOrMiss));
         assert_eq!((rules.count(), rules.longest()), (4, Duration::from_secs(60)));
     }
 
@@ -133,7 +151,8 @@ mod tests {
         let rules = rules();
         let together = rules.held_together([&b"user:1"[..], b"user:session:1", b"a"]);
         assert_eq!((together.is_off, together.ttl, together.max_value), (false, Duration::from_secs(5), 64));
-        assert!(rules.held_together([&b"a"[..], b"tmp:1"]).is_off);
+        let together = rules.held_together([&b"a"[..], b"tmp:1"]);
+        assert_eq!((together.is_off, together.when_redis_fails), (true, WhenRedisFails::Error));
         assert_eq!(rules.held_together([]), rules.held(b""));
     }
 }

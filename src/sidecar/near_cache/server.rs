@@ -22,10 +22,9 @@ use tokio::{
 
 use super::{
     coherence::Lacks,
-    commands::{Meaning, meaning},
-    connect::{Place, Protocol, Refused, Upstream},
-    near::Near,
-    nothing::nothing,
+    commands::meaning,
+    connect::{Place, Refused, Upstream},
+    near::{Near, Spot},
     outlet::{self, Held, Outlet},
     pins::Pins,
     pool::Pool,
@@ -33,7 +32,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    settings::near_cache::{self, NearCache, WhenRedisFails},
+    settings::near_cache::{self, NearCache},
     sidecar::resp::request::Command,
 };
 
@@ -136,8 +135,10 @@ impl Relay {
         let before = std::mem::replace(&mut *self.settings.write(), settings.clone());
         *self.limits.write() = settings.pool;
         // What is stored is forgotten with it.
-        let of_memory =
-            |settings: NearCache| (settings.memory, settings.ttl_ms, settings.max_value, settings.rules);
+        let of_memory = |settings: NearCache| {
+            let NearCache { memory, ttl_ms, max_value, when_redis_fails, rules, .. } = settings;
+            (memory, ttl_ms, max_value, when_redis_fails, rules)
+        };
         if of_memory(before) != of_memory(settings.clone()) {
             self.near.go_by(settings);
         }
@@ -231,19 +232,11 @@ impl Relay {
         &self.bounds
     }
 
-    /// What a read is told instead of an error, where the settings have it so.
-    pub(super) fn instead(&self, command: &Command, meaning: &Meaning, protocol: Protocol) -> Option<Bytes> {
-        let is_miss = self.settings.read().when_redis_fails == WhenRedisFails::Miss;
-        is_miss.then(|| nothing(command, meaning, protocol)).flatten()
-    }
-
     /// What a command is told that Redis is not asked.
-    pub(super) fn unasked(&self, command: &Command, protocol: Protocol, refused: &Refused) -> Bytes {
-        let instead = match refused {
-            Refused::Said(_) => None,
-            Refused::Unreachable(_) => self.instead(command, &meaning(command), protocol),
-        };
-        instead.unwrap_or_else(|| refused.told())
+    pub(super) fn unasked(&self, spot: &Spot, command: &Command, refused: &Refused) -> Bytes {
+        let is_unreached = !matches!(refused, Refused::Said(_));
+        let told = is_unreached.then(|| self.near.unreached(spot, command, &meaning(command))).flatten();
+        told.unwrap_or_else(|| refused.told())
     }
 
     pub(super) fn is_ending(&self) -> bool {

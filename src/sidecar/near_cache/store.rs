@@ -25,7 +25,7 @@ use self::{
     slot::Slot,
 };
 use super::{
-    coherence::{Coherence, Token},
+    coherence::{Coherence, Cover, Token},
     commands::Indices,
 };
 use crate::sidecar::resp::request::Command;
@@ -102,12 +102,27 @@ impl Store {
 
     /// Writes the reply to a read, if there is one that may be given; tells the rule that holds for it.
     pub fn get(&self, question: &Question<'_>, now: u64, out: &mut BytesMut) -> Option<u16> {
+        self.get_if(|cover| self.coherence.gives(cover, now), question, now, out)
+    }
+
+    /// The same where Redis is not reached: what broke off with its connection, and nothing was heard of since.
+    pub fn get_stale(&self, question: &Question<'_>, now: u64, out: &mut BytesMut) -> Option<u16> {
+        self.get_if(|cover| self.coherence.gives_stale(cover), question, now, out)
+    }
+
+    fn get_if(
+        &self,
+        is_given: impl FnOnce(Cover) -> bool,
+        question: &Question<'_>,
+        now: u64,
+        out: &mut BytesMut,
+    ) -> Option<u16> {
         let (at, key) = question.key()?;
         let hash = self.hash(key);
         let mut shard = self.shard(hash)?.lock();
         let slot = shard.find(hash, key, question, at, &self.hashes)?;
         let record = slot.record()?;
-        let is_given = now < record.expires() && self.coherence.gives(record.cover(), now);
+        let is_given = now < record.expires() && is_given(record.cover());
         if !is_given || !record.epoch().is_none_or(|epoch| self.is_current(epoch, question.others())) {
             return None;
         }

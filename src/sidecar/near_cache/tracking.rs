@@ -194,15 +194,14 @@ impl Lane {
         let _ = self.orders.try_send(Order::Fill(fill));
     }
 
-    /// Waits until all pushes of before are known, or nothing is left that they could be about.
-    pub async fn barrier(&self) {
+    /// Waits until all pushes of before are known, or nothing is given any more that they could be about; whether they
+    /// are known.
+    pub async fn barrier(&self) -> bool {
         if *self.shared.state.lock() != State::On {
-            return;
+            return false;
         }
         let (sender, done) = oneshot::channel();
-        if self.orders.send(Order::Barrier(sender)).await.is_ok() {
-            let _ = done.await;
-        }
+        self.orders.send(Order::Barrier(sender)).await.is_ok() && done.await.is_ok()
     }
 }
 
@@ -266,9 +265,8 @@ impl Task {
         *self.shared.state.lock() = state;
     }
 
-    /// Nothing that was stored is given from here on; and nobody is sent here, or waits.
+    /// Nobody is sent here from here on, or waits.
     fn lose(&mut self) {
-        self.seat.memory.store.coherence().lose(self.seat.place);
         self.shared.awaited_since.store(NOTHING, Ordering::Relaxed);
         self.enter(State::Connecting);
         while self.orders.try_recv().is_ok() {}

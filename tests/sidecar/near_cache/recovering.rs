@@ -128,8 +128,9 @@ async fn while_redis_is_gone_all_are_told_so_at_once_and_soon_after_all_is_well_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_redis_is_gone_no_read_fails_where_it_is_to_find_nothing() {
-    for gone in LENGTHS {
-        let all = told(WhenRedisFails::Miss, gone).await;
+    let (miss, stale) = (WhenRedisFails::Miss, WhenRedisFails::StaleOrMiss);
+    for (when_redis_fails, gone) in [(miss, LENGTHS[0]), (miss, LENGTHS[1]), (stale, LENGTHS[0])] {
+        let all = told(when_redis_fails, gone).await;
         let reads = all.iter().filter(|asked| asked.is_read);
         let expected = [bulk("v"), "$-1\r\n".to_owned(), format!("*1\r\n{}", bulk("v")), "*0\r\n".to_owned()];
         let other: Vec<_> = reads

@@ -8,16 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cachedservice::sidecar::near_cache::{
-    coherence::LEASE,
-    near::{LONGEST_WAIT, Look, Trouble},
+use cachedservice::{
+    settings::{NearCache, near_cache::WhenRedisFails},
+    sidecar::near_cache::{
+        coherence::LEASE,
+        near::{LONGEST_WAIT, Look, Trouble},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use super::{LIMIT, Pod, Stage, run, until};
+use super::{LIMIT, Pod, Stage, run, settings, until};
 use crate::redis_server::{Redis, free_port};
 
 const LEASE_TIME: Duration = Duration::from_millis(LEASE);
@@ -160,6 +163,32 @@ async fn a_process_that_stood_still_gives_nothing_old_when_it_goes_on() {
     assert_eq!(pod.hit("GET a"), None);
     assert_eq!(pod.fill("GET a").await, "$3\r\nnew\r\n");
     assert_eq!(pod.near.figures().lost.get(), 0, "what had come meanwhile was read first");
+}
+
+#[tokio::test]
+async fn what_a_script_may_have_changed_is_not_stale_where_redis_cannot_tell() {
+    let stage = Stage::begin();
+    let (port, is_cut) = passing_on(stage.server.port).await;
+    stage.tell(port);
+    let when_redis_fails = WhenRedisFails::StaleOrError;
+    let (pod, other) = (stage.pod_by(&NearCache { when_redis_fails, ..settings() }), stage.client().await);
+    for is_by_a_script in [false, true] {
+        pod.fill("GET a").await;
+        let lost = pod.near.figures().lost.get();
+        is_cut.store(true, Ordering::SeqCst);
+        until("it is given up", async || (pod.near.figures().lost.get() > lost).then_some(())).await;
+        assert_eq!((pod.hit("GET a"), pod.stale("GET b")), (None, None));
+        assert!(pod.stale("GET a").is_some());
+        if is_by_a_script {
+            let _: () = run(&other, "EVAL redis.call('SET',KEYS[1],1) 1 a").await;
+            pod.near.barrier().await;
+            assert_eq!(pod.stale("GET a"), None);
+        }
+        is_cut.store(false, Ordering::SeqCst);
+        pod.answer("GET c").await;
+        assert_eq!(pod.stale("GET a"), None, "there is another connection");
+    }
+    assert_eq!(pod.fill("GET a").await, "$1\r\n1\r\n");
 }
 
 #[tokio::test]

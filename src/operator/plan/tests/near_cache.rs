@@ -87,10 +87,45 @@ fn each_field_is_told() {
 }
 
 #[test]
+fn a_preset_says_what_its_rule_does_not_and_a_ttl_is_added_only_where_a_rule_asks_for_it() {
+    let told = with(json!({ "defaultTTL": "24h", "whenRedisFails": "StaleOrMiss", "rules": [
+        { "prefix": "plain", "addTTL": true, "whenRedisFails": "StaleOrError" },
+        { "prefix": "data", "preset": "ComputedData" },
+        { "prefix": "more", "preset": "ComputedData", "addTTL": true },
+        { "prefix": "user", "preset": "Sessions", "ttl": "1s", "addTTL": true },
+        { "prefix": "less", "preset": "Sessions", "addTTL": true, "defaultTTL": "90s" },
+        { "prefix": "off", "enabled": false, "addTTL": true },
+    ] }))
+    .unwrap();
+    assert_eq!(told.when_redis_fails, WhenRedisFails::StaleOrMiss);
+    let (minute, hour) = (60_000, 3_600_000);
+    for (prefix, ttl_ms, add_ttl_ms) in [
+        ("plain", None, Some(24 * hour)),
+        ("data", Some(10 * minute), None),
+        ("more", Some(10 * minute), Some(6 * hour)),
+        ("user", Some(1000), Some(30 * minute)),
+        ("less", Some(10_000), Some(90_000)),
+        ("off", None, Some(24 * hour)),
+    ] {
+        let rule = told.rules.iter().find(|rule| rule.prefix == prefix).unwrap();
+        assert_eq!(
+            (rule.ttl_ms, rule.add_ttl_ms, rule.off),
+            (ttl_ms, add_ttl_ms, prefix == "off"),
+            "{prefix}"
+        );
+        let when = (prefix == "plain").then_some(WhenRedisFails::StaleOrError);
+        assert_eq!((rule.when_redis_fails, rule.max_value), (when, None), "{prefix}");
+    }
+}
+
+#[test]
 fn what_is_no_duration_or_no_quantity_is_refused_under_its_path() {
     let field = |application: Value| with(application).unwrap_err().field;
     assert_eq!(field(json!({ "memory": "lots" })), "spec.cache.application.memory");
     assert_eq!(field(json!({ "ttl": "soon" })), "spec.cache.application.ttl");
+    assert_eq!(field(json!({ "defaultTTL": "soon" })), "spec.cache.application.defaultTTL");
+    let rules = json!({ "rules": [{ "prefix": "a", "addTTL": true, "defaultTTL": "1 s" }] });
+    assert_eq!(field(rules), "spec.cache.application.rules[0].defaultTTL");
     assert_eq!(field(json!({ "pool": { "max": -1 } })), "spec.cache.application.pool.max");
     let rules = json!({ "rules": [{ "prefix": "a", "ttl": "1s" }, { "prefix": "b", "ttl": "1 s" }] });
     assert_eq!(field(rules), "spec.cache.application.rules[1].ttl");
@@ -137,6 +172,7 @@ fn a_change_rolls_the_pods_only_where_their_memory_follows_from_it() {
     let plain = template(json!({}));
     for held in [
         json!({ "ttl": "1s", "maxValueSize": "8Mi", "whenRedisFails": "Miss" }),
+        json!({ "defaultTTL": "1s", "rules": [{ "prefix": "a", "preset": "Sessions", "addTTL": true }] }),
         json!({ "rules": [{ "prefix": "a", "ttl": "1s" }], "pool": { "min": 0, "idleTimeout": "1s", "max": 21 } }),
     ] {
         assert_eq!(template(held.clone()), plain, "{held}");

@@ -44,8 +44,11 @@ enum Step {
     Send(usize),
     Do,
     Reply,
-    /// A connection breaks; the pod hears of it.
+    /// The pod changes a key by a script, which nobody knows of beforehand; all is waited for that Redis tells.
+    Script(usize),
+    /// A connection breaks; the pod hears of it. Another takes its place.
     Break(usize),
+    Connect(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -59,7 +62,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..KEYS.len()).prop_map(Step::Send),
         2 => Just(Step::Do),
         2 => Just(Step::Reply),
+        1 => (0..KEYS.len()).prop_map(Step::Script),
         1 => (0..STREAMS).prop_map(Step::Break),
+        2 => (0..STREAMS).prop_map(Step::Connect),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -75,6 +80,7 @@ struct Stream {
     requests: VecDeque<(usize, Token)>,
     messages: VecDeque<Message>,
     tracked: BTreeSet<usize>,
+    is_down: bool,
 }
 
 struct World {
@@ -109,7 +115,9 @@ impl World {
         match step {
             Step::Fill(stream, read) => {
                 let token = self.store.coherence().begin(place(stream));
-                self.streams[stream].requests.push_back((read, token));
+                if !self.streams[stream].is_down {
+                    self.streams[stream].requests.push_back((read, token));
+                }
             }
             Step::Take(stream) => {
                 let versions = self.versions;
@@ -133,7 +141,7 @@ impl World {
             Step::Change(key) => self.change(key),
             Step::ChangeAll => {
                 self.versions = self.versions.map(|version| version + 1);
-                for stream in &mut self.streams {
+                for stream in self.streams.iter_mut().filter(|stream| !stream.is_down) {
                     stream.tracked.clear();
                     stream.messages.push_back(Message::PushAll(self.versions));
                 }
@@ -154,11 +162,34 @@ impl World {
                     self.heard[key] = self.heard[key].max(version);
                 }
             }
-            Step::Break(stream) => {
-                self.streams[stream] = Stream::default();
-                self.store.coherence().lose(place(stream));
-                self.store.coherence().confirm(place(stream), TIME);
+            Step::Script(key) => {
+                self.change(key);
+                for stream in 0..STREAMS {
+                    if self.streams[stream].is_down {
+                        self.store.coherence().lose(place(stream));
+                    }
+                    self.take_all(stream);
+                }
+                self.heard[key] = self.versions[key];
             }
+            Step::Break(stream) => {
+                self.streams[stream] = Stream { is_down: true, ..Stream::default() };
+                self.store.coherence().break_off(place(stream));
+            }
+            Step::Connect(stream) => {
+                if std::mem::take(&mut self.streams[stream].is_down) {
+                    self.store.coherence().lose(place(stream));
+                    self.store.coherence().confirm(place(stream), TIME);
+                }
+            }
+        }
+    }
+
+    /// All that is under way on a connection comes.
+    fn take_all(&mut self, stream: usize) {
+        while !self.streams[stream].requests.is_empty() || !self.streams[stream].messages.is_empty() {
+            self.step(Step::Take(stream));
+            self.step(Step::Receive(stream));
         }
     }
 
@@ -200,11 +231,14 @@ impl World {
         }
     }
 
-    /// What would be given to a read.
+    /// What would be given to a read; where the connection has broken, as stale.
     fn given(&self, stream: usize, read: usize) -> Option<Versions> {
         let (command, keys) = command(read);
         let mut out = BytesMut::new();
-        self.store.get(&Question { tag: tag(stream), command: &command, keys }, 1, &mut out)?;
+        let question = Question { tag: tag(stream), command: &command, keys };
+        let current = self.store.get(&question, 1, &mut out);
+        assert!(current.is_none() || !self.streams[stream].is_down, "given as current");
+        current.or_else(|| self.store.get_stale(&question, 1, &mut out))?;
         let text = std::str::from_utf8(&out).unwrap();
         Some(std::array::from_fn(|key| text[key * 8..][..8].parse().unwrap()))
     }
@@ -253,10 +287,8 @@ fn run(coherence: Coherence, steps: &[Step]) -> Result<(), TestCaseError> {
         world.step(Step::Reply);
     }
     for stream in 0..STREAMS {
-        while !world.streams[stream].requests.is_empty() || !world.streams[stream].messages.is_empty() {
-            world.step(Step::Take(stream));
-            world.step(Step::Receive(stream));
-        }
+        world.step(Step::Connect(stream));
+        world.take_all(stream);
     }
     world.heard = world.versions;
     world.check("at last")
@@ -294,6 +326,50 @@ fn something_is_given_at_all() {
     assert!(world.given(0, 0).is_some(), "the push has not come");
     world.step(Step::Receive(1));
     assert!(world.given(0, 0).is_none() && world.given(1, 3).is_none());
+}
+
+#[test]
+fn what_has_broken_off_is_stale_until_it_is_changed_or_another_takes_its_place() {
+    let mut world = World::new(Coherence::default());
+    let fill = |world: &mut World, stream, read| {
+        for step in [Step::Fill(stream, read), Step::Take(stream), Step::Receive(stream)] {
+            world.step(step);
+        }
+    };
+    for read in 0..4 {
+        fill(&mut world, 0, read);
+    }
+    world.step(Step::Break(0));
+    assert_eq!([0, 1, 2, 3].map(|read| world.given(0, read).is_some()), [true; 4]);
+    // The pod changes one of them, whether or not that is ever done.
+    world.step(Step::Send(1));
+    assert_eq!([0, 1, 2, 3].map(|read| world.given(0, read).is_some()), [true, false, true, false]);
+    world.step(Step::Connect(0));
+    assert_eq!(world.given(0, 0), None);
+    fill(&mut world, 0, 1);
+    world.step(Step::Break(0));
+    let given = [0, 1, 2, 3].map(|read| world.given(0, read).is_some());
+    assert_eq!(given, [false, true, false, false], "of the last connection alone");
+    world.step(Step::Script(2));
+    assert_eq!(world.given(0, 1), None, "it may have changed that too");
+}
+
+#[test]
+fn what_is_forgotten_is_not_stale_whenever_the_connection_breaks() {
+    let coherence = Coherence::default();
+    for _ in 0..2 {
+        let cover = coherence.begin(9).cover;
+        coherence.break_off(9);
+        assert!(coherence.gives_stale(cover) && !coherence.holds(cover));
+        coherence.forget_all();
+        assert!(!coherence.gives_stale(cover));
+        let cover = coherence.begin(9).cover;
+        coherence.forget_all();
+        coherence.break_off(9);
+        assert!(!coherence.gives_stale(cover));
+        coherence.lose(9);
+    }
+    assert!(!coherence.gives_stale(Cover { place: 9, generation: u32::MAX }));
 }
 
 #[test]

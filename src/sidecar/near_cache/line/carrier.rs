@@ -215,7 +215,7 @@ impl<'a> Carrier<'a> {
                 near.forget_all();
                 None
             }
-            Before::Barrier(near) => Some(near),
+            Before::Barrier(changing) => Some(changing),
         };
         let has_room = match (number, barrier) {
             (None, _) => {
@@ -226,11 +226,12 @@ impl<'a> Carrier<'a> {
                 outlet.deliver(new, whole)
             }
             (Some(number), None) => outlet.deliver_own(number, new, true, false),
-            (Some(number), Some(near)) => {
+            (Some(number), Some(changing)) => {
                 let has_room = outlet.deliver_own(number, new, true, true);
                 let waiting = outlet.clone();
                 tokio::spawn(async move {
-                    near.barrier().await;
+                    changing.near().barrier().await;
+                    changing.done();
                     waiting.release(number);
                 });
                 has_room
@@ -292,8 +293,14 @@ impl<'a> Carrier<'a> {
             if let Before::Forgotten(near) = &before {
                 near.forget_all();
             }
-            drop(before);
-            let told = instead.as_deref().unwrap_or(LOST);
+            // Of a read nothing is known then, unless a part was told.
+            if has_begun {
+                drop(before)
+            } else {
+                before.unasked()
+            }
+            let told = instead.and_then(|instead| instead.told());
+            let told = told.as_deref().unwrap_or(LOST);
             match number {
                 None => outlet.fail(left, has_begun, told),
                 Some(number) => outlet.fail_own(number, has_begun, told),

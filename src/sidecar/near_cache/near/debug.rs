@@ -17,6 +17,11 @@ impl Debug for Changing {
 }
 
 impl Changing {
+    /// The memory in which it is.
+    pub(in crate::sidecar::near_cache) fn near(&self) -> &Near {
+        &self.near
+    }
+
     /// Whether it concerns no key.
     pub(in crate::sidecar::near_cache) fn is_empty(&self) -> bool {
         self.keys.is_empty()

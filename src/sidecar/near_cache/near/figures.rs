@@ -44,6 +44,10 @@ pub struct Figures {
     pub flushes: Count,
     /// Connections that were lost with what they covered.
     pub lost: Count,
+    /// Reads that were answered with what may have changed, as Redis was not reached.
+    pub stale: Count,
+    /// Changes that were given a TTL.
+    pub lasting: Count,
 }
 
 impl Default for Figures {
@@ -55,6 +59,8 @@ impl Default for Figures {
             pushes: Count::default(),
             flushes: Count::default(),
             lost: Count::default(),
+            stale: Count::default(),
+            lasting: Count::default(),
         }
     }
 }

@@ -17,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Over, Session, Step, Turn, passes};
 use crate::sidecar::{
     near_cache::{
-        commands::{Connection, Handling, Transaction, meaning},
+        commands::{Connection, Handling, Meaning, Transaction, meaning},
         line::LOST,
+        near::Changing,
         pins::Pin,
     },
     resp::{reply::Scanner, request::Command, write},
@@ -70,6 +71,8 @@ struct Held<'a> {
     next: Option<Next>,
     input: Input,
     changed: Changed,
+    /// The keys of these, as far as they are known.
+    changing: Vec<Changing>,
     /// So much of `piece` has come, and waits for the memory of the pod to know of what was changed.
     withheld: Option<(usize, BoxFuture<'static, ()>)>,
 }
@@ -108,6 +111,8 @@ impl Session {
         let pin = match self.relay.pins().take(&self.place).await {
             Ok(pin) => pin,
             Err(unpinned) => {
+                // As where it was sent: it is not read as if nothing had been tried.
+                self.relay.near().changing(&command, &meaning(&command)).done();
                 self.outlet.ready(unpinned.told());
                 return Ok(());
             }
@@ -125,6 +130,7 @@ impl Session {
             next: None,
             input: Input::Open,
             changed: Changed::Nothing,
+            changing: Vec::new(),
             withheld: None,
             session: self,
             pin,
@@ -160,7 +166,8 @@ impl Session {
 impl Held<'_> {
     /// Passes a command on, and notes what its reply is for.
     fn take(&mut self, command: &Command) {
-        let handling = meaning(command).handling;
+        let meaning = meaning(command);
+        let handling = meaning.handling;
         let is_alone = command.len() == 1;
         let mut awaited = Awaited::Plain;
         match handling {
@@ -205,9 +212,20 @@ impl Held<'_> {
             | Handling::Blocking => Changed::Some,
             _ => Changed::Nothing,
         });
-        self.out.extend_from_slice(command.raw());
+        self.change(command, &meaning);
         if !self.why.is_for_good {
             self.awaited.push_back(awaited);
+        }
+    }
+
+    /// Sends it; what it changes is dropped before, and once more where its reply does not come.
+    fn change(&mut self, command: &Command, meaning: &Meaning) {
+        let near = self.session.relay.near();
+        self.out.extend_from_slice(near.lasting(command.clone(), meaning).raw());
+        let keys = meaning.changes().filter_map(|at| command.arg(at)).map(Bytes::copy_from_slice);
+        let changing = near.changing_keys(keys.collect());
+        if !self.why.is_for_good && !changing.is_empty() {
+            self.changing.push(changing);
         }
     }
 
@@ -362,6 +380,7 @@ impl Held<'_> {
         self.is_stopped = self.next.is_some();
         if !self.why.is_transaction {
             self.changed = Changed::Nothing;
+            self.changing = Vec::new();
         }
         if let Some(next) = self.next.take() {
             return Ok(Some(next));

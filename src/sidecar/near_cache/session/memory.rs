@@ -10,7 +10,7 @@ use crate::sidecar::{
         commands::{Handling, Meaning},
         connect::Place,
         line::{Before, Part, Untaken},
-        near::Look,
+        near::{Look, Spot},
         outlet::Outlet,
         reach::Reach,
         server::Relay,
@@ -48,9 +48,9 @@ impl Session {
                         outlet.deliver_own(number, &reply, true, false);
                     } else {
                         let before = seeing(&relay, &command, &meaning);
-                        let instead = relay.instead(&command, &meaning, place.protocol);
+                        let instead = relay.near().instead(&spot, &command, &meaning);
                         let part = Part { count: 1, number: Some(number), before, instead };
-                        ask_on_a_line(&relay, &place, &command, &outlet, part).await;
+                        ask_on_a_line(&relay, (&place, &spot), &command, &outlet, part).await;
                     }
                 };
                 // Where more is there already, it is asked at the same time.
@@ -80,7 +80,7 @@ impl Session {
         match meaning.handling {
             Handling::Cached(_) => seeing(&self.relay, command, meaning),
             Handling::Change => Before::Changed(self.relay.near().changing(command, meaning)),
-            Handling::ChangeUnknown => Before::Barrier(self.relay.near().clone()),
+            Handling::ChangeUnknown => Before::Barrier(self.relay.near().changing(command, meaning)),
             Handling::ChangeAll => Before::Forgotten(self.relay.near().clone()),
             _ => Before::Nothing,
         }
@@ -94,7 +94,13 @@ fn seeing(relay: &Relay, command: &Command, meaning: &Meaning) -> Before {
 }
 
 /// Asks what has a place in the order already.
-async fn ask_on_a_line(relay: &Relay, place: &Place, command: &Command, outlet: &Arc<Outlet>, part: Part) {
+async fn ask_on_a_line(
+    relay: &Relay,
+    (place, spot): (&Place, &Spot),
+    command: &Command,
+    outlet: &Arc<Outlet>,
+    part: Part,
+) {
     let number = part.number;
     let mut parts = vec![part];
     loop {
@@ -106,9 +112,10 @@ async fn ask_on_a_line(relay: &Relay, place: &Place, command: &Command, outlet: 
             Ok(line) => line,
             Err(refused) => {
                 if let Some(number) = number {
-                    let told = relay.unasked(command, place.protocol, &refused);
+                    let told = relay.unasked(spot, command, &refused);
                     outlet.deliver_own(number, &told, true, false);
                 }
+                parts.into_iter().for_each(|part| part.before.unasked());
                 return;
             }
         };

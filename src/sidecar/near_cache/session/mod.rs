@@ -24,7 +24,7 @@ use super::{
     commands::{Args, Connection, Handling, Meaning, Transaction, meaning},
     connect::{Place, Refused},
     line::{Before, Line, Part, Untaken},
-    near::Spot,
+    near::{Spot, unreached::Instead},
     outlet::{Outlet, spare},
     reach::Reach,
     server::Relay,
@@ -145,13 +145,14 @@ impl Session {
                 Ok(None) => break,
                 Ok(Some(command)) => {
                     let meaning = meaning(&command);
+                    let command = self.relay.near().lasting(command, &meaning);
                     if self.remembers(&command, &meaning).await {
                         if self.outlet.is_full() {
                             return self.submit().await;
                         }
                     } else if goes_with_others(&meaning) {
                         let before = self.before(&command, &meaning);
-                        let instead = self.relay.instead(&command, &meaning, self.place.protocol);
+                        let instead = self.relay.near().instead(&self.spot, &command, &meaning);
                         self.add(&command, before, instead);
                         if self.batch.len() < BATCH && self.count < COMMANDS {
                             continue;
@@ -194,7 +195,7 @@ impl Session {
     }
 
     /// Sends it with what others send.
-    fn add(&mut self, command: &Command, before: Before, instead: Option<Bytes>) {
+    fn add(&mut self, command: &Command, before: Before, instead: Option<Box<Instead>>) {
         self.give_hits();
         self.batch.extend_from_slice(command.raw());
         self.count += 1;
@@ -260,11 +261,11 @@ impl Session {
     fn answer_all(&mut self, refused: &Refused) {
         let mut parser = Parser::default();
         while let Ok(Some(command)) = parser.take(&mut self.batch, usize::MAX) {
-            self.outlet.ready(self.relay.unasked(&command, self.place.protocol, refused));
+            self.outlet.ready(self.relay.unasked(&self.spot, &command, refused));
         }
         self.count = 0;
         self.batch.clear();
-        self.parts.clear();
+        self.parts.drain(..).for_each(|part| part.before.unasked());
     }
 
     /// Waits until no reply is awaited.

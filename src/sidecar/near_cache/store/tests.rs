@@ -43,8 +43,32 @@ fn get_at(store: &Store, tag: u32, words: &str, now: u64) -> Option<String> {
     found.map(|_| reply)
 }
 
+fn get_stale_at(store: &Store, words: &str, now: u64) -> Option<u16> {
+    let command = command(words);
+    store.get_stale(&Question { tag: 0, command: &command, keys: keys(&command) }, now, &mut BytesMut::new())
+}
+
 fn get(store: &Store, tag: u32, words: &str) -> Option<String> {
     get_at(store, tag, words, 0)
+}
+
+#[test]
+fn what_is_stale_is_given_until_it_expires_or_its_key_is_changed() {
+    let store = store(1 << 20);
+    for words in ["GET a", "HGET a f", "GET b"] {
+        assert!(put_until(&store, 0, words, "x", 500, store.coherence().begin(PLACE)));
+        assert_eq!(get_stale_at(&store, words, 0), None, "it is current");
+    }
+    store.coherence().break_off(PLACE);
+    assert_eq!((get(&store, 0, "GET a"), get_stale_at(&store, "GET a", 499)), (None, Some(7)));
+    assert_eq!((get_stale_at(&store, "GET a", 500), get_stale_at(&store, "GET c", 0)), (None, None));
+    store.happened(b"a");
+    assert_eq!(
+        ["GET a", "HGET a f", "GET b"].map(|words| get_stale_at(&store, words, 0)),
+        [None, None, Some(7)]
+    );
+    store.happened_to_prefix(b"b");
+    assert_eq!(get_stale_at(&store, "GET b", 0), None);
 }
 
 #[test]

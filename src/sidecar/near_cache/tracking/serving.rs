@@ -120,9 +120,16 @@ impl Serving {
         anew: &mut watch::Receiver<u64>,
         awaited_since: &AtomicU64,
     ) -> End {
+        let memory = self.memory.clone();
+        let coherence = memory.store.coherence();
+        // What is read here is newer than what was kept of the one before.
+        coherence.lose(self.place);
         let end = self.serve(stream, orders, anew, awaited_since).await;
         // First, so that who is told asks again where nothing of this is given any more.
-        self.memory.store.coherence().lose(self.place);
+        match end {
+            End::Lost(_) => coherence.break_off(self.place),
+            End::Closed | End::Idle | End::Anew | End::Refused(_) => coherence.lose(self.place),
+        }
         end
     }
 
