@@ -11,11 +11,11 @@ use std::{
 };
 
 use cachedservice::{
-    settings::{POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest, memory},
+    settings::{NearCache, POD_NAME, POD_UID, Read, Settings, balancing::POD_ADDRESSES, digest, memory},
     sidecar::{
         admin::{self, Admin, Pod, PurgeOthers, Token},
         container, files,
-        follow::{cache_of, fit, follow_purges, follow_settings, note_loaded},
+        follow::{cache_of, fit, follow_purges, follow_settings, near_fitting, note_loaded},
         health::Health,
         http::{Front, server::serve, unattended::Left},
         near_cache::server::{Bounds, Relay, listen},
@@ -135,8 +135,10 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     front.access_log().switch(settings.access_log);
     let health = Arc::new(Health::new());
     note_loaded(&health, digest, unknown);
-    let limit = memory::for_http(container::memory(), settings.application.as_ref());
-    fit(&front, &cache_of(&settings), limit, &health);
+    let application = near_fitting(&settings, container::memory(), 0);
+    let limit = memory::for_http(container::memory(), application.as_ref());
+    let amounts = application.as_ref().zip(settings.application.as_ref());
+    fit(&front, &cache_of(&settings), amounts, limit, &health);
     if settings.purges_file.is_none() {
         health.purges_read();
     } else {
@@ -147,7 +149,7 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let others = others(&front);
     let told = |name: &str| env::var(name).ok().filter(|told| !told.is_empty());
     let pod = Pod { name: told(POD_NAME), uid: told(POD_UID) };
-    let near = near(&settings).await?;
+    let near = near(&settings, application).await?;
     let relay = near.as_ref().map(|(_, relay)| relay.clone());
     let admin = Arc::new(Admin {
         front: front.clone(),
@@ -164,11 +166,14 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
 }
 
 /// Where the application asks its Redis, if it is to ask here.
-async fn near(settings: &Settings) -> Result<Option<(TcpListener, Arc<Relay>)>, String> {
-    let (Some(application), Some(redis)) = (&settings.application, &settings.redis) else { return Ok(None) };
+async fn near(
+    settings: &Settings,
+    application: Option<NearCache>,
+) -> Result<Option<(TcpListener, Arc<Relay>)>, String> {
+    let (Some(application), Some(redis)) = (application, &settings.redis) else { return Ok(None) };
     let listener = listen(application.port).await?;
-    let bounds = Bounds::within(memory::CLIENTS, memory::values(application));
-    Ok(Some((listener, Relay::to(Path::new(&redis.url_file), application, bounds))))
+    let bounds = Bounds::within(memory::CLIENTS, memory::values(&application));
+    Ok(Some((listener, Relay::to(Path::new(&redis.url_file), &application, bounds))))
 }
 
 /// The way by which a purge of the application reaches the other replicas.

@@ -57,6 +57,17 @@ pub fn for_http(limit: Option<u64>, application: Option<&NearCache>) -> Option<u
     limit.map(|limit| limit.saturating_sub(caches(None, application)))
 }
 
+/// What of the memory of a near-cache fits into a container of so many bytes beside an HTTP cache: no less than it
+/// `began` with there, and more as far as nothing else is to be there.
+#[must_use]
+pub fn near_fitting(limit: Option<u64>, http: Option<&HttpCache>, wanted: &NearCache, began: u64) -> u64 {
+    let Some(limit) = limit else { return wanted.memory };
+    let of_http = http.map_or(0, |http| http.memory);
+    let beside = least_beside(http.map_or(0, |http| http.max_object));
+    let taken = beside.saturating_add(of_http).saturating_add(beside_near_cache(wanted));
+    wanted.memory.min(limit.saturating_sub(taken).max(began))
+}
+
 /// What commands and replies on their way through a near-cache take at most: half of it in, half of it out, and one
 /// command alone a quarter.
 #[must_use]
@@ -148,6 +159,25 @@ mod tests {
             }
         }
         assert_eq!(fitting(Some(1 << 20), FEW, 64 << 20, 1 << 20), (0, 0));
+    }
+
+    #[test]
+    fn a_near_cache_has_what_its_container_was_made_for_and_more_only_where_that_is_free() {
+        let near = |memory: u64| -> NearCache {
+            let text = format!(r#"{{"port": 6379, "memory": {memory}, "ttlMs": 1, "maxValue": 1048576}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let http = |memory| HttpCache { memory, max_object: 1 << 20, rules: Vec::new() };
+        let (small, large) = (64 << 20, 1 << 30);
+        let least = Some(least_beside(1 << 20) + caches(Some(&http(small)), Some(&near(small))));
+        assert_eq!(near_fitting(least, Some(&http(small)), &near(small), 0), small);
+        assert_eq!(near_fitting(least, Some(&http(small)), &near(large), small), small);
+        assert_eq!(near_fitting(least, Some(&http(large)), &near(small), small), small);
+        assert_eq!(near_fitting(least, Some(&http(large)), &near(small), 0), 0);
+        let more = least.map(|least| least + (7 << 20));
+        assert_eq!(near_fitting(more, Some(&http(small)), &near(large), small), small + (7 << 20));
+        assert_eq!(near_fitting(more, None, &near(large), small), 2 * small + (7 << 20));
+        assert_eq!(near_fitting(None, Some(&http(large)), &near(large), 0), large);
     }
 
     #[test]

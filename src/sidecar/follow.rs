@@ -14,7 +14,9 @@ use super::{
     memory::Memory,
     near_cache::server::Relay,
 };
-use crate::settings::{HttpCache, Read, Settings, SettingsError, digest, memory, purges::PurgeRecord};
+use crate::settings::{
+    HttpCache, NearCache, Read, Settings, SettingsError, digest, memory, purges::PurgeRecord,
+};
 
 /// How often the files are looked at. The kubelet takes about a minute to put them there.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,17 +29,36 @@ pub fn cache_of(settings: &Settings) -> HttpCache {
 
 /// Has the front store what the settings say, and take as many connections as there is room for beside, in a
 /// container of `limit` bytes. Where it holds more connections than that, or the settings are those of pods with more
-/// memory, it stores less: what is told.
-pub fn fit(front: &Front, wanted: &HttpCache, limit: Option<u64>, health: &Health) {
+/// memory, it stores less: what is told, with what the near-cache has of what it wants.
+pub fn fit(
+    front: &Front,
+    wanted: &HttpCache,
+    near: Option<(&NearCache, &NearCache)>,
+    limit: Option<u64>,
+    health: &Health,
+) {
     let (stored, max_object) = (wanted.memory, wanted.max_object);
     front.limit_connections(memory::connections(limit, stored, max_object));
     let (memory, max_object) = memory::fitting(limit, front.most_connections(), stored, max_object);
     front.reload(HttpCache { memory, max_object, rules: wanted.rules.clone() });
-    note_reduced(health, wanted, front);
+    let (memory, max_object) = front.stores();
+    let mut amounts =
+        vec![("http.memory", memory, wanted.memory), ("http.maxObject", max_object, wanted.max_object)];
+    amounts.extend(near.map(|(has, wanted)| ("application.memory", has.memory, wanted.memory)));
+    note_reduced(health, &amounts);
+}
+
+/// The settings of the near-cache with as much memory as fits into a container of `limit` bytes, where it began with
+/// so much.
+#[must_use]
+pub fn near_fitting(settings: &Settings, limit: Option<u64>, began: u64) -> Option<NearCache> {
+    let wanted = settings.application.as_ref()?;
+    let memory = memory::near_fitting(limit, settings.http.as_ref(), wanted, began);
+    Some(NearCache { memory, ..wanted.clone() })
 }
 
 /// Has the front, and the near-cache where there is one, go by what the file says, for ever; what is wrong changes
-/// nothing. The front takes no more memory than the container has, which `limit` tells.
+/// nothing. They take no more memory than the container has, which `limit` tells.
 pub async fn follow_settings(
     file: &Path,
     mut running: Settings,
@@ -48,6 +69,7 @@ pub async fn follow_settings(
 ) {
     let mut watched = Watched::new(file);
     let mut looks = looks();
+    let began = near_fitting(&running, limit(), 0).map_or(0, |application| application.memory);
     loop {
         looks.tick().await;
         let text = match watched.look() {
@@ -63,11 +85,13 @@ pub async fn follow_settings(
         match reloaded {
             Ok((Read { settings, unknown }, digest)) => {
                 if settings != running {
-                    let left = memory::for_http(limit(), settings.application.as_ref());
-                    fit(&front, &cache_of(&settings), left, &health);
+                    let fitting = near_fitting(&settings, limit(), began);
+                    let left = memory::for_http(limit(), fitting.as_ref());
+                    let amounts = fitting.as_ref().zip(settings.application.as_ref());
+                    fit(&front, &cache_of(&settings), amounts, left, &health);
                     front.origin().reload(&settings);
                     front.access_log().switch(settings.access_log);
-                    if let (Some(near), Some(application)) = (&near, &settings.application) {
+                    if let (Some(near), Some(application)) = (&near, &fitting) {
                         near.reload(application);
                     }
                     tracing::info!(digest, "other settings hold from here on");
@@ -96,11 +120,9 @@ pub fn note_loaded(health: &Health, digest: String, unknown: Vec<String>) {
     }
 }
 
-/// Notes what the cache has less of than its settings say.
-fn note_reduced(health: &Health, wanted: &HttpCache, front: &Front) {
-    let (memory, max_object) = front.stores();
-    let amounts = [("http.memory", memory, wanted.memory), ("http.maxObject", max_object, wanted.max_object)];
-    let less = amounts.into_iter().filter(|(_, has, wanted)| has < wanted);
+/// Notes what the caches have less of than their settings say.
+fn note_reduced(health: &Health, amounts: &[(&str, u64, u64)]) {
+    let less = amounts.iter().filter(|(_, has, wanted)| has < wanted);
     let reduced: Vec<_> = less.map(|(field, has, wanted)| format!("{field}: {has} of {wanted}")).collect();
     let fields = reduced.join(", ");
     if health.settings_reduced(reduced) {

@@ -1,18 +1,19 @@
 //! The limits that the documents name are those of the code; and what becomes of connections that are too many.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cachedservice::{
-    settings::{HttpCache, memory},
+    settings::{HttpCache, NearCache, Settings, memory},
     sidecar::{
-        follow::fit,
+        follow::{fit, follow_settings},
         health::Health,
         http::{
             Front,
             edge::{limits, streams},
             server::serve,
         },
+        near_cache::server::{Bounds, Relay},
     },
 };
 use http_body::Body as _;
@@ -29,7 +30,7 @@ use tokio::{
 use crate::{
     application::{run_application, settings},
     bytes::{Record, Wired, rest, until},
-    frames,
+    frames, near_memory, patience,
     process::Process,
 };
 
@@ -102,19 +103,62 @@ async fn what_is_stored_and_the_connections_are_together_what_the_container_has_
     };
     let (front, health) = (Front::new(of(16, 1), 1), Health::new());
     let told = || (front.memory().limit(), front.most_connections(), health.loaded().settings_reduced);
-    fit(&front, &of(16, 1), limit, &health);
+    fit(&front, &of(16, 1), None, limit, &health);
     assert_eq!(told(), (16 * MI, 307, Vec::new()));
     // More is stored, and fewer connections are taken.
-    fit(&front, &of(32, 1), limit, &health);
+    fit(&front, &of(32, 1), None, limit, &health);
     assert_eq!(told(), (32 * MI, 102, Vec::new()));
     // These are the settings of pods with more memory, which take the place of this one.
-    fit(&front, &of(256, 1), limit, &health);
+    fit(&front, &of(256, 1), None, limit, &health);
     assert_eq!(told(), (38_010_880, memory::FEW, vec!["http.memory: 38010880 of 268435456".to_owned()]));
-    fit(&front, &of(16, 1), limit, &health);
+    fit(&front, &of(16, 1), None, limit, &health);
     assert_eq!(told(), (16 * MI, 307, Vec::new()));
+    // A near-cache that has less than it wants is told beside.
+    let near = |memory: u64| NearCache { memory, ..near_memory::settings() };
+    fit(&front, &of(16, 1), Some((&near(MI), &near(2 * MI))), limit, &health);
+    assert_eq!(told().2, ["application.memory: 1048576 of 2097152"]);
     // Without a limit there is room for all.
-    fit(&front, &of(256, 1), None, &health);
+    fit(&front, &of(256, 1), None, None, &health);
     assert_eq!(told(), (256 * MI, memory::MOST, Vec::new()));
+}
+
+#[tokio::test]
+async fn other_settings_give_a_near_cache_no_more_memory_than_its_container_has() {
+    const MI: u64 = 1 << 20;
+    let of = |memory: u64, ttl: u64| {
+        let application = serde_json::json!({ "port": 6379, "memory": memory, "ttlMs": ttl, "maxValue": MI });
+        let redis = serde_json::json!({ "urlFile": "/none", "keyPrefix": "p:", "channel": "c" });
+        serde_json::json!({
+            "version": 1, "httpPort": 8000, "adminPort": 9000, "appPort": 8080,
+            "redis": redis, "application": application,
+        })
+        .to_string()
+    };
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fitting-{}.json", std::process::id()));
+    std::fs::write(&file, of(64 * MI, 1)).unwrap();
+    let running = Settings::parse(&of(64 * MI, 1)).unwrap();
+    let (front, health) = (Front::new(settings(), 1), Arc::new(Health::new()));
+    let near = Relay::to(&file, running.application.as_ref().unwrap(), Bounds::default());
+    let (relay, telling, followed) = (near.clone(), health.clone(), file.clone());
+    let following = tokio::spawn(async move {
+        // 28Mi for all else, and 50Mi for what is on its way.
+        follow_settings(&followed, running, front, Some(relay), telling, || Some(178 << 20)).await;
+    });
+    for (wanted, has) in [(80, 80), (1024, 100), (32, 32)] {
+        std::fs::write(&file, of(wanted * MI, wanted)).unwrap();
+        let reduced: &[String] = if has < wanted {
+            &[format!("application.memory: {} of {}", has * MI, wanted * MI)]
+        } else {
+            &[]
+        };
+        patience::until("these hold", async || {
+            let held = near.near().store().limit() == has * MI;
+            (held && health.loaded().settings_reduced == reduced).then_some(())
+        })
+        .await;
+    }
+    following.abort();
+    std::fs::remove_file(file).unwrap();
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod alike;
 mod connections;
 mod failing;
+mod following;
 mod lasting;
 mod memory;
 mod ordering;
@@ -78,8 +79,7 @@ impl Stage {
         std::fs::create_dir_all(&folder).unwrap();
         let redis = free_port();
         let url_file = folder.join("url");
-        let password = PASSWORD.replace('@', "%40");
-        std::fs::write(&url_file, format!("redis://:{password}@127.0.0.1:{redis}/0\n")).unwrap();
+        tell(&url_file, redis, PASSWORD);
         let server = Some(Redis::start(redis, PASSWORD));
         let listener = listen(0).await.unwrap();
         let near = listener.local_addr().unwrap().port();
@@ -88,6 +88,14 @@ impl Stage {
         let relay = Relay::to(&url_file, &settings, bounds);
         let serving = tokio::spawn(relay.clone().serve(listener));
         Self { server, redis, near, relay, serving, folder }
+    }
+
+    /// Writes where Redis is from here on, and the password.
+    pub fn tell(&self, redis: u16, password: &str) {
+        // Another file, as the kubelet has it.
+        let (file, other) = (self.folder.join("url"), self.folder.join("other"));
+        tell(&other, redis, password);
+        std::fs::rename(other, file).unwrap();
     }
 
     /// Settings with these of the connections.
@@ -119,6 +127,11 @@ impl Stage {
     pub fn start_again(&mut self) {
         self.server = Some(Redis::start(self.redis, PASSWORD));
     }
+}
+
+fn tell(file: &Path, redis: u16, password: &str) {
+    let password = password.replace('@', "%40");
+    std::fs::write(file, format!("redis://:{password}@127.0.0.1:{redis}/0\n")).unwrap();
 }
 
 fn settings(port: u16, pool: Pool) -> NearCache {

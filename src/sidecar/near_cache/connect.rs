@@ -7,7 +7,10 @@ mod tls;
 use std::{
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,7 +96,7 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Upstream {
     url_file: PathBuf,
-    limit: Duration,
+    limit_ms: AtomicU64,
     roots: Option<RootCertStore>,
 }
 
@@ -139,13 +142,24 @@ impl Upstream {
     /// To the Redis whose URL stands in a file. A connection may take so long.
     #[must_use]
     pub fn to(url_file: &Path, limit: Duration) -> Self {
-        Self { url_file: url_file.to_owned(), limit, roots: None }
+        let upstream = Self { url_file: url_file.to_owned(), limit_ms: AtomicU64::default(), roots: None };
+        upstream.set_limit(limit);
+        upstream
     }
 
     /// The same way, where certificates have to lead to one of these roots, and not to one of Mozilla's.
     #[must_use]
     pub fn trusting(self, roots: RootCertStore) -> Self {
         Self { roots: Some(roots), ..self }
+    }
+
+    /// From here on a connection may take so long.
+    pub fn set_limit(&self, limit: Duration) {
+        self.limit_ms.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.limit_ms.load(Ordering::Relaxed))
     }
 
     /// The URL is read each time: address and password may be others by now.
@@ -179,7 +193,7 @@ impl Upstream {
         database: u32,
         protocol: Protocol,
     ) -> Result<Opened, Refused> {
-        self.open_within(self.limit, identity, database, protocol, NAME).await
+        self.open_within(Duration::MAX, identity, database, protocol, NAME).await
     }
 
     /// The same, where it is not waited for so long, and under a name of its own; empty: none.
@@ -200,13 +214,14 @@ impl Upstream {
             let greeting = greet(&mut stream, &url, identity, database, protocol, name).await?;
             Ok(Opened { stream, greeting })
         };
-        match timeout(limit.min(self.limit), opening).await {
+        let limit = limit.min(self.limit());
+        match timeout(limit, opening).await {
             Ok(opened) => opened,
             // A Redis that speaks no TLS waits in silence for the end of what it takes for a line.
             Err(_) => {
                 let is_tls = self.url().is_ok_and(|url| matches!(url.addr(), ConnectionAddr::TcpTls { .. }));
                 let hint = if is_tls { "; does it speak TLS at this port?" } else { "" };
-                Err(unreachable(&format!("no connection within {:?}{hint}", limit.min(self.limit))))
+                Err(unreachable(&format!("no connection within {limit:?}{hint}")))
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct Line {
     is_clogged: AtomicBool,
     /// Redis says nothing on it, for long.
     is_stuck: AtomicBool,
+    /// Another is to take its place.
+    is_retired: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +199,18 @@ impl Line {
     /// Whether another is better.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.outstanding() >= BUSY || self.is_clogged.load(Ordering::Relaxed)
+        self.outstanding() >= BUSY || self.is_clogged.load(Ordering::Relaxed) || self.is_retired()
+    }
+
+    /// Whether another is to take its place; it is used as long as there is none.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed)
+    }
+
+    /// Another is to take its place; whether that is news.
+    pub fn retire(&self) -> bool {
+        !self.is_retired.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it has ended, or is about to.

@@ -10,6 +10,7 @@
 //! * [`coherence`]: whether what was read may be stored, and what is stored given. PURE.
 //! * [`commands`]: what each command reads and changes, and how it is to be handled. PURE.
 //! * [`connect`], [`reach`]: connections to Redis, and whether one is tried.
+//! * `following`: the URL of Redis, as its file changes.
 //! * [`lasting`]: a `SET` with the TTL that a rule adds. PURE.
 //! * [`line`](mod@line), [`pool`]: connections that many clients share.
 //! * [`near`]: the memory of the pod (L1), as sessions use it.
@@ -25,6 +26,7 @@
 pub mod coherence;
 pub mod commands;
 pub mod connect;
+mod following;
 pub mod lasting;
 pub mod line;
 pub mod near;

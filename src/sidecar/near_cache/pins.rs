@@ -41,6 +41,8 @@ struct Pinned {
     used: usize,
     spare: HashMap<Place, Vec<(Stream, Instant)>>,
     spares: usize,
+    /// Counts up when none of before is to be used again.
+    generation: u64,
 }
 
 /// A connection of one client.
@@ -49,6 +51,7 @@ pub struct Pin {
     /// None once it was given back.
     stream: Option<Stream>,
     place: Place,
+    generation: u64,
     pins: Arc<Pins>,
 }
 
@@ -79,16 +82,17 @@ impl Pins {
     /// # Errors
     /// When there are too many, or Redis gives none.
     pub async fn take(self: &Arc<Self>, place: &Place) -> Result<Pin, Unpinned> {
-        {
+        let generation = {
             let most = self.limits.read().max_pinned;
             let mut held = self.held.lock();
             if held.used >= most as usize {
                 return Err(Unpinned::TooMany(most));
             }
             held.used += 1;
-        }
+            held.generation
+        };
         // Counted from here on, whatever becomes of it.
-        let mut pin = Pin { stream: None, place: place.clone(), pins: self.clone() };
+        let mut pin = Pin { stream: None, place: place.clone(), generation, pins: self.clone() };
         while let Some(mut stream) = self.spare(place) {
             if is_quiet(&mut stream).await {
                 pin.stream = Some(stream);
@@ -105,6 +109,14 @@ impl Pins {
         let (stream, _) = held.spare.get_mut(place)?.pop()?;
         held.spares -= 1;
         Some(stream)
+    }
+
+    /// None that there is now is used again, but by who has it.
+    pub fn connect_anew(&self) {
+        let mut held = self.held.lock();
+        held.generation += 1;
+        held.spares = 0;
+        held.spare.clear();
     }
 
     /// Ends those that are idle, for ever.
@@ -135,7 +147,7 @@ impl Pin {
     pub fn give_back(mut self) {
         let Some(stream) = self.stream.take() else { return };
         let mut held = self.pins.held.lock();
-        if held.spares < SPARE {
+        if held.spares < SPARE && held.generation == self.generation {
             held.spares += 1;
             held.spare.entry(self.place.clone()).or_default().push((stream, Instant::now()));
         }

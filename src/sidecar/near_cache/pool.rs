@@ -43,7 +43,7 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct Lines {
     of: HashMap<Place, Group>,
-    /// Those that are being opened are counted.
+    /// Those that are being opened are counted, and those not whose place others take.
     count: usize,
     is_ended: bool,
 }
@@ -213,7 +213,7 @@ impl Pool {
 
     fn forget(&self, place: &Place, line: &Arc<Line>) {
         let mut lines = self.lines.lock();
-        lines.count -= 1;
+        lines.count -= usize::from(!line.is_retired());
         let Some(group) = lines.of.get_mut(place) else { return };
         group.lines.retain(|kept| !Arc::ptr_eq(&kept.line, line));
         if group.lines.is_empty() && !group.is_opening {
@@ -250,7 +250,16 @@ impl Pool {
     }
 
     fn at_home(&self) -> usize {
-        self.lines.lock().of.get(&self.home).map_or(0, |group| group.lines.len())
+        self.lines.lock().of.get(&self.home).map_or(0, Group::standing)
+    }
+
+    /// Others take the place of all lines that there are: at once where something is asked, and of those that stay.
+    pub fn connect_anew(&self) {
+        let mut lines = self.lines.lock();
+        let Lines { of, count, .. } = &mut *lines;
+        for kept in of.values().flat_map(|group| &group.lines) {
+            *count -= usize::from(kept.line.retire());
+        }
     }
 
     /// Ends what is idle; whether nothing comes where something should.
@@ -260,7 +269,8 @@ impl Pool {
         let mut lines = self.lines.lock();
         for (place, group) in &mut lines.of {
             let stay = if *place == self.home { limits.min as usize } else { 0 };
-            let mut count = group.lines.len();
+            let mut count = group.standing();
+            let is_replaced = count > 0;
             for kept in &mut group.lines {
                 let (asked, heard) = kept.line.counts();
                 if kept.asked.0 != asked {
@@ -273,6 +283,13 @@ impl Pool {
                 kept.line.set_stuck(has_nothing);
                 is_stuck |= has_nothing;
                 let is_idle = now - kept.asked.1 > limits.idle_timeout();
+                if kept.line.is_retired() {
+                    // It has gone on as long as nobody knew whether there would be another.
+                    if is_replaced || is_idle {
+                        kept.line.close_if_idle();
+                    }
+                    continue;
+                }
                 if is_idle && count > stay && kept.line.close_if_idle() {
                     count -= 1;
                 }
@@ -292,6 +309,11 @@ impl Pool {
 }
 
 impl Group {
+    /// How many there are whose place no others take.
+    fn standing(&self) -> usize {
+        self.lines.iter().filter(|kept| !kept.line.is_retired()).count()
+    }
+
     /// That with the least to do. It is the first as long as this is not busy: what is asked together is sent together.
     fn best(&self) -> Option<Arc<Line>> {
         let mut lines = self.lines.iter().map(|kept| &kept.line).filter(|line| !line.is_closed());

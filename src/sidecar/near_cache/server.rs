@@ -24,6 +24,7 @@ use super::{
     coherence::Lacks,
     commands::meaning,
     connect::{Place, Refused, Upstream},
+    following::Following,
     near::{Near, Spot},
     outlet::{self, Held, Outlet},
     pins::Pins,
@@ -110,7 +111,16 @@ impl Relay {
         let limits = Arc::new(RwLock::new(settings.pool));
         let pool = Pool::by(reach.clone(), near.clone(), limits.clone(), home.clone());
         let pins = Pins::by(reach.clone(), limits.clone());
-        let tasks = vec![tokio::spawn(pool.clone().keep()), tokio::spawn(pins.clone().keep())];
+        let following = Following {
+            url_file: url_file.to_owned(),
+            home: home.clone(),
+            reach: reach.clone(),
+            pool: pool.clone(),
+            pins: pins.clone(),
+            near: near.clone(),
+        };
+        let keeping = [tokio::spawn(pool.clone().keep()), tokio::spawn(pins.clone().keep())];
+        let tasks = keeping.into_iter().chain([tokio::spawn(following.follow())]).collect();
         Arc::new(Self {
             reach,
             pool,
@@ -130,10 +140,11 @@ impl Relay {
         })
     }
 
-    /// From here on other settings hold; how long a connection may take is that of the beginning.
+    /// From here on other settings hold.
     pub fn reload(&self, settings: &NearCache) {
         let before = std::mem::replace(&mut *self.settings.write(), settings.clone());
         *self.limits.write() = settings.pool;
+        self.reach.upstream().set_limit(settings.pool.connect_timeout());
         // What is stored is forgotten with it.
         let of_memory = |settings: NearCache| {
             let NearCache { memory, ttl_ms, max_value, when_redis_fails, rules, .. } = settings;
