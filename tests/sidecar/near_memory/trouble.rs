@@ -205,6 +205,50 @@ async fn another_redis_is_followed_when_that_is_told() {
     pod.fill("GET a").await;
 }
 
+#[tokio::test]
+async fn what_comes_too_slowly_for_the_connection_is_asked_elsewhere_the_next_time() {
+    let stage = Stage::begin();
+    let other = stage.client().await;
+    let _: () = run(&other, &format!("SET large {}", "x".repeat(60_000))).await;
+    stage.tell(passing_on_slowly(stage.server.port).await);
+    let pod = stage.pod();
+    pod.awake().await;
+    assert_eq!(pod.read("GET large").await, Err(Trouble::Lost));
+    until("another connection", async || (pod.near.connections() == 1).then_some(())).await;
+    assert_eq!((pod.look("GET large").0, pod.look("GET a").0), (Look::Pass, Look::Miss));
+    pod.fill("GET a").await;
+    assert_eq!(pod.near.figures().lost.get(), 1);
+}
+
+/// Passes on to Redis what comes on the port that it tells, where large replies come a piece at a time.
+async fn passing_on_slowly(port: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let at = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let ((mut from_read, mut from_write), (mut to_read, mut to_write)) =
+                    (from.split(), to.split());
+                let asking = tokio::io::copy(&mut from_read, &mut to_write);
+                let telling = async {
+                    let mut piece = [0; 4096];
+                    while let Ok(length @ 1..) = to_read.read(&mut piece).await {
+                        if from_write.write_all(&piece[..length]).await.is_err() {
+                            return;
+                        }
+                        if length == piece.len() {
+                            tokio::time::sleep(Duration::from_millis(150)).await;
+                        }
+                    }
+                };
+                let _ = tokio::join!(asking, telling);
+            });
+        }
+    });
+    at
+}
+
 /// Passes on to Redis what comes on the port that it tells, but for as long as it is cut: then all is held back.
 async fn passing_on(port: u16) -> (u16, Arc<AtomicBool>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -202,6 +202,10 @@ impl Serving {
         let is_needed = now < self.needed;
         match self.awaited.front().map(Awaited::sent) {
             Some(sent) if u128::from(now.saturating_sub(sent)) >= LOST.as_millis() => {
+                // With a part of it here it is too much for the way, as far as anybody knows.
+                if self.seen > 0 {
+                    self.note_too_large();
+                }
                 return Some(End::Lost(format!("Redis has not answered within {LOST:?}")));
             }
             None if !is_needed && now.saturating_sub(self.asked) >= IDLE => return Some(End::Idle),
@@ -219,6 +223,13 @@ impl Serving {
         None
     }
 
+    /// What is awaited first is not asked here for a while.
+    fn note_too_large(&self) {
+        if let Some(Awaited::Fill(fill)) = self.awaited.front() {
+            self.memory.note_too_large(&fill.fill.asked.command);
+        }
+    }
+
     /// Takes what has come, in its order.
     fn take(&mut self) -> Result<(), End> {
         loop {
@@ -231,9 +242,7 @@ impl Serving {
             self.seen += found.bytes;
             if !found.is_whole {
                 if self.seen > REPLY {
-                    if let Some(Awaited::Fill(fill)) = self.awaited.front() {
-                        self.memory.note_too_large(&fill.fill.asked.command);
-                    }
+                    self.note_too_large();
                     return Err(End::Lost(format!("a reply of more than {REPLY} bytes came")));
                 }
                 return Ok(());
