@@ -43,7 +43,9 @@ pub use cache_purge::{COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, Pe
 pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;
-pub use near_cache::{NearCache, NearCachePool, NearCachePreset, NearCacheRule, WhenRedisFails};
+pub use near_cache::{
+    NearCache, NearCachePool, NearCachePreset, NearCacheRule, NearCacheSingleFlight, WhenRedisFails,
+};
 pub use network_policy::{AppNetworkPolicy, NetworkPolicies, RedisNetworkPolicy};
 pub use pods::is_of_deployment;
 pub use probes::{ProbeSwitch, Probes};

@@ -1,9 +1,12 @@
 //! The near-cache: the memory of each pod in front of the application's Redis.
 
+mod single_flight;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::single_flight::NearCacheSingleFlight;
 use super::schema::{between, lasts, lasts_long, rule};
 
 /// What the application asks its Redis, answered from the memory of its own pod.
@@ -187,7 +190,7 @@ pub struct NearCachePool {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = rule(
-        "!self.enabled || self.addTTL || has(self.preset) || has(self.ttl) || has(self.maxValueSize) || has(self.whenRedisFails)",
+        "!self.enabled || self.addTTL || has(self.preset) || has(self.ttl) || has(self.maxValueSize) || has(self.whenRedisFails) || has(self.singleFlight)",
         "spec.cache.application.rules: a rule needs something to say of its keys; write for example preset, ttl, addTTL: true or enabled: false",
     ),
     validation = rule(
@@ -201,6 +204,10 @@ pub struct NearCachePool {
     validation = rule(
         "self.addTTL || !has(self.defaultTTL)",
         "spec.cache.application.rules: defaultTTL is what addTTL adds; write addTTL: true beside it, or remove defaultTTL",
+    ),
+    validation = rule(
+        "self.enabled || !has(self.singleFlight)",
+        "spec.cache.application.rules: with enabled: false the sidecar does not hear that one of these keys was written; remove singleFlight, or enabled: false",
     ),
 )]
 pub struct NearCacheRule {
@@ -256,6 +263,12 @@ pub struct NearCacheRule {
     /// What the application is told of these keys while Redis does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_redis_fails: Option<WhenRedisFails>,
+
+    /// Of all clients of all replicas that read one of these keys and find nothing,
+    /// one is told so, and the others wait for what it writes: so when a key that many
+    /// ask for has expired, the database is asked once. Unset: all are told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_flight: Option<NearCacheSingleFlight>,
 }
 
 impl Default for NearCachePool {

@@ -1,9 +1,12 @@
 //! The near-cache: what the application asks its Redis is answered from the memory of its own pod, where that may be.
 
+mod single_flight;
+
 use std::{cmp::Reverse, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::single_flight::SingleFlight;
 use super::SettingsError;
 
 /// What the application asks its Redis, in memory. It asks the sidecar on 127.0.0.1, which asks the
@@ -83,6 +86,9 @@ pub struct Rule {
     /// In place of [`NearCache::when_redis_fails`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when_redis_fails: Option<WhenRedisFails>,
+    /// Of all who miss one of these keys, one is told so, and the others wait for what it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_flight: Option<SingleFlight>,
 }
 
 impl Default for Pool {
@@ -197,6 +203,7 @@ impl NearCache {
         if min > max {
             return wrong(format!("application.pool.min is {min} and has to be at most max, which is {max}"));
         }
+        self.rules.iter().filter_map(|rule| rule.single_flight).try_for_each(SingleFlight::check)?;
         if self.rules.iter().any(|rule| rule.prefix.is_empty()) {
             return wrong("prefix of a rule of application has to be given".to_owned());
         }
@@ -250,6 +257,11 @@ mod tests {
                 when_redis_fails: Some(WhenRedisFails::StaleOrError),
                 ..Rule::default()
             },
+            Rule {
+                prefix: "hot:".to_owned(),
+                single_flight: Some(SingleFlight { wait_ms: 1500, lease_ms: 1000 }),
+                ..Rule::default()
+            },
         ];
         let pool = Pool { max: 8, ..Pool::default() };
         let near = NearCache { rules, pool, when_redis_fails: WhenRedisFails::Miss, ..with("").unwrap() };
@@ -270,6 +282,8 @@ mod tests {
             (r#", "rules": [{"prefix": "a"}, {"prefix": "a"}]"#, "each once"),
             (r#", "rules": [{"prefix": "a"}, {"prefix": "a:"}]"#, "longest prefix"),
             (r#", "whenRedisFails": "Never""#, "Never"),
+            (r#", "rules": [{"prefix": "a", "singleFlight": {"waitMs": 5, "leaseMs": 0}}]"#, "singleFlight"),
+            (r#", "rules": [{"prefix": "a", "singleFlight": {"waitMs": 5, "leaseMs": 6}}]"#, "leaseMs is 6"),
         ] {
             assert!(with(wrong).unwrap_err().contains(words), "{wrong}");
         }

@@ -215,6 +215,12 @@ fn near_cache_rule(field: &str, length: usize) -> Value {
         "defaultTTL" => {
             json!({ "prefix": "a", "addTTL": true, "defaultTTL": "1s".repeat(length).get(..length) })
         }
+        "singleFlight.wait" => {
+            json!({ "prefix": "a", "singleFlight": { "wait": "1s".repeat(length).get(..length) } })
+        }
+        "singleFlight.lease" => json!({ "prefix": "a", "singleFlight": {
+            "lease": format!("{}1s", "0s".repeat(length).get(..length.saturating_sub(2)).unwrap()),
+        } }),
         _ => panic!("how is {field} of a rule of the near-cache filled?"),
     }
 }

@@ -3,8 +3,8 @@
 use super::{Invalid, quantity};
 use crate::{
     api::{
-        NearCache, NearCachePool, NearCachePreset, NearCacheRule, WhenRedisFails, names::SIDECAR_REDIS_PORT,
-        parse_duration,
+        NearCache, NearCachePool, NearCachePreset, NearCacheRule, NearCacheSingleFlight, WhenRedisFails,
+        names::SIDECAR_REDIS_PORT, parse_duration,
     },
     settings::near_cache as settings,
 };
@@ -70,6 +70,18 @@ fn rule(field: &str, written: &NearCacheRule, default_ttl: u64) -> Result<settin
         max_value: max_value.transpose()?,
         add_ttl_ms: written.add_ttl.then_some(added),
         when_redis_fails: written.when_redis_fails.map(when_redis_fails),
+        single_flight: written
+            .single_flight
+            .as_ref()
+            .map(|wanted| single_flight(field, wanted))
+            .transpose()?,
+    })
+}
+
+fn single_flight(field: &str, wanted: &NearCacheSingleFlight) -> Result<settings::SingleFlight, Invalid> {
+    Ok(settings::SingleFlight {
+        wait_ms: milliseconds(&format!("{field}.singleFlight.wait"), &wanted.wait)?,
+        lease_ms: milliseconds(&format!("{field}.singleFlight.lease"), &wanted.lease)?,
     })
 }
 

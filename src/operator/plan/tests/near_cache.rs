@@ -5,7 +5,7 @@ use crate::{
     operator::children::children,
     settings::{
         Settings,
-        near_cache::{NearCache, Pool, Rule, WhenRedisFails},
+        near_cache::{NearCache, Pool, Rule, SingleFlight, WhenRedisFails},
     },
 };
 
@@ -64,7 +64,7 @@ fn each_field_is_told() {
         "pool": { "max": 9, "min": 0, "idleTimeout": "1m", "connectTimeout": "10ms", "maxPinned": 1 },
         "rules": [
             { "prefix": "a", "ttl": "1h" },
-            { "prefix": "user:", "maxValueSize": "2Mi" },
+            { "prefix": "user:", "maxValueSize": "2Mi", "singleFlight": { "wait": "2s" } },
             { "prefix": "user:session:", "enabled": false },
         ],
     }));
@@ -79,7 +79,12 @@ fn each_field_is_told() {
         // From the longest prefix to the shortest.
         rules: vec![
             Rule { prefix: text("user:session:"), off: true, ..Rule::default() },
-            Rule { prefix: text("user:"), max_value: Some(2 << 20), ..Rule::default() },
+            Rule {
+                prefix: text("user:"),
+                max_value: Some(2 << 20),
+                single_flight: Some(SingleFlight { wait_ms: 2000, lease_ms: 1000 }),
+                ..Rule::default()
+            },
             Rule { prefix: text("a"), ttl_ms: Some(3_600_000), ..Rule::default() },
         ],
     };
@@ -129,9 +134,13 @@ fn what_is_no_duration_or_no_quantity_is_refused_under_its_path() {
     assert_eq!(field(json!({ "pool": { "max": -1 } })), "spec.cache.application.pool.max");
     let rules = json!({ "rules": [{ "prefix": "a", "ttl": "1s" }, { "prefix": "b", "ttl": "1 s" }] });
     assert_eq!(field(rules), "spec.cache.application.rules[1].ttl");
+    let rules = json!({ "rules": [{ "prefix": "a", "singleFlight": { "lease": "1 s" } }] });
+    assert_eq!(field(rules), "spec.cache.application.rules[0].singleFlight.lease");
     // A sidecar would not take these.
     assert_eq!(field(json!({ "memory": "1Mi", "maxValueSize": "2Mi" })), "spec.cache.application");
     assert_eq!(field(json!({ "pool": { "max": 1 } })), "spec.cache.application");
+    let rules = json!({ "rules": [{ "prefix": "a", "singleFlight": { "wait": "10ms" } }] });
+    assert_eq!(field(rules), "spec.cache.application");
 }
 
 #[test]
