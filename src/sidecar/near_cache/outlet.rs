@@ -3,9 +3,12 @@
 //! Whoever has a reply writes it to the client at once, if the client takes it; so the task of the session is not
 //! woken for what is passed on. What the client does not take yet is kept, within bounds.
 
+mod awaited;
+mod sink;
+mod state;
+
 use std::{
     collections::VecDeque,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +19,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
+
+use self::{
+    sink::Sink,
+    state::{Pace, Slot, Stands, State},
+};
 
 /// Of a reply that is looked at, so much is enough.
 const LOOK: usize = 256;
@@ -58,48 +66,6 @@ pub struct Outlet {
     all: Arc<Held>,
 }
 
-/// A place in the order of replies.
-#[derive(Debug)]
-enum Slot {
-    /// So many are to come on a line. What has come waits here for those before.
-    Line { left: usize, came: BytesMut },
-    /// One that comes by itself, under its number.
-    Own { number: u64, is_elsewhere: bool, came: BytesMut, stands: Stands },
-    /// It is there already.
-    Here(Bytes),
-}
-
-/// How far a reply has come that comes by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stands {
-    /// What comes is given at once.
-    Coming,
-    /// It is whole, and what came last is not given yet.
-    Withheld,
-    /// All of it may be given.
-    Done,
-}
-
-#[derive(Debug)]
-struct State {
-    /// None: the client is gone, or has to go.
-    socket: Option<OwnedWriteHalf>,
-    slots: VecDeque<Slot>,
-    /// What the socket has not taken.
-    out: BytesMut,
-    /// Bytes in `out` and in the slots.
-    held: usize,
-    awaited: usize,
-    /// Of these, how many do not come on the session's line.
-    elsewhere: usize,
-    /// Counts those that come by themselves.
-    numbers: u64,
-    /// The session wants to be woken once no more replies than these are awaited.
-    wake_at: Option<usize>,
-    /// The beginning of the replies that come, where the session has to know it.
-    look: Option<Vec<u8>>,
-}
-
 /// The client is gone, or was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
@@ -108,13 +74,24 @@ impl Outlet {
     /// To a client.
     #[must_use]
     pub fn to(socket: OwnedWriteHalf, bounds: Bounds, all: Arc<Held>) -> Arc<Self> {
+        Self::with(Sink::Client(socket), bounds, all)
+    }
+
+    /// To nobody: for what the sidecar itself asks, which is [taken](Self::poll_kept) from here.
+    #[must_use]
+    pub fn kept(bounds: Bounds, all: Arc<Held>) -> Arc<Self> {
+        Self::with(Sink::Kept, bounds, all)
+    }
+
+    fn with(sink: Sink, bounds: Bounds, all: Arc<Held>) -> Arc<Self> {
         let state = State {
-            socket: Some(socket),
+            sink: Some(sink),
             slots: VecDeque::new(),
             out: BytesMut::new(),
             held: 0,
             awaited: 0,
             elsewhere: 0,
+            held_up: 0,
             numbers: 0,
             wake_at: None,
             look: None,
@@ -125,7 +102,7 @@ impl Outlet {
     /// So many replies will come on a line; whether nothing is to come between them and those before.
     pub fn expect(&self, count: usize) -> bool {
         let mut state = self.state.lock();
-        if state.socket.is_none() {
+        if state.sink.is_none() {
             return false;
         }
         state.awaited += count;
@@ -146,12 +123,13 @@ impl Outlet {
         let mut state = self.state.lock();
         state.numbers += 1;
         let number = state.numbers;
-        if state.socket.is_some() {
+        if state.sink.is_some() {
             state.awaited += 1;
             state.elsewhere += usize::from(is_elsewhere);
             state.slots.push_back(Slot::Own {
                 number,
                 is_elsewhere,
+                pace: Pace::UnderWay,
                 came: BytesMut::new(),
                 stands: Stands::Coming,
             });
@@ -171,12 +149,21 @@ impl Outlet {
         } else if !self.keep(&mut state, piece.len()) {
             return true;
         }
-        let Some(Slot::Own { came, stands, .. }) = state.slots.get_mut(place) else { return true };
+        let State { slots, awaited, elsewhere, held_up, .. } = &mut *state;
+        let Some(Slot::Own { came, stands, is_elsewhere, pace, .. }) = slots.get_mut(place) else {
+            return true;
+        };
         if is_kept {
             came.extend_from_slice(piece);
         }
         if is_last {
             *stands = if is_withheld { Stands::Withheld } else { Stands::Done };
+            if *stands == Stands::Done {
+                // It may have to wait for its turn yet.
+                *awaited = awaited.saturating_sub(1);
+                *elsewhere = elsewhere.saturating_sub(usize::from(*is_elsewhere));
+                *held_up = held_up.saturating_sub(usize::from(*pace == Pace::HeldUp));
+            }
         }
         self.move_up(&mut state);
         self.wake_if_settled(&mut state);
@@ -280,13 +267,6 @@ impl Outlet {
         self.state.lock().held
     }
 
-    /// So many replies are awaited on the session's line, and so many elsewhere.
-    #[must_use]
-    pub fn awaited(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.awaited - state.elsewhere, state.elsewhere)
-    }
-
     /// The client has its connection ended, and what comes for it is thrown away.
     pub fn cut(&self) {
         self.cut_off(&mut self.state.lock());
@@ -316,12 +296,12 @@ impl Outlet {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
         loop {
-            let State { socket, out, .. } = &mut *state;
-            let Some(socket) = socket else { return Poll::Ready(Err(Gone)) };
+            let State { sink, out, .. } = &mut *state;
+            let Some(sink) = sink else { return Poll::Ready(Err(Gone)) };
             if out.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match Pin::new(socket).poll_write(cx, out) {
+            match sink.poll_write(cx, out) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(taken)) if taken > 0 => {
                     let _ = out.split_to(taken);
@@ -338,29 +318,11 @@ impl Outlet {
         }
     }
 
-    /// Done when no more than so many replies are awaited; what is kept is written meanwhile.
-    ///
-    /// # Errors
-    /// When the client is gone.
-    pub fn poll_settled(&self, cx: &mut Context<'_>, most: usize) -> Poll<Result<(), Gone>> {
-        if let Poll::Ready(Err(Gone)) = self.poll_flush(cx) {
-            return Poll::Ready(Err(Gone));
-        }
-        let mut state = self.state.lock();
-        if state.awaited <= most {
-            state.wake_at = None;
-            Poll::Ready(Ok(()))
-        } else {
-            state.wake_at = Some(most);
-            Poll::Pending
-        }
-    }
-
     /// Gives it to the socket, as far as this takes it, and keeps the rest.
     fn write(&self, state: &mut State, bytes: &[u8]) {
-        let Some(socket) = &state.socket else { return };
+        let Some(sink) = &state.sink else { return };
         let taken = if state.out.is_empty() {
-            match socket.try_write(bytes) {
+            match sink.try_write(bytes) {
                 Ok(taken) => taken,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
                 Err(_) => return self.cut_off(state),
@@ -380,7 +342,7 @@ impl Outlet {
 
     /// Room for so many bytes; if there is none for all clients together, it is this one that goes.
     fn keep(&self, state: &mut State, bytes: usize) -> bool {
-        if state.socket.is_none() {
+        if state.sink.is_none() {
             return false;
         }
         let before = self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -423,16 +385,14 @@ impl Outlet {
                         return;
                     }
                 }
-                Some(Slot::Own { came, stands, is_elsewhere, .. }) => {
-                    let (stands, is_elsewhere) = (*stands, *is_elsewhere);
+                Some(Slot::Own { came, stands, .. }) => {
+                    let stands = *stands;
                     if stands == Stands::Withheld {
                         return;
                     }
                     let came = std::mem::take(came);
                     if stands == Stands::Done {
                         state.slots.pop_front();
-                        state.awaited = state.awaited.saturating_sub(1);
-                        state.elsewhere = state.elsewhere.saturating_sub(usize::from(is_elsewhere));
                     }
                     if !came.is_empty() {
                         self.let_go(state, came.len());
@@ -452,18 +412,11 @@ impl Outlet {
         }
     }
 
-    fn wake_if_settled(&self, state: &mut State) {
-        if state.wake_at.is_some_and(|most| state.awaited <= most) {
-            state.wake_at = None;
-            self.waker.wake();
-        }
-    }
-
     fn cut_off(&self, state: &mut State) {
-        state.socket = None;
+        state.sink = None;
         state.slots = VecDeque::new();
         state.out = BytesMut::new();
-        (state.awaited, state.elsewhere) = (0, 0);
+        (state.awaited, state.elsewhere, state.held_up) = (0, 0, 0);
         self.let_go(state, state.held);
         self.waker.wake();
     }
