@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use cachedservice::sidecar::near_cache::coherence::Lacks;
+use cachedservice::{
+    settings::near_cache::{Rule, SingleFlight},
+    sidecar::near_cache::coherence::Lacks,
+};
 use tokio::time::sleep;
 
 use super::{
@@ -21,6 +24,20 @@ async fn nothing_is_found_of_four_near_caches() {
     let verdict = stage.judged(stage.load(20), Duration::from_secs(4)).await;
     assert!(verdict.flaws.is_empty(), "{verdict}");
     assert_eq!(verdict.errors, 0, "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_found_of_near_caches_whose_clients_wait_for_one_another() {
+    let single_flight = Some(SingleFlight { wait_ms: 60, lease_ms: 30 });
+    let rule = Rule { prefix: "coherence:".to_owned(), single_flight, ..Rule::default() };
+    let stage = Stage::by(vec![rule]).await;
+    let running = stage.load(20);
+    stage.disturb(&running).await;
+    let verdict = stage.judged(running, Duration::from_secs(4)).await;
+    assert!(verdict.flaws.is_empty(), "{verdict}");
+    for (led, written) in stage.leases() {
+        assert!(led > 0 && written > 0, "nobody has waited: {led} led, {written} had what was written");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

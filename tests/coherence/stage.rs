@@ -12,7 +12,7 @@ use std::{
 use cachedservice::{
     settings::{
         NearCache,
-        near_cache::{Pool, WhenRedisFails},
+        near_cache::{Pool, Rule, WhenRedisFails},
     },
     sidecar::near_cache::{
         coherence::Lacks,
@@ -80,6 +80,15 @@ impl Stage {
 
     /// Of near-caches that leave something out.
     pub async fn lacking(lacks: Lacks) -> Self {
+        Self::with(lacks, Vec::new()).await
+    }
+
+    /// Of near-caches with these rules.
+    pub async fn by(rules: Vec<Rule>) -> Self {
+        Self::with(Lacks::Nothing, rules).await
+    }
+
+    async fn with(lacks: Lacks, rules: Vec<Rule>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -94,7 +103,7 @@ impl Stage {
             std::fs::write(&url_file, format!("redis://127.0.0.1:{}/0\n", link.port)).unwrap();
             let listener = listen(0).await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let relay = Relay::lacking(lacks, &url_file, &settings(port), Room::default());
+            let relay = Relay::lacking(lacks, &url_file, &settings(port, rules.clone()), Room::default());
             let serving = tokio::spawn(relay.clone().serve(listener)).abort_handle();
             // Both protocols, as what is stored of one is not given to the other as it is.
             let protocol = if number % 2 == 0 { "" } else { "?protocol=resp3" };
@@ -114,6 +123,12 @@ impl Stage {
             is_expiring: true,
         }
         .start()
+    }
+
+    /// Of each pod, how often a client led, and how often one that waited had what was written.
+    pub fn leases(&self) -> Vec<(u64, u64)> {
+        let boards = self.pods.iter().map(|pod| pod.relay.near().leases());
+        boards.map(|board| (board.led.get(), board.ends.written.get())).collect()
     }
 
     pub async fn judged(&self, running: Running, length: Duration) -> Verdict {
@@ -261,7 +276,7 @@ struct Connection {
     is_stream: bool,
 }
 
-fn settings(port: u16) -> NearCache {
+fn settings(port: u16, rules: Vec<Rule>) -> NearCache {
     NearCache {
         port,
         memory: 1 << 20,
@@ -269,6 +284,6 @@ fn settings(port: u16) -> NearCache {
         max_value: 1 << 20,
         when_redis_fails: WhenRedisFails::Error,
         pool: Pool::default(),
-        rules: Vec::new(),
+        rules,
     }
 }

@@ -21,6 +21,7 @@ mod limits;
 mod malformed;
 mod near_cache;
 mod near_commands;
+mod near_leases;
 mod near_memory;
 mod near_older;
 mod near_wire;

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use prometheus_client::metrics::MetricType;
 
 use super::{Families, number};
-use crate::sidecar::{breaker::State, near_cache::server::Relay};
+use crate::sidecar::{
+    breaker::State,
+    near_cache::{near::figures::Count, server::Relay},
+};
 
 /// What there is to tell.
 #[derive(Default)]
@@ -22,6 +25,9 @@ struct Told {
     clients: u64,
     connections: [u64; 3],
     breaker: u64,
+    leases: u64,
+    waits: [u64; 4],
+    waiting: u64,
 }
 
 impl Told {
@@ -29,6 +35,7 @@ impl Told {
         let (near, reach) = (relay.near(), relay.reach());
         let (figures, store) = (near.figures(), near.store());
         let (hits, misses) = figures.reads();
+        let (leases, ends) = (near.leases(), &near.leases().ends);
         let count = |number: usize| number as u64;
         Self {
             reads: [hits, misses],
@@ -46,6 +53,9 @@ impl Told {
                 State::Closed if reach.is_off() => State::Open,
                 state => state,
             }),
+            leases: leases.led.get(),
+            waits: [&ends.written, &ends.led, &ends.time, &ends.given_up].map(Count::get),
+            waiting: count(leases.waits()),
         }
     }
 }
@@ -92,5 +102,21 @@ pub(super) fn encode(families: &mut Families, relay: Option<&Arc<Relay>>) -> fmt
     families.gauge(
         ("near_breaker", "The breaker of the near-cache's Redis: 0 closed, 1 half-open, 2 open"),
         told.breaker,
-    )
+    )?;
+    encode_single_flights(families, &told)
+}
+
+fn encode_single_flights(families: &mut Families, told: &Told) -> fmt::Result {
+    families.counter(
+        ("near_leases", "Misses that were told to the one of all who asked that led"),
+        told.leases,
+    )?;
+    families.counters(
+        ("near_waits", "Misses that waited for the one that led, by how the wait has ended"),
+        ["written", "led", "time", "given_up"]
+            .into_iter()
+            .zip(told.waits)
+            .map(|(end, count)| ([("end", end)], count)),
+    )?;
+    families.gauge(("near_waiting", "Misses that wait at present, or are about to lead"), told.waiting)
 }

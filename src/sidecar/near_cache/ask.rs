@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     connect::{Place, Refused},
     line::{Before, Line, Part, Untaken},
+    near::Spot,
     outlet::Outlet,
     reach::Reach,
     server::Relay,
@@ -27,12 +28,11 @@ async fn submit(
     place: &Place,
     commands: &[u8],
     outlet: &Arc<Outlet>,
-    part: Part,
+    parts: &mut Vec<Part>,
 ) -> Result<(), Refused> {
-    let mut parts = vec![part];
     loop {
         let line = line(relay, place).await?;
-        match line.submit(commands, outlet, &mut parts) {
+        match line.submit(commands, outlet, parts) {
             Ok(()) => return Ok(()),
             Err(Untaken::Full) => poll_fn(|cx| line.poll_room(cx)).await,
             Err(Untaken::Lost) => {}
@@ -41,11 +41,20 @@ async fn submit(
 }
 
 /// Asks what has a place in the order of a client's replies already.
-pub(super) async fn pass(relay: &Relay, place: &Place, command: &Command, outlet: &Arc<Outlet>, part: Part) {
+pub(super) async fn pass(
+    relay: &Relay,
+    (place, spot): (&Place, &Spot),
+    command: &Command,
+    outlet: &Arc<Outlet>,
+    part: Part,
+) {
     let number = part.number;
-    let submitted = submit(relay, place, command.raw(), outlet, part).await;
-    if let (Err(refused), Some(number)) = (submitted, number) {
-        outlet.deliver_own(number, &relay.unasked(command, place.protocol, &refused), true, false);
+    let mut parts = vec![part];
+    if let Err(refused) = submit(relay, place, command.raw(), outlet, &mut parts).await {
+        if let Some(number) = number {
+            outlet.deliver_own(number, &relay.unasked(spot, command, &refused), true, false);
+        }
+        parts.into_iter().for_each(|part| part.before.unasked());
     }
 }
 
@@ -60,7 +69,14 @@ pub(super) async fn ask(
     count: usize,
 ) -> Result<Bytes, Refused> {
     let outlet = relay.kept();
-    submit(relay, place, commands, &outlet, Part { count, number: None, before: Before::Nothing }).await?;
+    submit(
+        relay,
+        place,
+        commands,
+        &outlet,
+        Part { count, number: None, before: Before::Nothing, instead: None },
+    )
+    .await?;
     let replies = poll_fn(|cx| outlet.poll_kept(cx)).await;
     replies.map_err(|_| Refused::Unreachable("the reply is too large".into()))
 }

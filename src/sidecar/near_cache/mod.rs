@@ -7,11 +7,13 @@
 //!                         └── outlet ◀── line, near   replies go to the client without a task of its own
 //! ```
 //!
+//! * [`ask`]: what is asked apart from the commands of a session.
 //! * [`coherence`]: whether what was read may be stored, and what is stored given. PURE.
 //! * [`commands`]: what each command reads and changes, and how it is to be handled. PURE.
 //! * [`connect`], [`reach`]: connections to Redis, and whether one is tried.
 //! * `following`: the URL of Redis, as its file changes.
 //! * [`lasting`]: a `SET` with the TTL that a rule adds. PURE.
+//! * [`lease`]: of all who miss a key, one is told so.
 //! * [`line`](mod@line), [`pool`]: connections that many clients share.
 //! * [`near`]: the memory of the pod (L1), as sessions use it.
 //! * [`nothing`]: what a read is told while Redis does not answer. PURE.
@@ -23,11 +25,13 @@
 //! * [`store`]: what is stored, bounded in bytes. PURE.
 //! * [`tracking`]: the connections on which it comes, and is called back.
 
+mod ask;
 pub mod coherence;
 pub mod commands;
 pub mod connect;
 mod following;
 pub mod lasting;
+pub mod lease;
 pub mod line;
 pub mod near;
 pub mod nothing;

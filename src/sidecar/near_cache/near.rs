@@ -4,11 +4,15 @@
 mod debug;
 pub mod figures;
 pub mod flights;
+mod single_flight;
 pub mod unreached;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::{figures::Figures, flights::Flights};
 use super::{
@@ -24,6 +28,7 @@ use super::{
     commands::{Cached, Meaning},
     connect::{Identity, Place, Protocol, Upstream},
     lasting::lasting,
+    lease::Board,
     rules::Rules,
     store::{Question, Store},
     tracking::{Asked, Fill, Lane, Seats, State, Way},
@@ -74,6 +79,7 @@ pub(super) struct Memory {
     pub seats: Seats,
     pub figures: Figures,
     pub flights: Arc<Flights>,
+    pub leases: Arc<Board>,
     /// What was asked and answered with more than is taken; by the whole command.
     too_large: Remembered<Instant>,
     began: Instant,
@@ -102,6 +108,8 @@ pub struct Near {
     upstream: Arc<Upstream>,
     spots: Mutex<Spots>,
     anew: watch::Sender<u64>,
+    /// Whether any rule asks for it.
+    has_single_flights: AtomicBool,
 }
 
 #[derive(Default)]
@@ -159,11 +167,13 @@ impl Near {
             seats: Seats::default(),
             figures: Figures::default(),
             flights: Arc::default(),
+            leases: Arc::default(),
             too_large: Remembered::of(REMEMBERED),
             began: Instant::now(),
         });
         Arc::new(Self {
             memory,
+            has_single_flights: AtomicBool::new(Rules::of(settings).have_single_flights()),
             rules: RwLock::new(Rules::of(settings)),
             upstream,
             spots: Mutex::default(),
@@ -173,7 +183,9 @@ impl Near {
 
     /// From here on other settings hold; what was stored by those before is gone.
     pub fn go_by(&self, settings: &NearCache) {
-        *self.rules.write() = Rules::of(settings);
+        let rules = Rules::of(settings);
+        self.has_single_flights.store(rules.have_single_flights(), Ordering::Relaxed);
+        *self.rules.write() = rules;
         self.forget_all();
         self.memory.store.resize(settings.memory, self.memory.now());
     }
@@ -268,6 +280,7 @@ impl Near {
                 keys: meaning.reads(),
                 cached,
                 held,
+                missed: self.missed(command, meaning, spot.protocol),
             };
             lane.send(Fill { asked, began, landing });
         }
@@ -294,7 +307,7 @@ impl Near {
 
     /// The same of keys that are known by other means.
     pub fn changing_keys(self: &Arc<Self>, keys: Vec<Bytes>) -> Changing {
-        let changing = Changing { near: self.clone(), keys, is_read: false };
+        let changing = Changing { near: self.clone(), keys, is_read: false, told: None };
         changing.tell();
         changing
     }
@@ -309,7 +322,7 @@ impl Near {
         } else {
             keys(command, meaning).map(|key| command.raw().slice_ref(key)).collect()
         };
-        Changing { near: self.clone(), keys, is_read: true }
+        Changing { near: self.clone(), keys, is_read: true, told: None }
     }
 
     /// Waits until all is known that Redis has done before. For changes whose keys are not known, after their reply.
@@ -382,6 +395,8 @@ pub struct Changing {
     keys: Vec<Bytes>,
     /// It changes nothing, but what is told may be newer than what is stored.
     is_read: bool,
+    /// Who wants to know that it is done.
+    told: Option<oneshot::Sender<()>>,
 }
 
 impl Changing {
@@ -396,6 +411,13 @@ impl Changing {
         }
     }
 
+    /// Tells when it is done, too.
+    pub(super) fn told(mut self) -> (Self, oneshot::Receiver<()>) {
+        let (told, done) = oneshot::channel();
+        self.told = Some(told);
+        (self, done)
+    }
+
     /// Its reply has come.
     pub fn done(self) {
         drop(self);
@@ -405,6 +427,10 @@ impl Changing {
 impl Drop for Changing {
     fn drop(&mut self) {
         self.tell();
+        drop(self.told.take());
+        if !self.is_read {
+            self.keys.iter().for_each(|key| self.near.memory.leases.changed(key));
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::settings::{NearCache, near_cache::WhenRedisFails};
+use crate::settings::{
+    NearCache,
+    near_cache::{SingleFlight, WhenRedisFails},
+};
 
 /// What holds for a key, or for several together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Held {
     pub added_ttl: Option<u64>,
     /// What is told while Redis does not answer.
     pub when_redis_fails: WhenRedisFails,
+    /// Of all who miss the key, one is told so. Not of several keys together.
+    pub single_flight: Option<SingleFlight>,
 }
 
 /// The rules of the settings.
@@ -42,6 +47,7 @@ impl Rules {
             max_value: settings.max_value,
             added_ttl: None,
             when_redis_fails: settings.when_redis_fails,
+            single_flight: None,
         };
         let held = |(at, rule): (usize, &crate::settings::near_cache::Rule)| {
             let held = Held {
@@ -51,6 +57,7 @@ impl Rules {
                 max_value: rule.max_value.unwrap_or(otherwise.max_value),
                 added_ttl: rule.add_ttl_ms,
                 when_redis_fails: rule.when_redis_fails.unwrap_or(otherwise.when_redis_fails),
+                single_flight: rule.single_flight,
             };
             (rule.prefix.as_bytes().into(), held)
         };
@@ -76,8 +83,15 @@ impl Rules {
             max_value: one.max_value.min(other.max_value),
             added_ttl: one.added_ttl,
             when_redis_fails: one.when_redis_fails.and(other.when_redis_fails),
+            single_flight: None,
         });
         together.unwrap_or(self.otherwise)
+    }
+
+    /// Whether any of them has it that of all who miss a key one is told so.
+    #[must_use]
+    pub fn have_single_flights(&self) -> bool {
+        self.rules.iter().any(|(_, held)| held.single_flight.is_some())
     }
 
     /// How many numbers there are, that of no rule with them.

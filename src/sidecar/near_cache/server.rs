@@ -203,6 +203,7 @@ impl Relay {
             let left = self.clients.lock().len();
             tracing::warn!(left, "ending before all clients of the near-cache have their replies");
         }
+        self.near.leases().end().await;
         self.pool.end();
         for task in self.tasks.lock().drain(..) {
             task.abort();
@@ -237,6 +238,11 @@ impl Relay {
     #[must_use]
     pub fn reach(&self) -> &Arc<Reach> {
         &self.reach
+    }
+
+    /// Where replies are kept that no client has asked for.
+    pub(super) fn kept(&self) -> Arc<Outlet> {
+        Outlet::kept(self.bounds.outlet, self.held.clone())
     }
 
     pub(super) fn bounds(&self) -> &Bounds {

@@ -34,6 +34,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -80,6 +81,8 @@ pub struct Asked {
     pub cached: Cached,
     /// The rule that holds for its keys.
     pub held: Held,
+    /// A reply that is not kept.
+    pub missed: Option<Bytes>,
 }
 
 impl Asked {
@@ -267,6 +270,7 @@ impl Task {
 
     /// Nobody is sent here from here on, or waits.
     fn lose(&mut self) {
+        self.seat.memory.leases.lost(self.seat.place);
         self.shared.awaited_since.store(NOTHING, Ordering::Relaxed);
         self.enter(State::Connecting);
         while self.orders.try_recv().is_ok() {}

@@ -1,18 +1,14 @@
 //! What the memory of the pod answers, and what it is told of changes.
 
-use std::{future::poll_fn, sync::Arc};
-
 use bytes::BytesMut;
 
 use super::{BATCH, Session};
 use crate::sidecar::{
     near_cache::{
+        ask::pass,
         commands::{Handling, Meaning},
-        connect::Place,
-        line::{Before, Part, Untaken},
-        near::{Look, Spot},
-        outlet::Outlet,
-        reach::Reach,
+        line::{Before, Part},
+        near::Look,
         server::Relay,
     },
     resp::request::Command,
@@ -50,7 +46,7 @@ impl Session {
                         let before = seeing(&relay, &command, &meaning);
                         let instead = relay.near().instead(&spot, &command, &meaning);
                         let part = Part { count: 1, number: Some(number), before, instead };
-                        ask_on_a_line(&relay, (&place, &spot), &command, &outlet, part).await;
+                        pass(&relay, (&place, &spot), &command, &outlet, part).await;
                     }
                 };
                 // Where more is there already, it is asked at the same time.
@@ -91,38 +87,4 @@ impl Session {
 fn seeing(relay: &Relay, command: &Command, meaning: &Meaning) -> Before {
     let seeing = relay.near().seeing(command, meaning);
     if seeing.is_empty() { Before::Nothing } else { Before::Changed(seeing) }
-}
-
-/// Asks what has a place in the order already.
-async fn ask_on_a_line(
-    relay: &Relay,
-    (place, spot): (&Place, &Spot),
-    command: &Command,
-    outlet: &Arc<Outlet>,
-    part: Part,
-) {
-    let number = part.number;
-    let mut parts = vec![part];
-    loop {
-        let line = match relay.pool().line(place).await {
-            Ok(line) if line.is_stuck() && relay.reach().is_off() => Err(Reach::off()),
-            found => found,
-        };
-        let line = match line {
-            Ok(line) => line,
-            Err(refused) => {
-                if let Some(number) = number {
-                    let told = relay.unasked(spot, command, &refused);
-                    outlet.deliver_own(number, &told, true, false);
-                }
-                parts.into_iter().for_each(|part| part.before.unasked());
-                return;
-            }
-        };
-        match line.submit(command.raw(), outlet, &mut parts) {
-            Ok(()) => return,
-            Err(Untaken::Full) => poll_fn(|cx| line.poll_room(cx)).await,
-            Err(Untaken::Lost) => {}
-        }
-    }
 }

@@ -8,6 +8,7 @@
 mod connection;
 mod held;
 mod memory;
+mod turns;
 
 use std::{
     future::{Future, poll_fn},
@@ -20,9 +21,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf, time::timeout};
 
+use self::turns::Leading;
 use super::{
     commands::{Args, Connection, Handling, Meaning, Transaction, meaning},
     connect::{Place, Refused},
+    lease::Waiter,
     line::{Before, Line, Part, Untaken},
     near::{Spot, unreached::Instead},
     outlet::{Outlet, spare},
@@ -66,6 +69,9 @@ pub struct Session {
     /// Where it stands in the memory of the pod, and what was found there. Either this or the batch is empty.
     spot: Spot,
     hits: BytesMut,
+    /// What it leads of what others wait for, and its own reads that may wait.
+    leading: Leading,
+    turns: Vec<Arc<Waiter>>,
 }
 
 /// The client is gone, or nothing more is to be done for it.
@@ -114,6 +120,8 @@ impl Session {
             parts: Vec::new(),
             spot,
             hits: BytesMut::new(),
+            leading: Leading::default(),
+            turns: Vec::new(),
         }
     }
 
@@ -125,7 +133,9 @@ impl Session {
                 Ok(Turn::End) | Err(Over) => break,
             }
         }
-        // What was asked is answered, also where the client has only said that it asks no more.
+        // What was asked is answered, also where the client has only said that it asks no more; what waits for others, as
+        // if they did not come.
+        self.hurry(|_| true);
         let outlet = self.outlet.clone();
         let last = poll_fn(|cx| match outlet.poll_settled(cx, 0) {
             Poll::Ready(Ok(())) => outlet.poll_flush(cx),
@@ -146,7 +156,8 @@ impl Session {
                 Ok(Some(command)) => {
                     let meaning = meaning(&command);
                     let command = self.relay.near().lasting(command, &meaning);
-                    if self.remembers(&command, &meaning).await {
+                    if self.takes_turns(&command, &meaning).await? || self.remembers(&command, &meaning).await
+                    {
                         if self.outlet.is_full() {
                             return self.submit().await;
                         }
@@ -212,7 +223,7 @@ impl Session {
         self.give_hits();
         if self.count > 0 && self.outlet.awaited().1 > 0 {
             // What is read elsewhere is read before.
-            self.settle().await?;
+            self.read_before().await?;
         }
         while self.count > 0 {
             let is_bound = self.line.is_some() && self.outlet.awaited().0 > 0;

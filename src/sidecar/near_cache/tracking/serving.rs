@@ -268,12 +268,14 @@ impl Serving {
                 if let Item::Bulk(key) = item {
                     self.memory.figures.pushes.add();
                     self.memory.store.happened(key);
+                    self.memory.leases.pushed(self.place, key);
                 }
             }
         } else {
             // FLUSHALL or FLUSHDB. What is not understood may be about anything.
             self.memory.figures.flushes.add();
             self.memory.store.coherence().forget_all();
+            self.memory.leases.flushed(self.place);
         }
     }
 
@@ -321,7 +323,10 @@ impl Serving {
         let now = self.memory.now();
         let is_stored = answer.as_ref().is_ok_and(|reply| {
             let terms = Terms { token: fill.began, expires, rule: asked.held.number };
-            let is_to_be = !is_error && now < expires && reply.len() as u64 <= asked.held.max_value;
+            let is_to_be = !is_error
+                && asked.missed.as_ref() != Some(reply)
+                && now < expires
+                && reply.len() as u64 <= asked.held.max_value;
             is_to_be && self.memory.store.put(&asked.question(), terms, reply, now)
         });
         if is_stored {
