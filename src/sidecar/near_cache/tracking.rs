@@ -100,7 +100,7 @@ pub(super) struct Fill {
 
 /// What is to be sent.
 pub(super) enum Order {
-    Fill(Fill),
+    Fill(Box<Fill>),
     /// All pushes of before are to be known.
     Barrier(oneshot::Sender<()>),
 }
@@ -194,7 +194,7 @@ impl Lane {
     /// Sends a read; who waits for it is told if that cannot be.
     pub fn send(&self, fill: Fill) {
         // What is dropped has told.
-        let _ = self.orders.try_send(Order::Fill(fill));
+        let _ = self.orders.try_send(Order::Fill(Box::new(fill)));
     }
 
     /// Waits until all pushes of before are known, or nothing is given any more that they could be about; whether they

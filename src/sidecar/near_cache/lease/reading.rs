@@ -194,7 +194,7 @@ impl Reading {
     /// Takes part in the contest for the key.
     fn join(&self) -> Joined {
         let near = self.relay.near();
-        let Some(place) = near.place_of(&self.spot) else { return Joined::Full };
+        let Some(place) = self.spot.place() else { return Joined::Full };
         let board = near.leases();
         board.join((place, &self.waiter.0.key), &self.holder, |contest| {
             let campaign = Campaign {

@@ -19,6 +19,13 @@ use crate::{
     },
 };
 
+impl Spot {
+    /// Of the connection that tells of what is read there.
+    pub(in crate::sidecar::near_cache) fn place(&self) -> Option<u8> {
+        Some(self.track.as_ref()?.lane.place)
+    }
+}
+
 impl Near {
     /// Who waits for which key.
     #[must_use]
@@ -45,14 +52,9 @@ impl Near {
         lease::missed(command, meaning, protocol)
     }
 
-    /// Of the connection that tells of what is read.
-    pub(in crate::sidecar::near_cache) fn place_of(&self, spot: &Spot) -> Option<u8> {
-        Some(spot.track.as_ref()?.lane.place)
-    }
-
     /// A read begins.
     pub(in crate::sidecar::near_cache) fn begin(&self, spot: &Spot) -> Option<Token> {
-        Some(self.memory.store.coherence().begin(self.place_of(spot)?))
+        Some(self.memory.store.coherence().begin(spot.place()?))
     }
 
     /// Whether nothing has happened to its keys since a read began.

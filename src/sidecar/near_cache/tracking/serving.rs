@@ -186,7 +186,7 @@ impl Serving {
         let awaited = match order {
             Order::Fill(fill) => {
                 self.asked = now;
-                Awaited::Fill(Box::new(AwaitedFill::send(fill, now, self.knows_fields, &mut self.output)))
+                Awaited::Fill(Box::new(AwaitedFill::send(*fill, now, self.knows_fields, &mut self.output)))
             }
             Order::Barrier(waiter) => {
                 self.output.extend_from_slice(&write::command(&[b"PING"]));
