@@ -215,15 +215,13 @@ impl Upstream {
             Ok(Opened { stream, greeting })
         };
         let limit = limit.min(self.limit());
-        match timeout(limit, opening).await {
-            Ok(opened) => opened,
-            // A Redis that speaks no TLS waits in silence for the end of what it takes for a line.
-            Err(_) => {
-                let is_tls = self.url().is_ok_and(|url| matches!(url.addr(), ConnectionAddr::TcpTls { .. }));
-                let hint = if is_tls { "; does it speak TLS at this port?" } else { "" };
-                Err(unreachable(&format!("no connection within {limit:?}{hint}")))
-            }
+        if let Ok(opened) = timeout(limit, opening).await {
+            return opened;
         }
+        // A Redis that speaks no TLS waits in silence for the end of what it takes for a line.
+        let is_tls = self.url().is_ok_and(|url| matches!(url.addr(), ConnectionAddr::TcpTls { .. }));
+        let hint = if is_tls { "; does it speak TLS at this port?" } else { "" };
+        Err(unreachable(&format!("no connection within {limit:?}{hint}")))
     }
 }
 
