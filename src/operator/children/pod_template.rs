@@ -68,6 +68,7 @@ fn merged(plan: &Plan) -> PodTemplateSpec {
     if let Some(spec) = template.spec.as_mut().filter(|_| plan.sidecar.is_some()) {
         sidecar_container::tell_pod(plan, spec);
         sidecar_container::know_names(plan, spec);
+        sidecar_container::hide_api_token(spec);
         sidecar_container::put_last(spec);
     }
     template

@@ -34,6 +34,13 @@ const PATIENCE: i32 = 3;
 /// Room for the record of purges, twice while it is written.
 const STATE_BYTES: u64 = 2 << 20;
 
+/// Where each container finds the token for the Kubernetes API, unless something else is mounted there
+/// (Kubernetes documentation, "Configure Service Accounts for Pods").
+const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const NO_API_TOKEN: &str = "sidecar-no-api-token";
+/// The least of a volume: a limit of 0 is none.
+const NOTHING: u64 = 4 << 10;
+
 /// A file or folder of the container, and where it comes from.
 struct Mount {
     volume: Volume,
@@ -131,6 +138,30 @@ fn of_pod(name: &str, field: &str) -> EnvVar {
     }
 }
 
+/// Keeps the token for the Kubernetes API from it, where the application is to have one.
+pub(super) fn hide_api_token(spec: &mut PodSpec) {
+    if spec.automount_service_account_token != Some(true) {
+        return;
+    }
+    let is_free = |mounts: &[VolumeMount]| mounts.iter().all(|mount| mount.mount_path != API_TOKEN_DIR);
+    for container in spec.init_containers.iter_mut().flatten().filter(|all| all.name == SIDECAR_CONTAINER) {
+        let mounts = container.volume_mounts.get_or_insert_default();
+        if is_free(mounts) {
+            mounts.push(VolumeMount {
+                name: NO_API_TOKEN.to_owned(),
+                mount_path: API_TOKEN_DIR.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            });
+        }
+    }
+    spec.volumes.get_or_insert_default().push(Volume {
+        name: NO_API_TOKEN.to_owned(),
+        empty_dir: Some(in_memory(NOTHING)),
+        ..Volume::default()
+    });
+}
+
 /// Has the names of the cluster be known on the network of a node, too, where the user has not said how
 /// names are resolved: by them the sidecars find each other.
 pub(super) fn know_names(plan: &Plan, spec: &mut PodSpec) {
@@ -190,13 +221,17 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
     ]
 }
 
-/// In memory: on a node's disk it would keep cluster autoscalers from taking the node away.
-fn state() -> Mount {
-    let source = EmptyDirVolumeSource {
+/// On a node's disk it would keep cluster autoscalers from taking the node away.
+fn in_memory(bytes: u64) -> EmptyDirVolumeSource {
+    EmptyDirVolumeSource {
         medium: Some("Memory".to_owned()),
-        size_limit: Some(pod::bytes(STATE_BYTES)),
+        size_limit: Some(pod::bytes(bytes)),
         ..EmptyDirVolumeSource::default()
-    };
+    }
+}
+
+fn state() -> Mount {
+    let source = in_memory(STATE_BYTES);
     Mount {
         volume: Volume { name: "sidecar-state".to_owned(), empty_dir: Some(source), ..Volume::default() },
         folder: STATE_DIR,
