@@ -9,7 +9,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## A local cluster, the operator, a CachedService, load, a cache; CONTEXT=… REGISTRY=… for a cluster of yours
+demo: ## A local cluster, the operator, a CachedService, load, caches, a database; CONTEXT=… REGISTRY=… for a cluster of yours
 	@examples/walkthrough $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(REGISTRY),--registry '$(REGISTRY)') \
 		$(if $(TAG),--tag '$(TAG)') $(if $(PLAIN_HTTP),--plain-http)
 
@@ -71,7 +71,7 @@ bench-caches: ## quick_cache beside moka as a sidecar's memory (about a minute)
 	@cargo run -q --profile image --example caches --no-default-features --features sidecar
 
 .PHONY: test-demo
-test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 5 minutes)
+test-demo: ## The demo on a cluster as one of the user's, with a registry that it pulls from (about 7 minutes)
 	@tests/demo/real
 
 .PHONY: faults

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// A field of the request, as NAME=VALUE; may be given several times.
     #[arg(long, value_parser = field)]
     header: Vec<(HeaderName, HeaderValue)>,
+    /// What to send along.
+    #[arg(long, default_value = "")]
+    body: String,
     /// How long to wait for the answer, in milliseconds.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     within: u32,
@@ -33,12 +36,11 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Prints the answer as one line of JSON: status, fields, body.
 pub(crate) async fn run(options: Options) -> Result<(), String> {
-    let mut target = Target::from_url(options.url)?;
-    if let Some(at) = &options.at {
-        let port = at.port_u16().ok_or_else(|| format!("{at} has no port; write HOST:PORT"))?;
-        target.address = (at.host().trim_matches(['[', ']']).to_owned(), port);
-    }
-    let mut request = target.request()?;
+    let target = match &options.at {
+        Some(at) => Target::at(options.url, at),
+        None => Target::from_url(options.url),
+    }?;
+    let mut request = target.request_with(options.body.into())?;
     *request.method_mut() = options.method;
     for (name, value) in options.header {
         request.headers_mut().append(name, value);

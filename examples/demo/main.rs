@@ -1,12 +1,15 @@
 //! The demo application: a small HTTP service that counts in Redis and burns
-//! CPU on request, and the bounded load that makes it scale.
+//! CPU on request, reads users through caches, and the bounded load that makes it scale.
 
 mod ask;
 mod connect;
+mod database;
 mod load;
 mod serve;
 mod store;
 mod target;
+mod update;
+mod users;
 mod work;
 
 use std::io;
@@ -25,6 +28,8 @@ enum Command {
     Load(load::Options),
     /// Send one request and print the whole answer as JSON.
     Ask(ask::Options),
+    /// Change a user through one replica and tell when another one answers with it.
+    Update(update::Options),
     /// Open a TCP connection once and print what became of it.
     Connect(connect::Options),
 }
@@ -35,6 +40,7 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options).await,
         Command::Load(options) => load::run(options).await,
         Command::Ask(options) => ask::run(options).await,
+        Command::Update(options) => update::run(options).await,
         Command::Connect(options) => connect::run(options).await,
     };
     match outcome {

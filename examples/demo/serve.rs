@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use crate::database::Database;
 use crate::store::Store;
 use crate::termination;
+use crate::users;
 use crate::work::Burner;
 
 /// Names the pod that answered, for counting replicas from outside.
@@ -50,11 +52,15 @@ pub(crate) struct Options {
     /// Redis, as redis://[user[:password]@]host[:port][/database].
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     redis_url: Option<String>,
+    /// Postgres with the users, as postgres://USER:PASSWORD@HOST[:PORT]/DATABASE.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
 }
 
-struct Service {
+pub(crate) struct Service {
     pod: String,
     store: Option<Store>,
+    pub(crate) database: Option<Database>,
     burner: Burner,
 }
 
@@ -63,6 +69,11 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
     let store = options.redis_url.as_deref().map(Store::new).transpose().map_err(|e| {
         format!("REDIS_URL is no Redis URL ({e}); write redis://[user[:password]@]host[:port][/database]")
     })?;
+    let database = options.database_url.as_deref().map(Database::new).transpose().map_err(|e| {
+        format!(
+            "DATABASE_URL is no URL of Postgres ({e}); write postgres://USER:PASSWORD@HOST[:PORT]/DATABASE"
+        )
+    })?;
     let pod = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let stop = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
     let overdue = termination().map_err(|e| format!("cannot listen for signals: {e}"))?;
@@ -70,16 +81,24 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
         .await
         .map_err(|e| format!("cannot listen on port {}: {e}; set PORT to a free one", options.port))?;
     println!(
-        "demo {} on {pod}: serving on port {}, Redis {}",
+        "demo {} on {pod}: serving on port {}, Redis {}, Postgres {}",
         env!("CARGO_PKG_VERSION"),
         options.port,
         if store.is_some() { "from REDIS_URL" } else { "not configured" },
+        if database.is_some() { "from DATABASE_URL" } else { "not configured" },
     );
 
-    let service = Arc::new(Service { pod, store, burner: Burner::new() });
-    let server = axum::serve(listener, router(service)).with_graceful_shutdown(stop);
+    let service = Arc::new(Service { pod, store, database: database.clone(), burner: Burner::new() });
+    let serving = async {
+        let server = axum::serve(listener, router(service)).with_graceful_shutdown(stop);
+        server.await.map_err(|e| format!("serving failed: {e}"))?;
+        if let Some(database) = database {
+            database.end().await;
+        }
+        Ok(())
+    };
     tokio::select! {
-        result = server.into_future() => result.map_err(|e| format!("serving failed: {e}")),
+        result = serving => result,
         () = async { overdue.await; sleep(DRAIN).await } => Err(format!(
             "requests still ran {} s after SIGTERM and were cut off", DRAIN.as_secs(),
         )),
@@ -95,6 +114,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/work", get(work))
         .route("/pages/{name}", get(page))
         .route("/redis/{key}", get(read).put(write))
+        .merge(users::routes())
         .layer(map_response_with_state(service.clone(), name_pod))
         .with_state(service)
 }
@@ -197,8 +217,8 @@ async fn write(State(service): State<Arc<Service>>, Path(key): Path<String>, val
     }
 }
 
-/// Why Redis did not answer.
-struct Away(String);
+/// Why Redis or Postgres did not answer.
+pub(crate) struct Away(pub(crate) String);
 
 impl From<RedisError> for Away {
     fn from(error: RedisError) -> Self {
@@ -212,7 +232,7 @@ impl IntoResponse for Away {
     }
 }
 
-async fn query<T: redis::FromRedisValue>(service: &Service, command: &Cmd) -> Result<T, Away> {
+pub(crate) async fn query<T: redis::FromRedisValue>(service: &Service, command: &Cmd) -> Result<T, Away> {
     let store = service.store.as_ref().ok_or_else(|| Away("not configured: set REDIS_URL".to_owned()))?;
     Ok(store.query(command).await?)
 }

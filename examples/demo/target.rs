@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::header::HOST;
 use axum::http::response::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Request, Uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -40,7 +41,13 @@ impl Target {
         })
     }
 
-    pub(crate) async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
+    /// The same, but somebody else is asked.
+    pub(crate) fn at(uri: Uri, at: &Authority) -> Result<Self, String> {
+        let port = at.port_u16().ok_or_else(|| format!("{at} has no port; write HOST:PORT"))?;
+        Ok(Self { address: (at.host().trim_matches(['[', ']']).to_owned(), port), ..Self::from_url(uri)? })
+    }
+
+    pub(crate) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
         let (host, port) = &self.address;
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)))
             .await
@@ -54,17 +61,23 @@ impl Target {
         Ok(requests)
     }
 
-    pub(crate) fn request(&self) -> Result<Request<Empty<Bytes>>, String> {
+    /// A GET.
+    pub(crate) fn request(&self) -> Result<Request<Full<Bytes>>, String> {
+        self.request_with(Bytes::new())
+    }
+
+    /// A request with a body, whose method is still to be set.
+    pub(crate) fn request_with(&self, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
         Request::get(&self.path)
             .header(HOST, self.host.clone())
-            .body(Empty::new())
+            .body(Full::new(body))
             .map_err(|e| format!("request: {e}"))
     }
 
     /// Sends one request on a connection of its own, and reads the whole answer.
     pub(crate) async fn exchange(
         &self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
         limit: Duration,
     ) -> Result<(Parts, Bytes), String> {
         let exchange = async {

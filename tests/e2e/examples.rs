@@ -22,7 +22,7 @@ async fn every_example_gets_ready() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     examples.sort();
-    assert!(examples.len() >= 11, "{examples:?}");
+    assert!(examples.len() >= 13, "{examples:?}");
     for example in examples {
         println!("{}", example.display());
         let sandbox = sandbox().await;
@@ -55,6 +55,8 @@ async fn every_example_gets_ready() {
         sandbox.until_condition(Duration::from_secs(60), &service, "Ready", "True", "Serving").await;
         // The node is small: the next one needs the room.
         sandbox.kubectl(&["delete", "cachedservices", "--all", "--wait=false"]);
+        let example = example.to_str().unwrap();
+        sandbox.kubectl(&["delete", "--filename", example, "--ignore-not-found", "--wait=false"]);
         until(Duration::from_secs(60), async || {
             let pods = sandbox.kubectl(&["get", "pods", "-o", "name"]);
             if pods.is_empty() { Ok(()) } else { Err(pods) }
