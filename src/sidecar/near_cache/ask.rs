@@ -54,7 +54,9 @@ pub(super) async fn pass(
         if let Some(number) = number {
             outlet.deliver_own(number, &relay.unasked(spot, command, &refused), true, false);
         }
-        parts.into_iter().for_each(|part| part.before.unasked());
+        for part in parts {
+            part.before.unasked();
+        }
     }
 }
 
@@ -69,14 +71,8 @@ pub(super) async fn ask(
     count: usize,
 ) -> Result<Bytes, Refused> {
     let outlet = relay.kept();
-    submit(
-        relay,
-        place,
-        commands,
-        &outlet,
-        Part { count, number: None, before: Before::Nothing, instead: None },
-    )
-    .await?;
+    let mut parts = vec![Part { count, number: None, before: Before::Nothing, instead: None }];
+    submit(relay, place, commands, &outlet, &mut parts).await?;
     let replies = poll_fn(|cx| outlet.poll_kept(cx)).await;
     replies.map_err(|_| Refused::Unreachable("the reply is too large".into()))
 }

@@ -295,9 +295,9 @@ impl<'a> Carrier<'a> {
             }
             // Of a read nothing is known then, unless a part was told.
             if has_begun {
-                drop(before)
+                drop(before);
             } else {
-                before.unasked()
+                before.unasked();
             }
             let told = instead.and_then(|instead| instead.told());
             let told = told.as_deref().unwrap_or(LOST);
