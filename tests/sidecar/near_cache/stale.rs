@@ -7,6 +7,10 @@ use cachedservice::settings::near_cache::{Rule, WhenRedisFails};
 
 use super::{Client, Stage, bulk, until};
 
+/// A key, what its writer asks first, and what it asks of a Redis that is frozen.
+type Write = (&'static str, Command, &'static [Command]);
+type Command = &'static [&'static str];
+
 const NOT_REACHED: &str = "-ERR Redis is not reached";
 
 async fn stage() -> Stage {
@@ -131,7 +135,7 @@ async fn what_the_pod_has_changed_or_heard_of_is_not_given_from_before_that() {
     let mut stage = stage().await;
     let (mut client, mut straight) = (stage.client().await, stage.straight().await);
     let mut writers = Vec::new();
-    let writes: [(&str, &[&str], &[&[&str]]); 6] = [
+    let writes: [Write; 6] = [
         ("error:set", &["PING"], &[&["SET", "error:set", "new"]]),
         ("error:del", &["PING"], &[&["PING"], &["DEL", "error:del"]]),
         ("error:script", &["PING"], &[&["EVAL", "redis.call('SET', KEYS[1], 'new')", "1", "error:script"]]),
