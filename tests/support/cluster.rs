@@ -179,7 +179,9 @@ impl Cluster {
         let built = Command::new(repository().join("images/build")).status().expect("run images/build");
         assert!(built.success(), "images/build failed");
         let archive = |image| repository().join("target/images").join(image).display().to_string();
-        let archives = ["operator.tar", "sidecar.tar", "demo.tar", "redis.tar", "exporter.tar", "postgres.tar"].map(archive);
+        let archives =
+            ["operator.tar", "sidecar.tar", "demo.tar", "redis.tar", "exporter.tar", "postgres.tar"]
+                .map(archive);
         let archives = archives.iter().map(String::as_str);
         tool(&["load", "--name", self.name].into_iter().chain(archives).collect::<Vec<_>>());
         self.helm(&["upgrade", "--install", OPERATOR, CHART]);
