@@ -8,6 +8,7 @@
 //! | `GET /status` | with the token | what is loaded, as JSON |
 //! | `GET /peer?nonce=…&address=…` | anybody | where the application is, and a proof of being of the service |
 //! | `GET /explain?url=…` | with the token | what would become of a request, and why, as JSON |
+//! | `GET /top?seconds=…&limit=…` | with the token | which keys of the near-cache are hit most in that time, as JSON |
 //! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
@@ -16,6 +17,7 @@ mod apart;
 mod copy;
 pub mod explain;
 mod listening;
+mod near_cache;
 mod orders;
 mod peer;
 mod token;
@@ -105,6 +107,7 @@ async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbea
         .route("/metrics", get(metrics_of))
         .route("/status", get(status))
         .route("/explain", get(explained))
+        .route("/top", get(near_cache::top))
         .route("/peer", get(peer::peer))
         .route("/purges", post(purges))
         .route("/purge", post(purge))
@@ -245,7 +248,7 @@ async fn status(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<R
         "hitRatio": sums.hit_ratio(),
         "warmed": admin.front.shared().and_then(|shared| shared.warmed()).map(warmed),
         "savedRequests": sums.saved(origin.requests()),
-        "nearCache": admin.near.as_deref().map(near_cache),
+        "nearCache": admin.near.as_deref().map(near_cache::near_cache),
         "redis": admin.front.shared().map(|shared| json!({ "breaker": word(shared.breaker()) })),
         "upstream": upstream(origin),
     });
@@ -263,21 +266,6 @@ async fn explained(
     let explanation = serde_json::to_value(admin.front.explain(&question).await);
     let explanation = explanation.map_err(|error| Refusal::Failed(error.to_string()))?;
     Ok(json_of(StatusCode::OK, &explanation))
-}
-
-/// How it is with the near-cache.
-fn near_cache(relay: &Relay) -> Value {
-    let (near, reach) = (relay.near(), relay.reach());
-    let (hits, misses) = near.figures().reads();
-    json!({
-        "hits": hits,
-        "misses": misses,
-        "keys": near.store().keys(),
-        "bytes": near.store().bytes(),
-        "limit": near.store().limit(),
-        "clients": relay.clients(),
-        "breaker": word(reach.state()),
-    })
 }
 
 /// What a replica has begun with.

@@ -36,7 +36,7 @@ fn page(got: &Got) -> Response<Bytes> {
 }
 
 /// The series of an exposition by their names and labels.
-fn series(exposition: &str) -> BTreeMap<String, f64> {
+pub fn series(exposition: &str) -> BTreeMap<String, f64> {
     assert!(exposition.ends_with("# EOF\n"), "{exposition}");
     let mut series = BTreeMap::new();
     let mut family = "";

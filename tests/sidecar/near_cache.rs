@@ -3,6 +3,7 @@
 mod alike;
 mod connections;
 mod failing;
+mod figures;
 mod following;
 mod lasting;
 mod memory;
@@ -10,6 +11,7 @@ mod ordering;
 mod pinned;
 mod recovering;
 mod stale;
+mod top;
 mod users;
 
 use std::{

@@ -1,10 +1,12 @@
 //! The memory of the pod (L1), as sessions use it: reads are answered from it, or asked on connections that tell when
 //! the answer changes; changes drop what they change.
 
+pub mod by_rule;
 mod debug;
 pub mod figures;
 pub mod flights;
 mod single_flight;
+pub mod top;
 pub mod unreached;
 
 use std::{
@@ -22,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
-use self::{figures::Figures, flights::Flights};
+use self::{figures::Figures, flights::Flights, top::Top};
 use super::{
     coherence::{Coherence, Lacks},
     commands::{Cached, Meaning},
@@ -31,7 +33,7 @@ use super::{
     lease::Board,
     rules::Rules,
     store::{Question, Store},
-    tracking::{Asked, Fill, Lane, Seats, State, Way},
+    tracking::{Asked, Fill, Lane, STATES, Seats, State, Way},
 };
 use crate::{
     settings::NearCache,
@@ -78,6 +80,7 @@ pub(super) struct Memory {
     pub store: Store,
     pub seats: Seats,
     pub figures: Figures,
+    top: Top,
     pub flights: Arc<Flights>,
     pub leases: Arc<Board>,
     /// What was asked and answered with more than is taken; by the whole command.
@@ -166,15 +169,17 @@ impl Near {
             store: Store::new(settings.memory, settings.largest_value(), coherence),
             seats: Seats::default(),
             figures: Figures::default(),
+            top: Top::default(),
             flights: Arc::default(),
             leases: Arc::default(),
             too_large: Remembered::of(REMEMBERED),
             began: Instant::now(),
         });
+        let rules = memory.figures.by_prefix.rules(settings);
         Arc::new(Self {
             memory,
-            has_single_flights: AtomicBool::new(Rules::of(settings).have_single_flights()),
-            rules: RwLock::new(Rules::of(settings)),
+            has_single_flights: AtomicBool::new(rules.have_single_flights()),
+            rules: RwLock::new(rules),
             upstream,
             spots: Mutex::default(),
             anew: watch::Sender::new(0),
@@ -183,7 +188,7 @@ impl Near {
 
     /// From here on other settings hold; what was stored by those before is gone.
     pub fn go_by(&self, settings: &NearCache) {
-        let rules = Rules::of(settings);
+        let rules = self.memory.figures.by_prefix.rules(settings);
         self.has_single_flights.store(rules.have_single_flights(), Ordering::Relaxed);
         *self.rules.write() = rules;
         self.forget_all();
@@ -228,14 +233,27 @@ impl Near {
     /// not look.
     #[must_use]
     pub fn look(&self, spot: &Spot, command: &Command, meaning: &Meaning, out: &mut BytesMut) -> Look {
-        let Some((tag, track)) = spot.tag().zip(spot.track.as_ref()) else { return Look::Pass };
+        let passed = &self.memory.figures.passed;
+        let Some((tag, track)) = spot.tag().zip(spot.track.as_ref()) else {
+            passed.untracked.add();
+            return Look::Pass;
+        };
         let question = Question { tag, command, keys: meaning.reads() };
         if let Some(rule) = self.memory.store.get(&question, self.memory.now(), out) {
             self.count(rule, true);
+            self.memory.top.note(|| keys(command, meaning).next());
             return Look::Hit;
         }
         let held = self.rules.read().held_together(keys(command, meaning));
-        if held.is_off || !track.lane.is_usable() || self.memory.is_too_large(command) {
+        let why = if held.is_off {
+            Some(&passed.rule)
+        } else if !track.lane.is_usable() {
+            Some(&passed.untracked)
+        } else {
+            self.memory.is_too_large(command).then_some(&passed.large)
+        };
+        if let Some(why) = why {
+            why.add();
             return Look::Pass;
         }
         self.count(held.number, false);
@@ -352,6 +370,12 @@ impl Near {
         self.memory.store.happened_to_prefix(prefix);
     }
 
+    /// The time by which replies expire, in milliseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.memory.now()
+    }
+
     /// What is counted.
     #[must_use]
     pub fn figures(&self) -> &Figures {
@@ -374,6 +398,13 @@ impl Near {
             state: track.lane.state(),
         });
         status.collect()
+    }
+
+    /// Of how many users and databases the connection is how.
+    #[must_use]
+    pub fn tracking(&self) -> [(&'static str, u64); 4] {
+        let states: Vec<_> = self.status().iter().map(|status| status.state.as_str()).collect();
+        STATES.map(|name| (name, states.iter().filter(|state| **state == name).count() as u64))
     }
 
     /// How many connections there are.

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     connect::{Place, Refused, Stream},
+    near::figures::Count,
     reach::Reach,
 };
 use crate::settings::near_cache;
@@ -34,6 +35,8 @@ pub struct Pins {
     reach: Arc<Reach>,
     limits: Arc<RwLock<near_cache::Pool>>,
     held: Mutex<Pinned>,
+    /// Those that a client did not get, as there were as many as may be.
+    pub refused: Count,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +71,19 @@ impl Pins {
     /// None yet.
     #[must_use]
     pub fn by(reach: Arc<Reach>, limits: Arc<RwLock<near_cache::Pool>>) -> Arc<Self> {
-        Arc::new(Self { reach, limits, held: Mutex::default() })
+        Arc::new(Self { reach, limits, held: Mutex::default(), refused: Count::default() })
     }
 
     /// So many are in use.
     #[must_use]
     pub fn used(&self) -> usize {
         self.held.lock().used
+    }
+
+    /// So many wait for their next use.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        self.held.lock().spares
     }
 
     /// One for a client.
@@ -86,6 +95,7 @@ impl Pins {
             let most = self.limits.read().max_pinned;
             let mut held = self.held.lock();
             if held.used >= most as usize {
+                self.refused.add();
                 return Err(Unpinned::TooMany(most));
             }
             held.used += 1;

@@ -1,6 +1,8 @@
 //! The lines that clients share: of each user, database and protocol their own, and all together no more than the
 //! settings say.
 
+pub mod figures;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -38,6 +40,7 @@ pub struct Pool {
     /// Of the service's own user, in the database of the URL, of which some stay.
     home: Place,
     lines: Mutex<Lines>,
+    figures: figures::Figures,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +76,14 @@ impl Pool {
         limits: Arc<RwLock<near_cache::Pool>>,
         home: Place,
     ) -> Arc<Self> {
-        Arc::new(Self { reach, near, limits, home, lines: Mutex::default() })
+        Arc::new(Self {
+            reach,
+            near,
+            limits,
+            home,
+            lines: Mutex::default(),
+            figures: figures::Figures::default(),
+        })
     }
 
     /// A line that is there. Where it has much to do, another is opened for who comes next.
@@ -120,6 +130,7 @@ impl Pool {
             }
             opened
         };
+        self.figures.waits.add();
         opened.await.unwrap_or_else(|_| Err(Refused::Unreachable("it was given up".into())))
     }
 
@@ -166,6 +177,7 @@ impl Pool {
 
     async fn open(self: &Arc<Self>, place: &Place) -> Result<Arc<Line>, Refused> {
         if !self.reserve(place).await {
+            self.figures.refused.add();
             return Err(Refused::Unreachable(
                 "all connections are in use for other users and databases; raise spec.cache.application.pool.max"
                     .into(),

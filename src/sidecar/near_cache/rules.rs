@@ -10,8 +10,8 @@ use crate::settings::{
 /// What holds for a key, or for several together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Which rule it is of all; behind the last stands what holds where no rule does. Of several keys, that of the
-    /// first.
+    /// By which number it is counted: its place among the rules, behind the last of which stands what holds where no rule
+    /// does, or what [`Rules::numbered`] says. Of several keys, that of the first.
     pub number: u16,
     /// Nothing of the key is stored.
     pub is_off: bool,
@@ -64,6 +64,16 @@ impl Rules {
         let mut rules: Vec<_> = settings.rules.iter().enumerate().map(held).collect();
         rules.sort_by_key(|(prefix, _): &(Box<[u8]>, Held)| std::cmp::Reverse(prefix.len()));
         Self { rules, otherwise }
+    }
+
+    /// The same with the numbers that prefixes have elsewhere.
+    #[must_use]
+    pub fn numbered(mut self, number: impl Fn(&[u8]) -> u16, otherwise: u16) -> Self {
+        for (prefix, held) in &mut self.rules {
+            held.number = number(prefix);
+        }
+        self.otherwise.number = otherwise;
+        self
     }
 
     /// What holds for a key: the rule with the longest prefix that it begins with.

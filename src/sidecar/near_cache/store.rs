@@ -10,6 +10,7 @@
 //!
 //! What has expired, and what has lost its cover, stays until it is in the way; it counts in bytes until then.
 
+pub mod of_key;
 mod record;
 mod shard;
 mod slot;

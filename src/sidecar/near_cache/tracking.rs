@@ -118,6 +118,23 @@ pub enum State {
     Refused(Arc<str>),
 }
 
+/// The states as figures name them.
+pub const STATES: [&str; 4] = ["asleep", "connecting", "on", "refused"];
+
+impl State {
+    /// Its name among [`STATES`].
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        let [asleep, connecting, on, refused] = STATES;
+        match self {
+            Self::Asleep => asleep,
+            Self::Connecting => connecting,
+            Self::On => on,
+            Self::Refused(_) => refused,
+        }
+    }
+}
+
 /// A connection, now and then another.
 pub(super) struct Lane {
     pub place: u8,

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// So many rules are counted apart; further ones with the last.
-const RULES: usize = 256;
+use super::by_rule::{ByPrefix, ByRule};
 
 /// Counts up.
 #[derive(Debug, Default)]
@@ -19,21 +18,31 @@ impl Count {
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Begins with 0; how far it was.
+    pub(super) fn begin_anew(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
 }
 
-/// Of the keys of a rule.
+/// Reads that memory may answer, and that went past it.
 #[derive(Debug, Default)]
-pub struct ByRule {
-    /// Reads that were answered from memory.
-    pub hits: Count,
-    /// Reads that were not, and may be the next time.
-    pub misses: Count,
+pub struct Passed {
+    /// A rule says so.
+    pub rule: Count,
+    /// Redis does not tell what changes: it refuses to, it is not reached, or there is no place for the user.
+    pub untracked: Count,
+    /// What Redis has answered to the same before was more than is taken.
+    pub large: Count,
 }
 
 /// What is counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Figures {
-    by_rule: Box<[ByRule]>,
+    /// Hits and misses of each rule.
+    pub by_prefix: ByPrefix,
+    /// Reads that were neither.
+    pub passed: Passed,
     /// Replies that were stored.
     pub stored: Count,
     /// Replies that were not: something has happened to their keys meanwhile, they are too large, or end too soon.
@@ -50,32 +59,16 @@ pub struct Figures {
     pub lasting: Count,
 }
 
-impl Default for Figures {
-    fn default() -> Self {
-        Self {
-            by_rule: (0..RULES).map(|_| ByRule::default()).collect(),
-            stored: Count::default(),
-            refused: Count::default(),
-            pushes: Count::default(),
-            flushes: Count::default(),
-            lost: Count::default(),
-            stale: Count::default(),
-            lasting: Count::default(),
-        }
-    }
-}
-
 impl Figures {
     /// Reads that were answered from memory, and those that were not and may be the next time, of all rules.
     #[must_use]
     pub fn reads(&self) -> (u64, u64) {
-        let sums = |(hits, misses), rule: &ByRule| (hits + rule.hits.get(), misses + rule.misses.get());
-        self.by_rule.iter().fold((0, 0), sums)
+        self.by_prefix.sum()
     }
 
     /// Those of the rule with this number.
     #[must_use]
     pub fn of_rule(&self, number: u16) -> Option<&ByRule> {
-        self.by_rule.get(usize::from(number).min(RULES - 1))
+        self.by_prefix.of(number)
     }
 }

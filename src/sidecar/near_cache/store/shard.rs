@@ -44,6 +44,11 @@ impl Shard {
         self.evictions
     }
 
+    /// What is stored of a key.
+    pub fn slot(&self, hash: u64, key: &[u8]) -> Option<&Slot> {
+        self.slots.find(hash, |slot| slot.key() == key)
+    }
+
     /// What answers a question whose key stands at `at`, whether or not it may be given.
     pub fn find(
         &mut self,

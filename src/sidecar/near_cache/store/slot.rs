@@ -124,6 +124,16 @@ impl Slot {
         self.several_mut()?.records.find_mut(hash, is_it)
     }
 
+    /// Shows each reply.
+    pub fn each(&self, see: &mut impl FnMut(Record<'_>)) {
+        if let Some(record) = self.record() {
+            see(record);
+        }
+        for slot in self.several().iter().flat_map(|several| &several.records) {
+            slot.each(see);
+        }
+    }
+
     /// Its reply was given once more.
     pub fn note_use(&mut self) {
         if let Some(head) = self.head() {

@@ -212,3 +212,20 @@ fn keys_of_a_prefix_go_together_and_fills_of_before_are_not_stored() {
     }
     assert_eq!((store.keys(), store.bytes()), (0, 0));
 }
+
+#[test]
+fn what_is_stored_of_a_key_is_told_as_long_as_it_may_be_given() {
+    let store = store(1 << 20);
+    assert_eq!(store.of_key(b"a", 0), None);
+    assert!(put_until(&store, 0, "GET a", "x", 500, store.coherence().begin(PLACE)));
+    let one = store.of_key(b"a", 100).unwrap();
+    assert_eq!((one.replies, one.left, one.bytes), (1, 400, store.bytes()));
+    assert!(put_until(&store, 1, "GET a", &"x".repeat(300), 900, store.coherence().begin(PLACE)));
+    let two = store.of_key(b"a", 100).unwrap();
+    assert_eq!((two.replies, two.left, two.bytes), (2, 800, store.bytes()));
+    assert!(two.bytes > one.bytes + 300);
+    assert_eq!(store.of_key(b"a", 600).map(|of_key| (of_key.replies, of_key.left)), Some((1, 300)));
+    assert_eq!((store.of_key(b"a", 900), store.of_key(b"b", 0)), (None, None));
+    store.happened(b"a");
+    assert_eq!(store.of_key(b"a", 100), None);
+}
