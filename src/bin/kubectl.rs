@@ -8,6 +8,7 @@ use cachedservice::kubectl::{
     explain::{Question, explanation},
     purge::{Wanted, purge},
     sidecars::{ask_all, has_sidecar, token},
+    top::{self, top},
     tree::{text, tree},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,7 +18,7 @@ use kube::{
 };
 use serde_json::json;
 
-/// CachedServices: how they fare, purges of their caches, and why something is cached or not.
+/// CachedServices: how they fare, purges of their caches, why something is cached or not, and what is read most.
 #[derive(Parser)]
 #[command(name = "kubectl-cachedservice", bin_name = "kubectl cachedservice", version)]
 struct Cli {
@@ -41,6 +42,8 @@ enum Command {
     Purge(Purge),
     /// Show whether a URL is answered from the cache, by which rule, and why not.
     Explain(Explain),
+    /// Show which keys of the near-cache are hit most, of all replicas together.
+    Top(Top),
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -105,6 +108,21 @@ struct Explain {
     output: Output,
 }
 
+#[derive(Args)]
+struct Top {
+    /// The name of the CachedService.
+    name: String,
+    /// How many keys to show.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// For how long the replicas count, in seconds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=60))]
+    seconds: u16,
+    /// The form of the output.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match Box::pin(run(Cli::parse())).await {
@@ -134,6 +152,15 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
         Command::Explain(Explain { name, url, header, method, output }) => {
             let question = Question::parse(&url, &method, &header)?;
             let told = Box::pin(explanation(&client, &namespace, &name, &question)).await?;
+            match output {
+                Output::Text => print!("{told}"),
+                Output::Json => println!("{}", json!(told)),
+            }
+            Ok(told.is_answered())
+        }
+        Command::Top(Top { name, limit, seconds, output }) => {
+            let wanted = top::Wanted { seconds, limit: limit.into() };
+            let told = Box::pin(top(&client, &namespace, &name, wanted)).await?;
             match output {
                 Output::Text => print!("{told}"),
                 Output::Json => println!("{}", json!(told)),

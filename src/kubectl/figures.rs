@@ -62,15 +62,41 @@ pub(super) fn cache_node(service: &CachedService, sidecars: &Told) -> Option<Nod
 /// What the application asks its Redis, of a sidecar that is in between.
 fn near_cache_node(told: &Value) -> Option<Node> {
     told.is_object().then(|| {
+        let pool = &told["pool"];
+        let refused = |name| number(pool, name).filter(|refused| *refused > 0);
+        let untracked = number(&told["tracking"], "refused").filter(|refused| *refused > 0);
         let parts = [
             hits(told),
             number(told, "keys").map(|keys| format!("{keys} keys")),
             memory(told),
             number(told, "clients").map(|clients| format!("{clients} connections of the application")),
+            connections(pool),
             told["breaker"].as_str().map(|breaker| format!("breaker of Redis {breaker}")),
+            untracked.map(|_| "Redis refuses to tell what changes, its log says why".to_owned()),
+            refused("refused").map(|refused| format!("{refused} connections refused by the pool")),
+            refused("refusedPins").map(|refused| format!("{refused} pinned connections refused")),
         ];
-        Node::leaf("near-cache", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        let state = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let rules: Vec<_> = told["rules"].as_array().into_iter().flatten().collect();
+        // Without rules it is what stands above.
+        let rules = rules.iter().filter(|_| rules.len() > 1);
+        Node::above("near-cache", state, rules.map(|rule| rule_node(rule)).collect())
     })
+}
+
+/// To Redis, for commands.
+fn connections(pool: &Value) -> Option<String> {
+    let (used, idle, most) = (number(pool, "used")?, number(pool, "idle")?, number(pool, "max")?);
+    let pinned = number(pool, "pinned").zip(number(pool, "maxPinned"));
+    let pinned = pinned.map(|(pinned, most)| format!(" and {pinned} of {most} pinned")).unwrap_or_default();
+    Some(format!("{} of {most} connections to Redis{pinned}", used + idle))
+}
+
+/// A rule of the near-cache.
+fn rule_node(rule: &Value) -> Node {
+    let prefix = rule["prefix"].as_str().unwrap_or_default();
+    let title = if prefix.is_empty() { "no rule".to_owned() } else { format!("rule {prefix}") };
+    Node::leaf(title, hits(rule).unwrap_or_else(|| "nothing read yet".to_owned()))
 }
 
 fn replica_node(replica: &Value) -> Node {
@@ -209,6 +235,30 @@ sidecar  ready, settings loaded
         assert_eq!(
             node.below[0].state,
             "0 keys, 0 of 64Mi in memory, 0 connections of the application, breaker of Redis closed"
+        );
+        // A rule each, where there are some, and what is not as it should be.
+        let near_cache = json!({
+            "hits": 9, "misses": 1, "keys": 1, "bytes": 9, "limit": 1024, "clients": 2, "breaker": "closed",
+            "rules": [
+                { "prefix": "", "hits": 3, "misses": 1 }, { "prefix": "user:", "hits": 6, "misses": 0 },
+                { "prefix": "job:", "hits": 0, "misses": 0 },
+            ],
+            "tracking": { "asleep": 0, "connecting": 0, "on": 0, "refused": 1 },
+            "pool": {
+                "used": 2, "idle": 3, "opening": 0, "max": 20, "waits": 9, "refused": 0, "pinned": 100, "maxPinned": 100,
+                "refusedPins": 7,
+            },
+        });
+        assert_eq!(
+            text(&sidecar_node(&told(near_cache), Some("d"))),
+            "\
+sidecar  ready, settings loaded
+├─ near-cache  hits 90.0 % (9 of 10), 1 keys, 9 of 1Ki in memory, 2 connections of the application, 5 of 20 connections to Redis and 100 of 100 pinned, breaker of Redis closed, Redis refuses to tell what changes, its log says why, 7 pinned connections refused
+│  ├─ no rule  hits 75.0 % (3 of 4)
+│  ├─ rule user:  hits 100.0 % (6 of 6)
+│  └─ rule job:  nothing read yet
+└─ replica 127.0.0.1:8080  breaker closed, of this pod
+"
         );
         // Where it is off.
         assert_eq!(sidecar_node(&told(Value::Null), Some("d")).below.len(), 1);

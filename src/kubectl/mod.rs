@@ -5,6 +5,7 @@
 //! * [`figures`]: these, in words. PURE.
 //! * [`tree`]: both as a tree. PURE.
 //! * [`explain`]: why a URL is answered from the cache or not.
+//! * [`top`]: which keys of the near-cache are hit most.
 //! * [`purge`]: makes a `CachePurge` and follows it.
 
 pub mod children;
@@ -12,6 +13,7 @@ pub mod explain;
 pub mod figures;
 pub mod purge;
 pub mod sidecars;
+pub mod top;
 pub mod tree;
 
 use thiserror::Error;

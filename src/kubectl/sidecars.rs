@@ -49,12 +49,25 @@ pub async fn ask_all(
     path: &str,
     token: &str,
 ) -> BTreeMap<String, Result<Value, String>> {
+    ask_all_for(Duration::ZERO, client, namespace, pods, path, token).await
+}
+
+/// The same where the answer takes so long.
+pub async fn ask_all_for(
+    time: Duration,
+    client: &Client,
+    namespace: &str,
+    pods: &[Pod],
+    path: &str,
+    token: &str,
+) -> BTreeMap<String, Result<Value, String>> {
+    let patience = time + PATIENCE;
     let pods_api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let asked = pods.iter().filter(|pod| has_sidecar(pod)).map(ResourceExt::name_any).map(|pod| {
         let api = pods_api.clone();
         async move {
-            let answer = timeout(PATIENCE, ask(&api, &pod, path, token)).await;
-            let limit = PATIENCE.as_secs();
+            let answer = timeout(patience, ask(&api, &pod, path, token)).await;
+            let limit = patience.as_secs();
             (pod, answer.unwrap_or_else(|_| Err(format!("no answer within {limit} s"))))
         }
     });
