@@ -59,7 +59,9 @@ pub use schema::{DurationError, parse_duration};
 pub use service::{Service, ServiceType};
 pub use service_account::ServiceAccount;
 pub use sidecar::Sidecar;
-pub use status::{CachedServiceStatus, RedisStatus, SidecarsStatus, TemplateRevisions, condition_type};
+pub use status::{
+    CachedServiceStatus, NearCacheStatus, RedisStatus, SidecarsStatus, TemplateRevisions, condition_type,
+};
 pub use switches::{Pause, SWITCHES};
 pub use template_revision::TemplateRevision;
 
@@ -148,6 +150,20 @@ use schema::rule;
         type_ = "integer",
         description = "Requests that the application was spared by the sidecars that run, to two digits",
         json_path = ".status.sidecars.savedRequests",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Near-Hits",
+        type_ = "string",
+        description = "Reads of Redis that the near-cache has answered, of those that it might have answered",
+        json_path = ".status.sidecars.nearCache.hitRatio",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Near-Saved",
+        type_ = "integer",
+        description = "Reads that Redis was spared by the sidecars that run, to two digits",
+        json_path = ".status.sidecars.nearCache.savedReads",
         priority = 1
     ),
     printcolumn(

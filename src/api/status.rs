@@ -146,6 +146,10 @@ pub struct SidecarsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_requests: Option<i64>,
 
+    /// What the near-cache has answered. Only there while `cache.application` is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_cache: Option<NearCacheStatus>,
+
     /// Sidecars that have loaded the present settings / sidecars that were asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_loaded: Option<String>,
@@ -153,6 +157,20 @@ pub struct SidecarsStatus {
     /// A digest of the present settings, which each sidecar tells of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<String>,
+}
+
+/// What the near-cache has answered of what the application read of its Redis.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NearCacheStatus {
+    /// How many of the reads that memory might have answered it has answered, in percent, right to a
+    /// point, such as `91%`. Only there from the first such read on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_ratio: Option<String>,
+
+    /// Reads that Redis was spared, to two digits, downwards.
+    #[serde(default)]
+    pub saved_reads: i64,
 }
 
 /// The Redis of the application.

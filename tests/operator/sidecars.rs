@@ -43,6 +43,13 @@ fn told(hits: u64, misses: u64, saved: u64, settings: &str) -> Value {
     json!({ "settings": settings, "hits": hits, "misses": misses, "savedRequests": saved, "upstream": upstream })
 }
 
+/// The same with a near-cache.
+fn told_with_reads(told: Value, hits: u64, misses: u64) -> Value {
+    let mut told = told;
+    told["nearCache"] = json!({ "hits": hits, "misses": misses, "rules": [], "pool": {} });
+    told
+}
+
 async fn names(sandbox: &Sandbox) -> Vec<String> {
     let ours = format!("{NAME_LABEL}=shop,{COMPONENT_LABEL}={APP}");
     let pods = sandbox.api::<Pod>().list(&ListParams::default().labels(&ours)).await.unwrap();
@@ -68,24 +75,30 @@ async fn figures_are_told_soon_and_again_after_a_minute_with_one_write_and_nothi
     let installation = sandbox.install().await;
     let _operator = installation.start("only");
     let sidecars = Sidecars::that(Manner::Acknowledges);
-    sidecars.all_tell(&told(700, 300, 650, "0123456789abcdef"));
+    sidecars.all_tell(&told_with_reads(told(700, 300, 650, "0123456789abcdef"), 915, 85));
     let _kubelet = sidecars.kubelet(&sandbox);
-    sandbox.apply("shop", spec()).await;
+    let mut both_tiers = spec();
+    both_tiers["cache"]["application"] = json!({});
+    sandbox.apply("shop", both_tiers).await;
     sandbox.until_ready("shop").await;
-    until_told(&sandbox, LIMIT, |told| told.hit_ratio.as_deref() == Some("70%")).await;
+    let first = until_told(&sandbox, LIMIT, |told| told.hit_ratio.as_deref() == Some("70%")).await;
+    assert_eq!(first.near_cache.unwrap().hit_ratio.as_deref(), Some("92%"));
     sandbox.until_condition(LIMIT, "shop", "BalancingReady", "True", "Balancing").await;
     // One that started after the first was asked has its turn with it.
     let both = until_told(&sandbox, MINUTE * 2, |told| told.settings_loaded.as_deref() == Some("0/2")).await;
     assert_eq!(both.saved_requests, Some(1300));
     let shown = sandbox.kubectl(&["get", "csvc", "shop", "--no-headers", "-o", "wide"]);
     let columns: Vec<_> = shown.split_whitespace().collect();
-    assert_eq!((columns[3], &columns[5..9]), ("2/2", &["70%", "Available", "1300", "0/2"][..]), "{shown}");
+    let figures = ["70%", "Available", "1300", "92%", "1800", "0/2"];
+    assert_eq!((columns[3], &columns[5..11]), ("2/2", &figures[..]), "{shown}");
 
     sandbox.until_quiet(&installation.user, &[&installation.user]).await;
     let mark = sandbox.audit_mark().await;
-    sidecars.all_tell(&told(900, 100, 850, &both.settings.unwrap()));
+    sidecars.all_tell(&told_with_reads(told(900, 100, 850, &both.settings.unwrap()), 1950, 50));
     let second = until_told(&sandbox, MINUTE * 2, |told| told.hit_ratio.as_deref() == Some("90%")).await;
     assert_eq!((second.settings_loaded.as_deref(), second.saved_requests), (Some("2/2"), Some(1700)));
+    let near_cache = second.near_cache.unwrap();
+    assert_eq!((near_cache.hit_ratio.as_deref(), near_cache.saved_reads), (Some("98%"), 3900));
     let asked = sandbox.audit_since(mark, &installation.user).await;
     let uris: Vec<_> = asked.iter().map(|entry| entry.uri.as_str()).collect();
     assert!(matches!(uris[..], [uri] if uri.contains("/cachedservices/shop/status")), "{uris:?}");

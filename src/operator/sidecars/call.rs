@@ -19,7 +19,7 @@ use super::reading::Reading;
 /// A sidecar that takes longer is asked again later.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Of an answer, so much is read.
-const LARGEST_ANSWER: usize = 64 << 10;
+const LARGEST_ANSWER: usize = 128 << 10;
 
 /// Asks sidecars.
 #[derive(Clone)]

@@ -40,8 +40,20 @@ pub struct Reading {
     pub misses: u64,
     /// Requests that the application was spared.
     pub saved_requests: u64,
+    /// What its near-cache has answered, if it has one.
+    pub near_cache: Option<Answered>,
     /// What it knows of the application's replicas.
     pub upstream: Upstream,
+}
+
+/// What a near-cache has answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Answered {
+    /// Reads that memory has answered, since it started.
+    pub hits: u64,
+    /// Those that it might have, and were answered by Redis.
+    pub misses: u64,
 }
 
 /// What a sidecar knows of the application's replicas.
@@ -156,6 +168,17 @@ pub fn sum(asked: &[Asked]) -> Sum {
     })
 }
 
+/// The sum of what near-caches told, where one did: each read that one has answered Redis was spared.
+#[must_use]
+pub fn near_sum(asked: &[Asked]) -> Option<Sum> {
+    let told = asked.iter().filter_map(|asked| asked.told.as_ref().ok()?.near_cache);
+    told.fold(None, |sum, told| {
+        let sum = sum.unwrap_or_default();
+        let hits = sum.hits.saturating_add(told.hits);
+        Some(Sum { hits, misses: sum.misses.saturating_add(told.misses), saved: hits })
+    })
+}
+
 impl Sum {
     /// How many of a thousand requests that the cache might have answered it has; none where there were
     /// none.
@@ -178,13 +201,16 @@ pub fn two_digits(number: u64) -> u64 {
 /// not.
 #[must_use]
 pub fn is_news(before: &[Asked], now: &[Asked]) -> bool {
-    let figures = |asked: &[Asked]| {
-        let sum = sum(asked);
-        (sum.permille().map(|permille| permille / 2), two_digits(sum.saved))
-    };
+    let rounded = |sum: Sum| (sum.permille().map(|permille| permille / 2), two_digits(sum.saved));
+    let figures = |asked: &[Asked]| (rounded(sum(asked)), near_sum(asked).map(rounded));
     let state = |asked: &Asked| {
-        let told =
-            asked.told.as_ref().map(|told| Reading { hits: 0, misses: 0, saved_requests: 0, ..told.clone() });
+        let told = asked.told.as_ref().map(|told| Reading {
+            hits: 0,
+            misses: 0,
+            saved_requests: 0,
+            near_cache: told.near_cache.map(|_| Answered::default()),
+            ..told.clone()
+        });
         (asked.pod.clone(), told.map_err(Clone::clone), asked.missed.min(HOLDS), asked.apart.min(APART))
     };
     figures(before) != figures(now) || !before.iter().map(state).eq(now.iter().map(state))
@@ -206,7 +232,7 @@ mod tests {
         let told = json!({
             "version": "9", "ready": true, "settings": "d", "settingsRefused": null, "hits": 3, "misses": 1,
             "pod": "a", "uid": "u", "settingsUnknown": ["http.new"], "settingsReduced": ["http.memory: 1 of 2"], "purgesRefused": "SECRET",
-            "hitRatio": 0.75, "savedRequests": 2, "upstream": {
+            "hitRatio": 0.75, "savedRequests": 2, "nearCache": { "hits": 9, "misses": 2, "rules": [] }, "upstream": {
                 "replicas": 1, "localOnly": true, "x": [],
                 "peers": { "named": 3, "proven": 1, "leaving": 1, "trouble": "SECRET" },
             },
@@ -223,11 +249,16 @@ mod tests {
             hits: 3,
             misses: 1,
             saved_requests: 2,
+            near_cache: Some(Answered { hits: 9, misses: 2 }),
             upstream: Upstream { local_only: true, peers: Some(Peers { named: 3, proven: 1, leaving: 1 }) },
         };
         assert_eq!(reading, expected);
         assert!(!format!("{reading:?}").contains("SECRET"), "nothing of its words is kept");
         assert_eq!(serde_json::from_value::<Reading>(json!({})).unwrap(), Reading::default());
+        assert_eq!(
+            serde_json::from_value::<Reading>(json!({ "nearCache": null })).unwrap(),
+            Reading::default()
+        );
     }
 
     #[test]
@@ -238,6 +269,24 @@ mod tests {
         assert_eq!(sum.permille(), Some(250));
         assert_eq!(Sum::default().permille(), None);
         assert_eq!(Sum { hits: u64::MAX, misses: u64::MAX, saved: 0 }.permille(), Some(500));
+    }
+
+    fn near(pod: &str, hits: u64, misses: u64) -> Asked {
+        let near_cache = Some(Answered { hits, misses });
+        Asked::after(None, pod.to_owned(), Ok(Reading { near_cache, ..Reading::default() }))
+    }
+
+    #[test]
+    fn of_near_caches_each_hit_is_a_read_saved_and_without_one_there_is_no_figure() {
+        let together = near_sum(&[near("a", 10, 0), near("b", 0, 30), asked("c", 9, 9, 9)]).unwrap();
+        assert_eq!((together, together.permille()), (Sum { hits: 10, misses: 30, saved: 10 }, Some(250)));
+        assert_eq!(near_sum(&[near("a", 0, 0)]), Some(Sum::default()));
+        assert_eq!(near_sum(&[asked("a", 9, 9, 9)]), None);
+        let before = [near("a", 1000, 1000)];
+        assert!(!is_news(&before, &[near("a", 1001, 1001)]));
+        assert!(is_news(&before, &[near("a", 1100, 1100)]));
+        assert!(is_news(&before, &[near("a", 1000, 1500)]));
+        assert!(is_news(&[near("a", 0, 0)], &[asked("a", 0, 0, 0)]));
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub(super) fn pause_before(status: &CachedServiceStatus, before: &CachedServiceS
     if let (Some(now), Some(before)) = (&mut with_old_figures.sidecars, &before.sidecars) {
         now.hit_ratio.clone_from(&before.hit_ratio);
         now.saved_requests = before.saved_requests;
+        if let (Some(now), Some(before)) = (&mut now.near_cache, &before.near_cache) {
+            now.clone_from(before);
+        }
     }
     if with_old_figures == *before {
         FIGURES_PERIOD

@@ -2,12 +2,12 @@
 
 use super::{NotInForce, conditions::Verdict};
 use crate::{
-    api::{SidecarsStatus, condition_type},
+    api::{NearCacheStatus, SidecarsStatus, condition_type},
     operator::{
         observe::Seen,
         plan::Plan,
         seen::SeenDeployment,
-        sidecars::reading::{Asked, Reading, Sum, sum, two_digits},
+        sidecars::reading::{Asked, Reading, Sum, near_sum, sum, two_digits},
     },
     settings::digest,
 };
@@ -18,13 +18,18 @@ pub(super) const LOCAL_ONLY: &str = "ApplicationIsLocalOnly";
 /// What they tell together; None where none runs.
 pub(super) fn told(plan: Result<&Plan, NotInForce>, seen: &Seen) -> Option<SidecarsStatus> {
     let before = seen.status.sidecars.as_ref();
-    let (wanted, is_cached) = match plan {
-        Ok(plan) => (Some(digest(&plan.sidecar.as_ref()?.settings)), plan.spec.http_cache().is_some()),
+    let (wanted, is_cached, is_near) = match plan {
+        Ok(plan) => (
+            Some(digest(&plan.sidecar.as_ref()?.settings)),
+            plan.spec.http_cache().is_some(),
+            plan.spec.near_cache().is_some(),
+        ),
         // Of what runs, it is known from the time before: a cache of responses has told what it has saved.
         Err(_) => (
             before.and_then(|before| before.settings.clone()),
             seen.status.conditions.iter().any(|known| known.type_ == condition_type::CACHE_READY)
                 && before.is_none_or(|before| before.saved_requests.is_some()),
+            true,
         ),
     };
     let Some(asked) = known(seen) else {
@@ -42,8 +47,9 @@ pub(super) fn told(plan: Result<&Plan, NotInForce>, seen: &Seen) -> Option<Sidec
     });
     let sum = sum(asked);
     Some(SidecarsStatus {
-        hit_ratio: hit_ratio(sum, before).filter(|_| is_cached),
-        saved_requests: is_cached.then(|| i64::try_from(two_digits(sum.saved)).unwrap_or(i64::MAX)),
+        hit_ratio: hit_ratio(sum, before.and_then(|before| before.hit_ratio.as_ref())).filter(|_| is_cached),
+        saved_requests: is_cached.then(|| rounded(sum.saved)),
+        near_cache: near_sum(asked).filter(|_| is_near).map(|sum| near_cache(sum, before)),
         settings_loaded: loaded,
         settings: wanted,
     })
@@ -58,11 +64,20 @@ fn known(seen: &Seen) -> Option<&[Asked]> {
 
 /// To a point, and what was told before as long as it is less than one off: a figure that trembles is not
 /// worth a write.
-fn hit_ratio(sum: Sum, before: Option<&SidecarsStatus>) -> Option<String> {
+fn hit_ratio(sum: Sum, before: Option<&String>) -> Option<String> {
     let permille = sum.permille()?;
-    let told = before.and_then(|before| before.hit_ratio.as_ref()?.strip_suffix('%')?.parse::<u64>().ok());
+    let told = before.and_then(|before| before.strip_suffix('%')?.parse::<u64>().ok());
     let steady = told.filter(|told| permille.abs_diff(told.saturating_mul(10)) < 10);
     Some(format!("{}%", steady.unwrap_or((permille + 5) / 10)))
+}
+
+fn near_cache(sum: Sum, before: Option<&SidecarsStatus>) -> NearCacheStatus {
+    let before = before.and_then(|before| before.near_cache.as_ref()?.hit_ratio.as_ref());
+    NearCacheStatus { hit_ratio: hit_ratio(sum, before), saved_reads: rounded(sum.saved) }
+}
+
+fn rounded(number: u64) -> i64 {
+    i64::try_from(two_digits(number)).unwrap_or(i64::MAX)
 }
 
 pub(super) fn readings(asked: &[Asked]) -> impl Iterator<Item = (&str, &Reading)> {

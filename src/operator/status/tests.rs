@@ -20,7 +20,7 @@ use super::*;
 use crate::operator::{
     apply::Outcome,
     sample::{applied, autoscaler, deployment, nothing, ours, planned, service, stateful_set},
-    sidecars::reading::{Asked, Peers, Reading, Upstream},
+    sidecars::reading::{Answered, Asked, Peers, Reading, Upstream},
     trouble::Trouble,
 };
 

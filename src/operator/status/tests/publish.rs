@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::api::SidecarsStatus;
+use crate::api::{NearCacheStatus, SidecarsStatus};
 use crate::operator::{
     context::{FIGURES_PERIOD, PROGRESS_PERIOD},
     status::publish::pause_before,
@@ -47,7 +47,9 @@ fn what_counts_pods_and_cpu_waits() {
 fn what_sidecars_count_waits_and_their_first_figures_and_settings_do_not() {
     let told = |hits: &str, saved, loaded: &str| {
         let (hit_ratio, settings_loaded) = (Some(hits.to_owned()), Some(loaded.to_owned()));
-        Some(SidecarsStatus { hit_ratio, saved_requests: Some(saved), settings_loaded, settings: None })
+        let near_cache = Some(NearCacheStatus { hit_ratio: hit_ratio.clone(), saved_reads: saved });
+        let saved_requests = Some(saved);
+        Some(SidecarsStatus { hit_ratio, saved_requests, near_cache, settings_loaded, settings: None })
     };
     let pause = |before: &Option<SidecarsStatus>, now: Option<SidecarsStatus>| {
         let before = CachedServiceStatus { sidecars: before.clone(), ..CachedServiceStatus::default() };
@@ -58,4 +60,6 @@ fn what_sidecars_count_waits_and_their_first_figures_and_settings_do_not() {
     assert_eq!(pause(&before, told("71%", 20, "2/2")), PROGRESS_PERIOD);
     assert_eq!(pause(&None, before.clone()), PROGRESS_PERIOD);
     assert_eq!(pause(&before, None), PROGRESS_PERIOD);
+    let without = before.clone().map(|told| SidecarsStatus { near_cache: None, ..told });
+    assert_eq!(pause(&without, before), PROGRESS_PERIOD);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    api::{SidecarsStatus, names::PAUSED_ANNOTATION},
+    api::{NearCacheStatus, SidecarsStatus, names::PAUSED_ANNOTATION},
     operator::apply::Act,
     settings::digest,
 };
@@ -31,6 +31,7 @@ fn figures_are_of_all_that_run_and_rounded() {
     let expected = SidecarsStatus {
         hit_ratio: Some("70%".to_owned()),
         saved_requests: Some(690),
+        near_cache: None,
         settings_loaded: Some("2/3".to_owned()),
         settings: Some(present()),
     };
@@ -56,8 +57,9 @@ fn what_caches_nothing_tells_nothing_of_a_cache() {
 }
 
 #[test]
-fn a_near_cache_alone_has_saved_no_requests_also_while_its_spec_is_invalid() {
-    let asked = || Some(vec![told("a", Reading { misses: 1, ..Reading::default() })]);
+fn a_near_cache_alone_has_saved_reads_and_no_requests_also_while_its_spec_is_invalid() {
+    let near_cache = Some(Answered { hits: 129, misses: 43 });
+    let asked = || Some(vec![told("a", Reading { misses: 1, near_cache, ..Reading::default() })]);
     let near = |changes: Value| {
         let mut spec = json!({ "cache": { "application": {} } });
         spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -68,7 +70,28 @@ fn a_near_cache_alone_has_saved_no_requests_also_while_its_spec_is_invalid() {
     for told in [before.sidecars.unwrap(), figures(&invalid)] {
         assert_eq!((told.hit_ratio, told.saved_requests), (None, None));
         assert_eq!(told.settings_loaded.as_deref(), Some("0/1"));
+        let expected = NearCacheStatus { hit_ratio: Some("75%".to_owned()), saved_reads: 120 };
+        assert_eq!(told.near_cache, Some(expected));
     }
+    // The pods of before have it still.
+    let off = figures(&cached().asked(asked()).after(near(json!({})).status()));
+    assert_eq!(off.near_cache, None);
+}
+
+#[test]
+fn the_ratio_of_a_near_cache_that_trembles_stays_as_it_was_told() {
+    let near = |hits| {
+        let near_cache = Some(Answered { hits, misses: 1000 - hits });
+        let spec = json!({ "cache": { "application": {} } });
+        Situation::all_well()
+            .spec(spec)
+            .asked(Some(vec![told("a", Reading { near_cache, ..Reading::default() })]))
+    };
+    let ratio = |situation: &Situation| figures(situation).near_cache.unwrap().hit_ratio;
+    assert_eq!(ratio(&near(0)).as_deref(), Some("0%"));
+    let before = near(700).status();
+    assert_eq!(ratio(&near(709).after(before.clone())).as_deref(), Some("70%"));
+    assert_eq!(ratio(&near(710).after(before)).as_deref(), Some("71%"));
 }
 
 #[test]
