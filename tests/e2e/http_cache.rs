@@ -169,7 +169,7 @@ async fn the_plugin_purges_and_shows_what_there_is() {
 }
 
 /// What the plugin prints, which `tests/run` has built.
-fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> String {
+pub fn plugin(sandbox: &Sandbox, arguments: &[&str]) -> String {
     let operator = std::path::Path::new(env!("CARGO_BIN_EXE_cachedservice-operator"));
     let program = operator.with_file_name("kubectl-cachedservice");
     assert!(

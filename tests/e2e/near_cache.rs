@@ -8,6 +8,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::{
+    http_cache::plugin,
     http_replicas,
     redis::{leaving_at_once, redis_cli},
     sandbox,
@@ -116,6 +117,31 @@ async fn what_one_pod_or_anybody_changes_the_others_do_not_read_from_memory_any_
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_plugin_shows_the_keys_that_are_read_most_of_all_pods_together() {
+    let sandbox = sandbox().await;
+    sandbox.apply("shop", near()).await;
+    tokio::join!(sandbox.start_pod(CLIENT, &[], &[8080]), sandbox.until_ready("shop"));
+    let [one, other] = <[_; 2]>::try_from(addresses(&sandbox).await).unwrap();
+    until_counted(&sandbox, &one).await;
+    let told = std::thread::scope(|scope| {
+        let top = scope.spawn(|| plugin(&sandbox, &["top", "shop", "--seconds", "10", "-o", "json"]));
+        while !top.is_finished() {
+            for address in [&one, &other] {
+                read(&sandbox, address).unwrap();
+            }
+        }
+        top.join().unwrap()
+    });
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["replicas"], &told["errors"]), (&json!(2), &json!({})), "{told}");
+    let key = &told["keys"][0];
+    assert_eq!((&key["key"], &key["replicas"]), (&json!(KEY), &json!(2)), "{told}");
+    assert!(key["hits"].as_u64().unwrap() >= 2 && key["ttlMs"].as_u64().unwrap() > 0, "{told}");
+    let status = plugin(&sandbox, &["status", "shop"]);
+    assert_eq!(status.matches("near-cache  hits ").count(), 2, "{status}");
 }
 
 #[tokio::test]
