@@ -14,6 +14,7 @@
 //!   have a sidecar that reads it.
 
 pub mod balancing;
+pub mod deletions;
 pub mod memory;
 pub mod near_cache;
 pub mod purges;
@@ -376,6 +377,9 @@ mod tests {
         let changed = other(|settings| settings.http.as_mut().unwrap().memory = 1 << 20).unwrap();
         assert_eq!(changed.http.unwrap().memory, 1 << 20);
         assert!(other(|settings| settings.http = None).is_ok());
+        let without = Settings { http: None, ..settings() };
+        let begun = without.reloaded(&settings().to_json().unwrap()).unwrap_err().to_string();
+        assert!(begun.starts_with("http cannot change"), "{begun}");
         for (field, refused) in [
             ("httpPort", other(|settings| settings.http_port = 8001)),
             ("adminPort", other(|settings| settings.admin_port = 9001)),

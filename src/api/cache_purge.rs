@@ -10,8 +10,9 @@ use super::schema::rule;
 /// The type of the condition that a purge has: every pod has acknowledged it.
 pub const COMPLETE: &str = "Complete";
 
-/// An order to forget cached responses of a CachedService, in every pod and in
-/// Redis. What was asked for before the purge is not given after it.
+/// An order to forget what is cached of a CachedService: responses, in every pod and in
+/// Redis, and what the near-caches of the pods have of keys of Redis. What was asked for
+/// before the purge is not given after it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[kube(
     group = "cachedservice.dev",
@@ -22,7 +23,7 @@ pub const COMPLETE: &str = "Complete";
     namespaced,
     status = "CachePurgeStatus",
     derive = "PartialEq",
-    doc = "An order to forget cached responses of a CachedService; status tells which pods have acknowledged it.",
+    doc = "An order to forget what is cached of a CachedService; status tells which pods have acknowledged it.",
     printcolumn(
         name = "Service",
         type_ = "string",
@@ -58,12 +59,16 @@ pub const COMPLETE: &str = "Complete";
         "spec: a purge cannot be changed once it is ordered; create another CachePurge",
     ),
     validation = rule(
-        "self.everything || has(self.keys) || has(self.prefixes) || has(self.tags)",
-        "spec: say what to purge, in keys, prefixes or tags; or write everything: true",
+        "self.everything || has(self.keys) || has(self.prefixes) || has(self.tags) || has(self.application)",
+        "spec: say what to purge, in keys, prefixes, tags or application; or write everything: true",
     ),
     validation = rule(
-        "(has(self.keys) ? self.keys.size() : 0) + (has(self.prefixes) ? self.prefixes.size() : 0) + (has(self.tags) ? self.tags.size() : 0) <= 100",
-        "spec: write at most 100 keys, prefixes and tags together; create several CachePurges, or purge by a common tag or prefix",
+        "(has(self.keys) ? self.keys.size() : 0) + (has(self.prefixes) ? self.prefixes.size() : 0) + (has(self.tags) ? self.tags.size() : 0) + (has(self.application) && has(self.application.keys) ? self.application.keys.size() : 0) + (has(self.application) && has(self.application.prefixes) ? self.application.prefixes.size() : 0) <= 100",
+        "spec: write at most 100 keys, prefixes and tags together, those of application among them; create several CachePurges, or purge by a common tag or prefix",
+    ),
+    validation = rule(
+        "!self.soft || self.everything || has(self.keys) || has(self.prefixes) || has(self.tags)",
+        "spec.soft: leave it out where application stands alone; it is about responses, and nothing of Redis is validated with the application",
     ),
 )]
 pub struct CachePurgeSpec {
@@ -105,7 +110,13 @@ pub struct CachePurgeSpec {
     )]
     pub tags: Vec<String>,
 
-    /// Whether all that is cached is purged. Default false.
+    /// Keys of Redis, for a CachedService with `cache.application`. Default, where nothing
+    /// is written: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationPurge>,
+
+    /// Whether all that is cached is purged, of both tiers. It deletes nothing that the
+    /// application has in Redis. Default false.
     #[serde(default)]
     pub everything: bool,
 
@@ -123,6 +134,54 @@ pub struct CachePurgeSpec {
         "spec.ttlSecondsAfterFinished: write a number of seconds from 0 to 2592000, which is 30 days",
     ))]
     pub ttl_seconds_after_finished: i32,
+}
+
+/// What is purged of keys of Redis.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rule(
+        "has(self.keys) || has(self.prefixes)",
+        "spec.application: write keys or prefixes; or leave it out and write everything: true, which purges all of memory",
+    ),
+    validation = rule(
+        "self.redis != 'Delete' || ((!has(self.keys) || self.keys.all(key, !key.startsWith('cachedservice:'))) && (!has(self.prefixes) || self.prefixes.all(prefix, !prefix.startsWith('cachedservice:'))))",
+        "spec.application: what begins with cachedservice: is of the sidecars themselves, and is not deleted; leave it out",
+    ),
+)]
+pub struct ApplicationPurge {
+    /// Keys of Redis, to the letter: `user:1`. Default, where nothing is written: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub keys: Vec<String>,
+
+    /// What keys of Redis begin with, to the letter: `user:`. No character stands for
+    /// others. Default, where nothing is written: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 2048)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub prefixes: Vec<String>,
+
+    /// What becomes of these keys in Redis itself. Default `Keep`.
+    #[serde(default)]
+    pub redis: InRedis,
+}
+
+/// What a purge does in Redis.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InRedis {
+    /// They stay: the memory of each pod forgets them, and reads them from Redis again.
+    #[default]
+    Keep,
+    /// They are deleted, in the database of the URL, before memory forgets them.
+    Delete,
 }
 
 /// How far a purge has come. Written when it begins, at most once a second while
@@ -163,6 +222,14 @@ pub struct CachePurgeStatus {
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     pub pending: Vec<PendingPod>,
 
+    /// How many keys were deleted in Redis, where `application.redis` is `Delete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_keys: Option<i64>,
+
+    /// When all were deleted that were to be. From then on pods are asked to acknowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_time: Option<Time>,
+
     /// When the purge was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
@@ -179,6 +246,14 @@ pub struct CachePurgeStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
+}
+
+impl CachePurgeSpec {
+    /// What is to be deleted in Redis, if something is.
+    #[must_use]
+    pub fn to_delete(&self) -> Option<&ApplicationPurge> {
+        self.application.as_ref().filter(|application| application.redis == InRedis::Delete)
+    }
 }
 
 impl CachePurgeStatus {

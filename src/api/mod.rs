@@ -39,7 +39,9 @@ pub use application::{Resources, Shutdown};
 pub use autoscaling::Autoscaling;
 pub use balancing::{Balancing, BalancingHealthCheck, BalancingMode, Breaker, RetryBudget};
 pub use cache::{Cache, HeaderMatch, HttpCache, HttpPreset, HttpRule, RequestMethod};
-pub use cache_purge::{COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, PendingPod};
+pub use cache_purge::{
+    ApplicationPurge, COMPLETE, CachePurge, CachePurgeSpec, CachePurgeStatus, InRedis, PendingPod,
+};
 pub use crd::{crd, crd_yaml, purge_crd};
 pub use disruption_budget::DisruptionBudget;
 pub use monitoring::Monitoring;

@@ -38,7 +38,7 @@ struct Cli {
 enum Command {
     /// Show a CachedService with its objects, their state, and what its sidecars tell.
     Status(Status),
-    /// Take responses out of the cache of every replica, and wait until each has done so.
+    /// Take responses, or keys of Redis, out of the caches of every replica, and wait until each has done so.
     Purge(Purge),
     /// Show whether a URL is answered from the cache, by which rule, and why not.
     Explain(Explain),
@@ -77,7 +77,16 @@ struct Purge {
     /// A tag of responses (Cache-Tag, Surrogate-Key, or of a rule). May be given several times.
     #[arg(long)]
     tag: Vec<String>,
-    /// All that is stored.
+    /// A key of Redis, which the near-caches forget. May be given several times.
+    #[arg(long, value_name = "KEY")]
+    redis_key: Vec<String>,
+    /// What keys of Redis begin with. May be given several times.
+    #[arg(long, value_name = "PREFIX")]
+    redis_prefix: Vec<String>,
+    /// Have these keys deleted in Redis, too.
+    #[arg(long)]
+    delete_in_redis: bool,
+    /// All that is stored in memory, and responses in Redis.
     #[arg(long)]
     everything: bool,
     /// Have it validated before it is used again, instead of taking it out.
@@ -140,15 +149,7 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
     let (client, namespace) = connect(cli.context, cli.namespace).await?;
     match cli.command {
         Command::Status(wanted) => Box::pin(status(&client, &namespace, wanted)).await,
-        Command::Purge(Purge { name, key, prefix, tag, everything, soft, timeout, output }) => {
-            let wanted = Wanted { service: name, keys: key, prefixes: prefix, tags: tag, everything, soft };
-            let told = purge(&client, &namespace, wanted, Duration::from_secs(timeout)).await?;
-            match output {
-                Output::Text => print!("{told}"),
-                Output::Json => println!("{}", json!(told)),
-            }
-            Ok(told.is_complete || timeout == 0)
-        }
+        Command::Purge(wanted) => Box::pin(order(&client, &namespace, wanted)).await,
         Command::Explain(Explain { name, url, header, method, output }) => {
             let question = Question::parse(&url, &method, &header)?;
             let told = Box::pin(explanation(&client, &namespace, &name, &question)).await?;
@@ -168,6 +169,27 @@ async fn run(cli: Cli) -> Result<bool, CommandError> {
             Ok(told.is_answered())
         }
     }
+}
+
+async fn order(client: &Client, namespace: &str, flags: Purge) -> Result<bool, CommandError> {
+    let (timeout, output) = (flags.timeout, flags.output);
+    let wanted = Wanted {
+        service: flags.name,
+        keys: flags.key,
+        prefixes: flags.prefix,
+        tags: flags.tag,
+        redis_keys: flags.redis_key,
+        redis_prefixes: flags.redis_prefix,
+        delete_in_redis: flags.delete_in_redis,
+        everything: flags.everything,
+        soft: flags.soft,
+    };
+    let told = purge(client, namespace, wanted, Duration::from_secs(timeout)).await?;
+    match output {
+        Output::Text => print!("{told}"),
+        Output::Json => println!("{}", json!(told)),
+    }
+    Ok(told.is_complete || timeout == 0)
 }
 
 async fn status(client: &Client, namespace: &str, wanted: Status) -> Result<bool, CommandError> {

@@ -18,8 +18,12 @@ use cachedservice::{
         follow::{cache_of, fit, follow_purges, follow_settings, near_fitting, note_loaded},
         health::Health,
         http::{Front, server::serve, unattended::Left},
-        near_cache::server::{Bounds, Relay, listen},
-        redis::LOOKUP,
+        near_cache::{
+            deletions::Deletions,
+            server::{Bounds, Relay, listen},
+        },
+        redis::{LOOKUP, Orders, Shared},
+        room::Room,
         upstream::{Origin, peers::addresses},
     },
 };
@@ -36,6 +40,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Requests that came before the end are answered for so long. With what follows it ends within 30 seconds, after
 /// which the kubelet ends it.
 const GRACE: Duration = Duration::from_secs(27);
+/// How long Redis may take to answer where no request waits for it, but a purge.
+const PURGE: Duration = Duration::from_secs(1);
 /// How long the other replicas have for the last of what was changed.
 const LAST_NEWS: Duration = Duration::from_secs(2);
 /// How long the near-cache waits at least for what Redis was asked last. A second, that all ends in time.
@@ -127,9 +133,9 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     let ended = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
     let own = addresses(&env::var(POD_ADDRESSES).unwrap_or_default());
     let origin = Origin::of(&settings, own);
-    // With a near-cache alone there is nothing in Redis that the replicas share.
+    let orders = orders(&settings);
     let front = match settings.redis.as_ref().filter(|_| settings.http.is_some()) {
-        Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP),
+        Some(redis) => Front::sharing(cache_of(&settings), origin, redis, LOOKUP, orders.clone()),
         None => Front::before(cache_of(&settings), origin),
     };
     front.access_log().switch(settings.access_log);
@@ -146,11 +152,16 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
     }
     let token = Token::of(settings.token_file.as_deref().map(Path::new));
     let copy = settings.purges_copy.as_deref().map(|copy| admin::Copy::at(Path::new(copy)));
-    let others = others(&front);
     let told = |name: &str| env::var(name).ok().filter(|told| !told.is_empty());
     let pod = Pod { name: told(POD_NAME), uid: told(POD_UID) };
     let near = near(&settings, application).await?;
     let relay = near.as_ref().map(|(_, relay)| relay.clone());
+    if let Some(relay) = &relay {
+        let memory = relay.near().clone();
+        front.memory().purge_beside(move |targets| memory.purge(targets));
+    }
+    let shared = front.shared().cloned().or_else(|| purges(&settings, &front, &orders));
+    let others = shared.clone().map(others);
     let admin = Arc::new(Admin {
         front: front.clone(),
         near: relay,
@@ -158,6 +169,7 @@ async fn wire(file: PathBuf, loaded: Loaded) -> Result<Sidecar, String> {
         token,
         copy,
         others,
+        orders,
         pod,
     });
     let requests = bind(settings.http_port).await?;
@@ -176,13 +188,25 @@ async fn near(
     Ok(Some((listener, Relay::to(Path::new(&redis.url_file), &application, bounds))))
 }
 
+/// What the application may order purges of.
+fn orders(settings: &Settings) -> Orders {
+    let redis = settings.redis.as_ref().filter(|_| settings.application.is_some());
+    let deletions = redis.map(|redis| Deletions::to(Path::new(&redis.url_file)));
+    Orders { http: settings.http.is_some(), deletions }
+}
+
+/// What the replicas share where they have a near-cache alone: purges of the application.
+fn purges(settings: &Settings, front: &Front, orders: &Orders) -> Option<Arc<Shared>> {
+    let redis = settings.redis.as_ref().filter(|_| orders.deletions.is_some())?;
+    Some(Shared::start(redis, front.memory().clone(), Room::beside(0, 0), PURGE, orders.clone()))
+}
+
 /// The way by which a purge of the application reaches the other replicas.
-fn others(front: &Front) -> Option<PurgeOthers> {
-    let shared = front.shared()?.clone();
-    Some(Arc::new(move |targets, force| {
+fn others(shared: Arc<Shared>) -> PurgeOthers {
+    Arc::new(move |targets, force| {
         let shared = shared.clone();
         Box::pin(async move { shared.purge(targets, force).await })
-    }))
+    })
 }
 
 async fn run(sidecar: Sidecar) -> Result<(), String> {

@@ -16,7 +16,9 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::CommandError;
-use crate::api::{CachePurge, CachePurgeSpec, CachePurgeStatus, CachedService};
+use crate::api::{
+    ApplicationPurge, CachePurge, CachePurgeSpec, CachePurgeStatus, CachedService, CachedServiceSpec, InRedis,
+};
 
 /// Nobody waits longer than a day.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -41,10 +43,52 @@ pub struct Wanted {
     pub prefixes: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// Keys of Redis.
+    pub redis_keys: Vec<String>,
+    /// What keys of Redis begin with.
+    pub redis_prefixes: Vec<String>,
+    /// These are deleted in Redis.
+    pub delete_in_redis: bool,
     /// All that is stored.
     pub everything: bool,
     /// It is validated before it is used again.
     pub soft: bool,
+}
+
+impl Wanted {
+    /// Why nothing could come of it with this CachedService, and what to write instead.
+    fn trouble(&self, spec: Option<&CachedServiceSpec>) -> Option<String> {
+        let lists = [&self.keys, &self.prefixes, &self.tags];
+        let names_responses = lists.iter().any(|list| !list.is_empty());
+        let names_redis = !self.redis_keys.is_empty() || !self.redis_prefixes.is_empty();
+        if !self.everything && !names_responses && !names_redis {
+            return Some(
+                "say what to purge: --key URL, --prefix URL, --tag TAG, --redis-key KEY, --redis-prefix PREFIX or --everything"
+                    .to_owned(),
+            );
+        }
+        if self.delete_in_redis && !names_redis {
+            return Some("say what to delete in Redis: --redis-key KEY or --redis-prefix PREFIX".to_owned());
+        }
+        let spec = spec?;
+        let off = |tier: &str, flags: &str| {
+            Some(format!("{tier} of {} is off, so there is nothing of {flags} to purge", self.service))
+        };
+        if names_redis && spec.near_cache().is_none() {
+            return off("cache.application", "--redis-key and --redis-prefix");
+        }
+        if names_responses && !self.everything && spec.http_cache().is_none() && spec.near_cache().is_some() {
+            return off("cache.http", "--key, --prefix and --tag");
+        }
+        None
+    }
+
+    /// What it says of keys of Redis.
+    fn application(&self) -> Option<ApplicationPurge> {
+        let (keys, prefixes) = (self.redis_keys.clone(), self.redis_prefixes.clone());
+        let redis = if self.delete_in_redis { InRedis::Delete } else { InRedis::Keep };
+        (!keys.is_empty() || !prefixes.is_empty()).then_some(ApplicationPurge { keys, prefixes, redis })
+    }
 }
 
 /// How far a purge has come.
@@ -71,6 +115,10 @@ impl fmt::Display for Progress {
             "cachepurge/{} {state}: {acknowledged} of {replicas} replicas have acknowledged it",
             self.name
         )?;
+        if let Some(deleted) = self.status.deleted_keys {
+            let so_far = if self.status.deletion_time.is_some() { "" } else { " so far" };
+            writeln!(f, "  {deleted} keys are deleted in Redis{so_far}")?;
+        }
         for pod in pending {
             writeln!(f, "  {}: {}", pod.pod, pod.reason)?;
         }
@@ -94,11 +142,8 @@ pub async fn purge(
     wanted: Wanted,
     patience: Duration,
 ) -> Result<Progress, CommandError> {
-    if !wanted.everything && [&wanted.keys, &wanted.prefixes, &wanted.tags].iter().all(|list| list.is_empty())
-    {
-        return Err(CommandError::Wrong(
-            "say what to purge: --key URL, --prefix URL, --tag TAG or --everything".to_owned(),
-        ));
+    if let Some(trouble) = wanted.trouble(None) {
+        return Err(CommandError::Wrong(trouble));
     }
     let limit = if patience.is_zero() { ASKING } else { patience.min(LONGEST) };
     let until = Instant::now() + limit;
@@ -121,12 +166,16 @@ async fn order(client: &Client, namespace: &str, wanted: Wanted) -> Result<Cache
     let services: Api<CachedService> = Api::namespaced(client.clone(), namespace);
     // The operator would wait for it to appear; here it is a slip of the pen.
     let service = services.get_opt(&wanted.service).await;
-    if service.map_err(CommandError::api("cannot read the CachedService"))?.is_none() {
+    let Some(service) = service.map_err(CommandError::api("cannot read the CachedService"))? else {
         return Err(CommandError::Wrong(format!(
             "there is no CachedService {} in the namespace {namespace}; `kubectl get cachedservices -A` lists all",
             wanted.service
         )));
+    };
+    if let Some(trouble) = wanted.trouble(Some(&service.spec)) {
+        return Err(CommandError::Wrong(trouble));
     }
+    let application = wanted.application();
     let metadata =
         ObjectMeta { generate_name: Some(format!("{}-", wanted.service)), ..ObjectMeta::default() };
     let spec = CachePurgeSpec {
@@ -134,6 +183,7 @@ async fn order(client: &Client, namespace: &str, wanted: Wanted) -> Result<Cache
         keys: wanted.keys,
         prefixes: wanted.prefixes,
         tags: wanted.tags,
+        application,
         everything: wanted.everything,
         soft: wanted.soft,
         ttl_seconds_after_finished: KEPT,
@@ -289,6 +339,54 @@ mod tests {
     async fn purged(answers: Vec<(u16, Value)>) -> Result<Progress, CommandError> {
         let wanted = Wanted { service: "shop".to_owned(), everything: true, ..Wanted::default() };
         purge(&api(answers), "n", wanted, Duration::from_secs(30)).await
+    }
+
+    #[test]
+    fn what_nothing_can_come_of_is_refused_before_it_is_ordered() {
+        let spec = |cache: Value| -> CachedServiceSpec {
+            serde_json::from_value(json!({ "image": "shop:1", "cache": cache })).unwrap()
+        };
+        let (near, http) = (spec(json!({ "application": {} })), spec(json!({ "http": {} })));
+        let none = spec(json!({ "http": { "enabled": false } }));
+        let shop = || Wanted { service: "shop".to_owned(), ..Wanted::default() };
+        let words = |text: &str| vec![text.to_owned()];
+        let redis = Wanted { redis_keys: words("user:1"), ..shop() };
+        let tag = Wanted { tags: words("t"), ..shop() };
+        assert!(shop().trouble(None).unwrap().contains("--redis-key KEY"));
+        let vague = Wanted { everything: true, delete_in_redis: true, ..shop() };
+        assert!(vague.trouble(None).unwrap().contains("what to delete in Redis"));
+        for spec in [&http, &none] {
+            assert!(redis.trouble(Some(spec)).unwrap().starts_with("cache.application of shop is off"));
+            assert_eq!(tag.trouble(Some(spec)), None);
+        }
+        assert_eq!(redis.trouble(Some(&near)), None);
+        assert!(tag.trouble(Some(&near)).unwrap().starts_with("cache.http of shop is off"));
+        let all = Wanted { everything: true, ..shop() };
+        assert!([&near, &http, &none].iter().all(|spec| all.trouble(Some(spec)).is_none()));
+    }
+
+    #[test]
+    fn keys_of_redis_are_kept_unless_it_is_said_that_they_are_to_be_deleted() {
+        let wanted = Wanted { redis_prefixes: vec!["user:".to_owned()], ..Wanted::default() };
+        assert_eq!(wanted.application().unwrap().redis, InRedis::Keep);
+        let wanted = Wanted { delete_in_redis: true, ..wanted };
+        assert_eq!(wanted.application().unwrap().redis, InRedis::Delete);
+        assert_eq!(Wanted::default().application(), None);
+    }
+
+    #[test]
+    fn how_many_keys_are_deleted_is_shown() {
+        let mut told = Progress {
+            name: "shop-1".to_owned(),
+            is_complete: false,
+            status: CachePurgeStatus { deleted_keys: Some(7), ..CachePurgeStatus::default() },
+            trouble: None,
+        };
+        assert!(told.to_string().contains("7 keys are deleted in Redis so far"), "{told}");
+        told.status.deletion_time =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        assert!(told.to_string().contains("7 keys are deleted in Redis\n"), "{told}");
+        assert_eq!(json!(told)["status"]["deletedKeys"], 7);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  watch of CachePurges ─▶ desk ─▶ work, one task for each CachedService with open ones:
-//!                           │        record ▸ pods ▸ sidecars::call ▸ progress ▸ status
+//!                           │        deleting ▸ record ▸ pods ▸ sidecars::call ▸ progress ▸ status
 //!                           └─▶ those that are complete go when their time is over
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! request.
 
 pub mod answer;
+mod deleting;
 mod desk;
 mod keeping;
 mod memory;

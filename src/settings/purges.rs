@@ -70,6 +70,32 @@ pub enum Target {
     Prefix(String),
     /// All responses with the tag.
     Tag(String),
+    /// What the near-cache has of one key of Redis, in whichever database.
+    RedisKey(String),
+    /// What it has of all keys that begin so.
+    RedisPrefix(String),
+}
+
+/// The tiers of a service that are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// The cache of responses.
+    pub http: bool,
+    /// The near-cache.
+    pub application: bool,
+}
+
+impl Tiers {
+    /// The field of the tier that a purge is about and that is off, if there is one. Where no tier is on, what is stored
+    /// of responses may be used again later, and is purged.
+    #[must_use]
+    pub fn missing(self, targets: &[Target]) -> Option<&'static str> {
+        let is_of_http = |target: &Target| !target.is_of_redis() && *target != Target::Everything;
+        if !self.application && targets.iter().any(Target::is_of_redis) {
+            return Some("cache.application");
+        }
+        (!self.http && self.application && targets.iter().any(is_of_http)).then_some("cache.http")
+    }
 }
 
 /// What becomes of what is purged.
@@ -119,6 +145,17 @@ impl PurgeRecord {
         self.purges.last().map_or(self.forgotten, |purge| purge.epoch)
     }
 
+    /// What is to be purged of what was there when the record was known up to a number. What is not in the record any
+    /// more may have been anything.
+    #[must_use]
+    pub fn since(&self, known: u64) -> Vec<Target> {
+        if known < self.forgotten || (known < self.last() && !self.knows(known)) {
+            return vec![Target::Everything];
+        }
+        let new = self.purges.iter().filter(|purge| purge.epoch > known);
+        new.flat_map(|purge| purge.targets.iter().cloned()).collect()
+    }
+
     /// Whether a purge of this number is in it, or was. One that is not was in a record that is lost.
     #[must_use]
     pub fn knows(&self, number: u64) -> bool {
@@ -146,6 +183,10 @@ pub struct Written<'a> {
     pub prefixes: &'a [String],
     /// Tags of responses.
     pub tags: &'a [String],
+    /// Keys of Redis.
+    pub redis_keys: &'a [String],
+    /// What keys of Redis begin with.
+    pub redis_prefixes: &'a [String],
     /// All that is stored.
     pub everything: bool,
 }
@@ -168,13 +209,15 @@ impl Written<'_> {
                 format!("{url:?} has a `#`, which no client sends; leave it out with what follows it");
             return Err(SettingsError::Wrong(wrong));
         }
+        let redis_keys = self.redis_keys.iter().cloned().map(Target::RedisKey);
+        let redis = redis_keys.chain(self.redis_prefixes.iter().cloned().map(Target::RedisPrefix));
         if self.everything {
-            return Ok(vec![Target::Everything]);
+            return Ok([Target::Everything].into_iter().chain(redis).collect());
         }
         let keys = self.keys.iter().map(|url| Target::Key(normal(url, true)));
         let prefixes = self.prefixes.iter().map(|url| Target::Prefix(normal(url, false)));
         let tags = self.tags.iter().map(|tag| Target::Tag(tag.clone()));
-        let targets: Vec<_> = keys.chain(prefixes).chain(tags).collect();
+        let targets: Vec<_> = keys.chain(prefixes).chain(tags).chain(redis).collect();
         if targets.is_empty() {
             return Err(SettingsError::Wrong("it names nothing to purge".to_owned()));
         }
@@ -229,7 +272,14 @@ impl Target {
             Self::Key(purged) => as_long_as(purged, key) == purged,
             Self::Prefix(prefix) => as_long_as(prefix, key).starts_with(prefix.as_str()),
             Self::Tag(tag) => tags.contains(tag),
+            Self::RedisKey(_) | Self::RedisPrefix(_) => false,
         }
+    }
+
+    /// Whether it is of the near-cache alone.
+    #[must_use]
+    pub fn is_of_redis(&self) -> bool {
+        matches!(self, Self::RedisKey(_) | Self::RedisPrefix(_))
     }
 }
 
@@ -322,6 +372,8 @@ mod tests {
         assert!(Target::Everything.matches(key, &[]));
         assert!(Target::Tag("a".to_owned()).matches(key, &tags));
         assert!(!Target::Tag("b".to_owned()).matches(key, &tags));
+        let redis = [Target::RedisKey(key.to_owned()), Target::RedisPrefix("http".to_owned())];
+        assert!(!redis.iter().any(|target| target.matches(key, &tags)), "a response is no key of Redis");
     }
 
     #[test]
@@ -338,7 +390,16 @@ mod tests {
         ]);
         let prefixes = owned(&["http://Shop:80", "http://Shop:80?a", "/a"]);
         let tags = owned(&["T"]);
-        let written = Written { keys: &keys, prefixes: &prefixes, tags: &tags, everything: false };
+        let (redis_keys, redis_prefixes) = (owned(&["/A#b"]), owned(&["user:"]));
+        let written = Written {
+            keys: &keys,
+            prefixes: &prefixes,
+            tags: &tags,
+            redis_keys: &redis_keys,
+            redis_prefixes: &redis_prefixes,
+            everything: false,
+        };
+        let redis = [Target::RedisKey("/A#b".to_owned()), Target::RedisPrefix("user:".to_owned())];
         let key = |text: &str| Target::Key(text.to_owned());
         let prefix = |text: &str| Target::Prefix(text.to_owned());
         let expected = [
@@ -354,8 +415,42 @@ mod tests {
             prefix("/a"),
             Target::Tag("T".to_owned()),
         ];
-        assert_eq!(written.targets().unwrap(), expected);
-        assert_eq!(Written { everything: true, ..written }.targets().unwrap(), [Target::Everything]);
+        assert_eq!(written.targets().unwrap(), [&expected[..], &redis].concat());
+        // Keys of Redis beside all may be to be deleted.
+        let all = Written { everything: true, ..written }.targets().unwrap();
+        assert_eq!(all, [&[Target::Everything][..], &redis].concat());
+    }
+
+    #[test]
+    fn a_tier_that_is_off_is_missed_by_what_names_it_alone() {
+        let (url, redis) = (Target::Prefix("/".to_owned()), Target::RedisPrefix("user:".to_owned()));
+        let (http, application) = (Some("cache.http"), Some("cache.application"));
+        let missing = |http, application, targets: &[&Target]| {
+            let targets: Vec<_> = targets.iter().map(|&target| target.clone()).collect();
+            Tiers { http, application }.missing(&targets)
+        };
+        for on in [(true, true), (true, false), (false, true), (false, false)] {
+            assert_eq!(missing(on.0, on.1, &[&Target::Everything]), None, "{on:?}");
+        }
+        assert_eq!(missing(true, true, &[&url, &redis]), None);
+        assert_eq!(missing(true, false, &[&url, &redis]), application);
+        assert_eq!(missing(false, true, &[&url, &redis]), http);
+        assert_eq!((missing(true, false, &[&url]), missing(false, true, &[&redis])), (None, None));
+        assert_eq!((missing(false, false, &[&url]), missing(false, false, &[&redis])), (None, application));
+    }
+
+    #[test]
+    fn what_is_new_in_a_record_is_what_came_after_or_anything_where_that_is_not_known() {
+        let redis = |key: &str| Target::RedisKey(key.to_owned());
+        let of = |epoch, key| Purge { targets: vec![redis(key)], ..purge(epoch) };
+        let record =
+            PurgeRecord { version: VERSION, begun: 0, forgotten: 3, purges: vec![of(5, "a"), of(7, "b")] };
+        assert_eq!(record.since(3), [redis("a"), redis("b")]);
+        assert_eq!(record.since(5), [redis("b")]);
+        assert!(record.since(7).is_empty() && record.since(9).is_empty());
+        for unknown in [0, 2, 4, 6] {
+            assert_eq!(record.since(unknown), [Target::Everything], "{unknown}");
+        }
     }
 
     #[test]

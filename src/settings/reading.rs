@@ -58,6 +58,8 @@ impl Settings {
             ("purgesFile", self.purges_file == settings.purges_file),
             ("purgesCopy", self.purges_copy == settings.purges_copy),
             ("redis", self.redis == settings.redis),
+            // What the replicas share is followed from the start.
+            ("http", self.http.is_some() || settings.http.is_none()),
             // The application of a pod that runs looks for Redis where it was told to when it started.
             ("application.port", self.near_cache_port() == settings.near_cache_port()),
         ];

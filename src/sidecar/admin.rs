@@ -10,6 +10,7 @@
 //! | `GET /explain?url=…` | with the token | what would become of a request, and why, as JSON |
 //! | `GET /top?seconds=…&limit=…` | with the token | which keys of the near-cache are hit most in that time, as JSON |
 //! | `POST /purges` | with the token: the operator | the record's last number, all of whose purges are done |
+//! | `POST /deletions` | with the token: the operator | how far it is to delete keys in Redis |
 //! | `POST /purge` | with the token, from this pod: the application | whom the purge has reached |
 //! | `POST /drain` | with the token, from this pod: the preStop hook | each answer is the last of its connection |
 
@@ -20,6 +21,7 @@ mod listening;
 mod near_cache;
 mod orders;
 mod peer;
+mod purging;
 mod token;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
@@ -46,17 +48,16 @@ pub use copy::Copy;
 
 use super::{
     breaker,
-    cache::purges::{Force, Source, Target},
+    cache::purges::{Force, Target},
     health::Health,
     heartbeat::{Beat, Heartbeat},
     http::Front,
     metrics,
     near_cache::server::Relay,
-    purge_order,
-    redis::Warmed,
+    redis::{Orders, Warmed},
     upstream::Origin,
 };
-use crate::{settings::purges::PurgeRecord, telemetry::OPEN_METRICS};
+use crate::telemetry::OPEN_METRICS;
 
 /// Of so many replicas of the application it is told one by one at most.
 const REPLICAS: usize = 64;
@@ -85,6 +86,8 @@ pub struct Admin {
     pub copy: Option<Copy>,
     /// The way to the other replicas, where they share something.
     pub others: Option<PurgeOthers>,
+    /// What it may be asked to purge.
+    pub orders: Orders,
     /// Whose sidecar this is.
     pub pod: Pod,
 }
@@ -109,8 +112,9 @@ async fn serve(listener: TcpListener, admin: Arc<Admin>, heartbeat: Arc<Heartbea
         .route("/explain", get(explained))
         .route("/top", get(near_cache::top))
         .route("/peer", get(peer::peer))
-        .route("/purges", post(purges))
-        .route("/purge", post(purge))
+        .route("/purges", post(purging::purges))
+        .route("/deletions", post(purging::deletions))
+        .route("/purge", post(purging::purge))
         .route("/drain", post(begin_drain))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(admin);
@@ -125,6 +129,8 @@ enum Refusal {
     Elsewhere,
     /// What is wrong with it.
     Wrong(String),
+    /// It is for a sidecar with another tier.
+    Off(&'static str),
     /// It could not be carried out.
     Failed(String),
     /// Others ask the same.
@@ -139,6 +145,7 @@ impl IntoResponse for Refusal {
             }
             Self::Elsewhere => (StatusCode::FORBIDDEN, "only from within the pod\n").into_response(),
             Self::Wrong(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+            Self::Off(tier) => (StatusCode::CONFLICT, format!("{tier} is off here\n")).into_response(),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "others ask for it\n").into_response(),
             Self::Failed(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
         }
@@ -277,76 +284,6 @@ fn warmed(warmed: Warmed) -> Value {
 /// The body of a request whose token was looked at before: nobody else is waited for.
 async fn body(request: Request) -> Result<Bytes, Response> {
     Bytes::from_request(request, &()).await.map_err(IntoResponse::into_response)
-}
-
-/// Takes the operator's record. It is answered when nothing of it is given any more.
-async fn purges(State(admin): State<Arc<Admin>>, request: Request) -> Result<Response, Refusal> {
-    admin.check_token(request.headers())?;
-    let body = match body(request).await {
-        Ok(body) => body,
-        Err(refused) => return Ok(refused),
-    };
-    let text = std::str::from_utf8(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
-    let record = PurgeRecord::parse(text).map_err(|error| Refusal::Wrong(error.to_string()))?;
-    let (purging, text) = (admin.clone(), text.to_owned());
-    // It looks at all that is stored, which may be much.
-    let purged = spawn_blocking(move || {
-        let memory = purging.front.memory();
-        let epoch = memory.purge_by_record(&record);
-        // One from before the last is known, and was kept with it.
-        let copy = purging.copy.as_ref().filter(|_| record.last() >= epoch);
-        let kept = copy.map_or(Ok(()), |copy| copy.keep(&text, epoch));
-        kept.map(|()| (epoch, memory.lost()))
-    });
-    let purged = purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
-    // After a restart it would not be known.
-    let (epoch, lost) =
-        purged.map_err(|error| Refusal::Failed(format!("the record cannot be kept: {error}")))?;
-    admin.front.memory().record_is_read();
-    admin.health.purges_read();
-    tracing::debug!(epoch, "purged by the operator");
-    let Pod { name, uid } = &admin.pod;
-    let answer =
-        [("epoch", json!(epoch)), ("unknown", json!(lost)), ("pod", json!(name)), ("uid", json!(uid))];
-    let answer = answer.into_iter().filter(|(_, value)| !value.is_null());
-    let answer = answer.map(|(name, value)| (name.to_owned(), value)).collect();
-    Ok(json_of(StatusCode::OK, &Value::Object(answer)))
-}
-
-/// Purges for the application, here and at the other replicas.
-async fn purge(
-    State(admin): State<Arc<Admin>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    check_is_local(peer)?;
-    admin.check_token(request.headers())?;
-    let body = match body(request).await {
-        Ok(body) => body,
-        Err(refused) => return Ok(refused),
-    };
-    let (targets, force) = purge_order::purge(&body).map_err(Refusal::Wrong)?;
-    // To its end, though the application may leave before: what it has ordered is to be gone everywhere.
-    let purged = tokio::spawn(async move { purge_all(&admin, targets, force).await });
-    purged.await.map_err(|error| Refusal::Failed(error.to_string()))?
-}
-
-async fn purge_all(admin: &Admin, targets: Vec<Target>, force: Force) -> Result<Response, Refusal> {
-    let memory = admin.front.memory().clone();
-    let targets = memory.about(targets);
-    let here = targets.clone();
-    let purged = spawn_blocking(move || memory.purge(&here, force, Source::Replica));
-    purged.await.map_err(|error| Refusal::Failed(error.to_string()))?;
-    let Some(others) = &admin.others else {
-        let answer =
-            json!({ "replicas": "this", "why": "the replicas share no Redis; a CachePurge reaches all" });
-        return Ok(json_of(StatusCode::OK, &answer));
-    };
-    Ok(match others(targets, force).await {
-        Ok(()) => json_of(StatusCode::OK, &json!({ "replicas": "all" })),
-        // The same again does no harm.
-        Err(why) => json_of(StatusCode::SERVICE_UNAVAILABLE, &json!({ "replicas": "this", "why": why })),
-    })
 }
 
 async fn begin_drain(

@@ -4,7 +4,7 @@ mod purging;
 mod variants;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -36,6 +36,9 @@ const HEAD: u64 = 64 << 10;
 /// In so many parts, each with its lock, what is stored is held at most.
 const PARTS: u64 = 256;
 
+/// Has the near-cache forget something.
+type Beside = Box<dyn Fn(&[Target]) + Send + Sync>;
+
 /// Stored responses by key.
 pub struct Memory {
     entries: Cache<Key, Variants, Weight, DefaultHashBuilder, Evictions>,
@@ -52,6 +55,8 @@ pub struct Memory {
     awaits_record: AtomicBool,
     /// Those that leave something out of keys.
     rules: RwLock<Vec<Rule>>,
+    /// The near-cache of the pod, where there is one.
+    beside: OnceLock<Beside>,
 }
 
 /// What a lookup has found.
@@ -120,6 +125,7 @@ impl Memory {
             done: AtomicU64::default(),
             awaits_record: AtomicBool::default(),
             rules: RwLock::default(),
+            beside: OnceLock::new(),
         }
     }
 

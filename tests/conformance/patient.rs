@@ -11,6 +11,7 @@ use cachedservice::{
         follow::cache_of,
         health::Health,
         http::{Front, server::serve},
+        redis::Orders,
         upstream::Origin,
     },
 };
@@ -24,7 +25,8 @@ async fn main() {
     assert_eq!(flag, "--settings");
     let settings = Settings::parse(&std::fs::read_to_string(Path::new(file)).unwrap()).unwrap();
     let redis = settings.redis.as_ref().expect("a Redis");
-    let front = Front::sharing(cache_of(&settings), Origin::at(settings.app_port), redis, LOOKUP);
+    let front =
+        Front::sharing(cache_of(&settings), Origin::at(settings.app_port), redis, LOOKUP, Orders::http());
     let listen = async |port: u16| TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let (requests, orders) = (listen(settings.http_port).await, listen(settings.admin_port).await);
     let health = Arc::new(Health::new());
@@ -44,6 +46,7 @@ async fn main() {
         token: Token::of(None),
         copy: None,
         others: None,
+        orders: Orders::http(),
         pod,
     };
     admin::serve_apart(orders, Arc::new(admin)).unwrap();

@@ -55,6 +55,7 @@ fn long(length: usize) -> String {
 async fn what_breaks_a_rule_is_refused_in_words_that_help() {
     let sandbox = sandbox().await;
     let together = "write at most 100 keys, prefixes and tags together";
+    let own = "is of the sidecars themselves";
     let refused = [
         ("say what to purge", json!({})),
         ("say what to purge", json!({ "everything": false, "soft": true })),
@@ -69,6 +70,15 @@ async fn what_breaks_a_rule_is_refused_in_words_that_help() {
             json!({ "tags": ["a"], "ttlSecondsAfterFinished": -1 }),
         ),
         ("from 0 to 2592000", json!({ "tags": ["a"], "ttlSecondsAfterFinished": 2_592_001 })),
+        (together, json!({ "tags": many(50), "application": { "keys": many(30), "prefixes": many(21) } })),
+        ("spec.application: write keys or prefixes", json!({ "application": {} })),
+        ("write keys or prefixes", json!({ "everything": true, "application": { "redis": "Delete" } })),
+        ("spec.soft: leave it out", json!({ "soft": true, "application": { "keys": ["a"] } })),
+        (own, json!({ "application": { "keys": ["cachedservice:a"], "redis": "Delete" } })),
+        (own, json!({ "application": { "prefixes": ["a", "cachedservice:"], "redis": "Delete" } })),
+        ("spec.application.keys[0]", json!({ "application": { "keys": [""] } })),
+        ("spec.application.prefixes[0]", json!({ "application": { "prefixes": [long(2049)] } })),
+        ("spec.application.redis", json!({ "application": { "keys": ["a"], "redis": "Flush" } })),
         ("spec.keys", json!({ "keys": many(101) })),
         ("spec.keys", json!({ "keys": [], "everything": true })),
         ("spec.prefixes[0]", json!({ "prefixes": [long(2049)] })),
@@ -94,6 +104,10 @@ async fn what_keeps_the_rules_is_accepted_and_readable() {
         json!({ "keys": many(100) }),
         json!({ "keys": many(40), "prefixes": many(30), "tags": many(30) }),
         json!({ "tags": ["a"], "ttlSecondsAfterFinished": 2_592_000 }),
+        json!({ "application": { "keys": many(60), "prefixes": many(40) } }),
+        json!({ "application": { "keys": ["cachedservice:a", "no URL#"], "prefixes": ["*"] } }),
+        json!({ "soft": true, "tags": ["a"], "application": { "prefixes": ["user:"], "redis": "Delete" } }),
+        json!({ "everything": true, "application": { "keys": [long(2048)], "redis": "Delete" } }),
     ];
     for changes in accepted {
         let spec = ask(&sandbox, &changes).await.unwrap_or_else(|refusal| panic!("{changes}\n{refusal}"));
@@ -107,6 +121,8 @@ async fn what_keeps_the_rules_is_accepted_and_readable() {
             "serviceName": "shop", "tags": ["a"], "everything": false, "soft": false, "ttlSecondsAfterFinished": 3600,
         })
     );
+    let defaults = ask(&sandbox, &json!({ "application": { "keys": ["a"] } })).await.unwrap();
+    assert_eq!(defaults["application"], json!({ "keys": ["a"], "redis": "Keep" }));
 }
 
 #[tokio::test]

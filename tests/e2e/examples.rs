@@ -32,9 +32,11 @@ async fn every_example_gets_ready() {
             sandbox.apply("redis-of-yours", demo()).await;
             sandbox.until_ready("redis-of-yours").await;
         }
-        if yaml.contains("kind: CachePurge") {
-            sandbox.apply_example("http-cache").await;
-            sandbox.until_ready("http-cache").await;
+        for service in ["http-cache", "near-cache"] {
+            if yaml.contains(&format!("serviceName: {service}")) {
+                sandbox.apply_example(service).await;
+                sandbox.until_ready(service).await;
+            }
         }
         let mut service = String::new();
         for document in serde_saphyr::from_multiple::<Value>(&yaml).unwrap() {

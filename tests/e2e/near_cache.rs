@@ -119,6 +119,66 @@ async fn what_one_pod_or_anybody_changes_the_others_do_not_read_from_memory_any_
     }
 }
 
+/// Has `shop` purged, and returns what has become of it.
+fn purge(sandbox: &Sandbox, flags: &[&str]) -> Value {
+    let told = plugin(sandbox, &[&["purge", "shop", "-o", "json"], flags].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["isComplete"], &told["status"]["acknowledged"]), (&json!(true), &json!(2)), "{told}");
+    told
+}
+
+async fn until_gone(sandbox: &Sandbox, address: &str) {
+    until(Duration::from_secs(10), async || match ask(sandbox, address, HTTP, &format!("/redis/{KEY}"))? {
+        (404, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_purged_every_pod_forgets_and_redis_keeps_unless_it_is_to_be_deleted() {
+    let sandbox = sandbox().await;
+    sandbox.apply("shop", near()).await;
+    tokio::join!(sandbox.start_pod(CLIENT, &[], &[8080]), sandbox.until_ready("shop"));
+    let pods = <[_; 2]>::try_from(addresses(&sandbox).await).unwrap();
+    redis_cli(&sandbox, &format!("-n 1 set {KEY} 1000"));
+    let first = until_counted(&sandbox, &pods[0]).await;
+    for address in &pods {
+        until_read(&sandbox, address, &first).await;
+        let before = hits(&sandbox, address);
+        until(Duration::from_secs(10), async || {
+            read(&sandbox, address)?;
+            if hits(&sandbox, address) > before { Ok(()) } else { Err("not from memory".to_owned()) }
+        })
+        .await;
+    }
+    // Redis tells nobody of that.
+    redis_cli(&sandbox, "swapdb 0 1");
+    for address in &pods {
+        assert_eq!(read(&sandbox, address).unwrap(), first, "from memory");
+    }
+    let kept = purge(&sandbox, &["--redis-key", KEY]);
+    assert_eq!(kept["status"]["deletedKeys"], Value::Null);
+    for address in &pods {
+        assert_eq!(read(&sandbox, address).unwrap(), "1000", "from Redis");
+    }
+    let deleted = purge(&sandbox, &["--redis-prefix", "demo:", "--delete-in-redis"]);
+    assert_eq!(deleted["status"]["deletedKeys"], 1);
+    assert!(redis_cli(&sandbox, &format!("exists {KEY}")).contains('0'));
+    for address in &pods {
+        until_gone(&sandbox, address).await;
+    }
+    let counted = count(&sandbox, &pods[0]).unwrap();
+    until_read(&sandbox, &pods[1], &counted).await;
+    let message = format!(r#"{{"application":{{"keys":["{KEY}"],"redis":"Delete"}}}}"#);
+    let heard =
+        redis_cli(&sandbox, &format!("publish cachedservice:{}/shop:purge '{message}'", sandbox.namespace));
+    assert!(heard.contains('2'), "{heard}");
+    for address in &pods {
+        until_gone(&sandbox, address).await;
+    }
+}
+
 #[tokio::test]
 async fn the_plugin_shows_the_keys_that_are_read_most_of_all_pods_together() {
     let sandbox = sandbox().await;

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cachedservice::{
-    settings::{Settings, purges::PurgeRecord},
+    settings::{
+        Settings,
+        deletions::Deletion,
+        purges::{PurgeRecord, Tiers},
+    },
     sidecar::{
         admin::explain::question,
         cache::{
@@ -252,8 +256,17 @@ fn news(data: &[u8]) {
 
 /// A purge of the application, in a request or on its channel.
 fn order(data: &[u8]) {
-    if let Ok((targets, _)) = purge_order::purge(data) {
+    let tiers = Tiers { http: true, application: true };
+    if let Ok(purge_order::Order { targets, .. }) = purge_order::purge(data, tiers) {
         assert!(!targets.is_empty() && targets.len() <= 100);
+        let deletion = Deletion::of("", &targets);
+        let _ = deletion.pattern();
+        assert!(
+            deletion
+                .prefixes
+                .iter()
+                .all(|prefix| deletion.own().is_some() || deletion.is_about(prefix.as_bytes()))
+        );
         for target in targets {
             let _ = target.matches("http://shop/a?b", &["t".to_owned()]);
         }

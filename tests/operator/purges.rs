@@ -39,22 +39,30 @@ struct Shop {
 }
 
 async fn shop(sandbox: &Sandbox, manner: Manner) -> Shop {
+    shop_with(sandbox, manner, json!({ "http": {} })).await
+}
+
+async fn shop_with(sandbox: &Sandbox, manner: Manner, cache: Value) -> Shop {
     let installation = sandbox.install().await;
     let operator = installation.start("first");
     let sidecars = Sidecars::that(manner);
     let kubelet = sidecars.kubelet(sandbox);
-    sandbox.apply("shop", spec()).await;
+    sandbox.apply("shop", spec_with(cache)).await;
     sandbox.until_ready("shop").await;
     until_pods(sandbox, 2).await;
     Shop { sidecars, operator, installation, _kubelet: kubelet }
 }
 
 fn spec() -> Value {
+    spec_with(json!({ "http": {} }))
+}
+
+fn spec_with(cache: Value) -> Value {
     json!({
         "image": "example.com/shop:1",
         "autoscaling": { "enabled": false },
         "replicas": 2,
-        "cache": { "http": {} },
+        "cache": cache,
     })
 }
 
@@ -587,4 +595,90 @@ async fn a_record_of_somebody_elses_is_left_alone_told_of_and_holds_up_the_pods(
     })
     .await;
     sandbox.until_ready("shop").await;
+}
+
+#[tokio::test]
+async fn the_near_cache_alone_is_told_of_purges_and_acknowledges_them() {
+    let sandbox = sandbox().await;
+    let shop = shop_with(&sandbox, Manner::Acknowledges, json!({ "application": {} })).await;
+    let names = until_pods(&sandbox, 2).await;
+    order(&sandbox, "keys", json!({ "application": { "keys": ["user:1"], "prefixes": ["job:"] } })).await;
+    let status = until_complete(&sandbox, "keys").await;
+    assert_eq!((&status.acknowledged_by, status.deleted_keys), (&names, None));
+    let targets = vec![Target::RedisKey("user:1".to_owned()), Target::RedisPrefix("job:".to_owned())];
+    assert_eq!(record(&sandbox).await.purges[0].targets, targets);
+    for name in &names {
+        assert_eq!(shop.sidecars.got(name).last().unwrap().1.purges[0].targets, targets);
+        assert!(shop.sidecars.deletions(name).is_empty(), "nothing is deleted that is not to be");
+    }
+}
+
+#[tokio::test]
+async fn one_pod_deletes_in_redis_before_any_is_told_to_forget() {
+    let sandbox = sandbox().await;
+    let mut shop = shop_with(&sandbox, Manner::Hangs, json!({ "application": {} })).await;
+    let names = until_pods(&sandbox, 2).await;
+    let keys = json!({ "keys": ["user:1"], "prefixes": ["job:"], "redis": "Delete" });
+    let purge = order(&sandbox, "keys", json!({ "application": keys })).await;
+    let waiting = until_told(&sandbox, "keys", "False", "Waiting").await;
+    let told = waiting.complete().unwrap().message.clone();
+    assert!(told.starts_with("no pod has deleted in Redis yet") && told.contains("no answer"), "{told}");
+    // Others go on meanwhile.
+    order(&sandbox, "other", json!({ "everything": true })).await;
+    until_told(&sandbox, "other", "False", "Waiting").await;
+    let recorded: Vec<_> = record(&sandbox).await.purges.into_iter().map(|purge| purge.targets).collect();
+    assert_eq!(recorded, [[Target::Everything]]);
+    shop.sidecars.set_all(Manner::Acknowledges);
+    let status = until_complete(&sandbox, "keys").await;
+    assert_eq!((status.deleted_keys, status.deletion_time.is_some()), (Some(2), true));
+    assert_eq!(status.acknowledged_by, names);
+    until_complete(&sandbox, "other").await;
+    let wanted = cachedservice::settings::deletions::Deletion {
+        id: purge.uid().unwrap(),
+        keys: vec!["user:1".to_owned()],
+        prefixes: vec!["job:".to_owned()],
+    };
+    let asked: Vec<_> = names.iter().flat_map(|name| shop.sidecars.deletions(name)).collect();
+    assert!(!asked.is_empty() && asked.iter().all(|order| *order == wanted), "{asked:?}");
+    // What was deleted is not deleted again by an operator that comes after this one.
+    let before = asked.len();
+    shop.operator.kill();
+    let _next = shop.installation.start("second");
+    order(&sandbox, "last", json!({ "everything": true })).await;
+    until(Duration::from_secs(60), async || {
+        let status = told(&sandbox, "last").await;
+        if status.is_complete() { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let after: usize = names.iter().map(|name| shop.sidecars.deletions(name).len()).sum();
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn what_names_a_tier_that_is_off_is_told_so_and_goes_on_when_it_is_on() {
+    let sandbox = sandbox().await;
+    let _shop = shop_with(&sandbox, Manner::Acknowledges, json!({ "application": {} })).await;
+    order(&sandbox, "pages", json!({ "tags": ["t"], "application": { "keys": ["user:1"] } })).await;
+    let status = until_told(&sandbox, "pages", "False", "TierOff").await;
+    let told = status.complete().unwrap().message.clone();
+    assert!(told.starts_with("cache.http of this CachedService is off"), "{told}");
+    assert_eq!(record(&sandbox).await.purges.len(), 1, "where it is on again, it is known");
+    sandbox.apply("shop", spec()).await;
+    until_told(&sandbox, "pages", "False", "TierOff").await;
+    until(LIMIT, async || {
+        let message = told_message(&sandbox, "pages").await;
+        if message.starts_with("cache.application") { Ok(()) } else { Err(message) }
+    })
+    .await;
+    let keys = json!({ "keys": ["user:1"], "redis": "Delete" });
+    order(&sandbox, "keys", json!({ "everything": true, "application": keys })).await;
+    until_told(&sandbox, "keys", "False", "TierOff").await;
+    assert_eq!(record(&sandbox).await.purges.len(), 1, "nothing of it is done before keys are deleted");
+    sandbox.apply("shop", spec_with(json!({ "http": {}, "application": {} }))).await;
+    until_complete(&sandbox, "pages").await;
+    until_complete(&sandbox, "keys").await;
+}
+
+async fn told_message(sandbox: &Sandbox, name: &str) -> String {
+    told(sandbox, name).await.complete().map(|it| it.message.clone()).unwrap_or_default()
 }

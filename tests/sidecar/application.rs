@@ -11,6 +11,7 @@ use cachedservice::{
     settings::{self, HttpCache},
     sidecar::{
         http::{Front, server::serve},
+        redis::Orders,
         upstream::Origin,
     },
 };
@@ -89,7 +90,8 @@ impl Pod {
         answer: impl Fn(&Got) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         let (port, got) = run_application(answer).await;
-        Self::before(Front::sharing(self::settings(), Origin::at(port), redis, lookup), got).await
+        let front = Front::sharing(self::settings(), Origin::at(port), redis, lookup, Orders::http());
+        Self::before(front, got).await
     }
 
     async fn before(front: Arc<Front>, got: Arc<Mutex<Vec<Got>>>) -> Self {

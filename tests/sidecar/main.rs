@@ -24,6 +24,7 @@ mod near_commands;
 mod near_leases;
 mod near_memory;
 mod near_older;
+mod near_purging;
 mod near_wire;
 mod passing_on;
 mod patience;

@@ -3,6 +3,7 @@
 mod apart;
 mod concurrent;
 mod encrypted;
+mod purging;
 mod pushes;
 mod times;
 mod trouble;

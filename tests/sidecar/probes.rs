@@ -13,6 +13,7 @@ use cachedservice::sidecar::{
     admin::{Admin, Pod, Token, serve_apart},
     health::Health,
     http::Front,
+    redis::Orders,
     upstream::Origin,
 };
 use http::Response;
@@ -73,8 +74,16 @@ fn ready_on(runtime: &Runtime) -> SocketAddr {
         health.warmed();
         let front = Front::before(settings(), Origin::at(1));
         let pod = Pod::default();
-        let admin =
-            Admin { front, near: None, health, token: Token::of(None), copy: None, others: None, pod };
+        let admin = Admin {
+            front,
+            near: None,
+            health,
+            token: Token::of(None),
+            copy: None,
+            others: None,
+            orders: Orders::http(),
+            pod,
+        };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         serve_apart(listener, Arc::new(admin)).unwrap();

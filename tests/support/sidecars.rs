@@ -19,7 +19,7 @@ use axum::{
 };
 use cachedservice::{
     api::names::{APP, COMPONENT_LABEL, SIDECAR_ADMIN_PORT, SIDECAR_CONTAINER},
-    settings::purges::PurgeRecord,
+    settings::{deletions::Deletion, purges::PurgeRecord},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -68,6 +68,8 @@ struct SidecarState {
     uid: String,
     manner: Mutex<Manner>,
     got: Mutex<Vec<(String, PurgeRecord)>>,
+    /// Orders to delete keys in Redis.
+    deletions: Mutex<Vec<Deletion>>,
     told: Mutex<Value>,
     /// The tokens of those who asked what it tells, and when.
     reads: Mutex<Vec<(String, Instant)>>,
@@ -127,6 +129,7 @@ impl Sidecars {
                 uid: pod.uid().unwrap(),
                 manner: Mutex::new(manner),
                 got: Mutex::default(),
+                deletions: Mutex::default(),
                 told: Mutex::new(self.0.told.lock().unwrap().clone()),
                 reads: Mutex::default(),
             });
@@ -134,6 +137,7 @@ impl Sidecars {
             listener.set_nonblocking(true).unwrap();
             let router = Router::new()
                 .route("/purges", post(purges))
+                .route("/deletions", post(deletions))
                 .route("/status", get(status))
                 .with_state(state.clone());
             let server = runtime.spawn(async move {
@@ -193,6 +197,13 @@ impl Sidecars {
     }
 }
 
+impl Sidecars {
+    /// What the sidecar of this pod was asked to delete in Redis, and how often.
+    pub fn deletions(&self, pod: &str) -> Vec<Deletion> {
+        self.0.pods.lock().unwrap()[pod].state.deletions.lock().unwrap().clone()
+    }
+}
+
 fn has_sidecar(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     containers.into_iter().any(|container| container.name == SIDECAR_CONTAINER)
@@ -209,6 +220,27 @@ async fn status(State(state): State<Arc<SidecarState>>, headers: HeaderMap) -> R
         Manner::Hangs => std::future::pending().await,
         Manner::Refuses => (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
     }
+}
+
+/// The first time that it is asked it goes on, and then it is done.
+async fn deletions(State(state): State<Arc<SidecarState>>, body: String) -> Response {
+    let order: Deletion = serde_json::from_str(&body).expect("an order");
+    let asked = {
+        let mut deletions = state.deletions.lock().unwrap();
+        deletions.push(order.clone());
+        deletions.iter().filter(|asked| **asked == order).count()
+    };
+    let (pod, uid) = (state.pod.as_str(), state.uid.as_str());
+    let manner = *state.manner.lock().unwrap();
+    let (pod, uid) = match manner {
+        Manner::Acknowledges | Manner::HasDone(_) => (pod, uid),
+        Manner::IsAnothers => ("another", "another"),
+        Manner::Hangs => std::future::pending().await,
+        Manner::Refuses => return (StatusCode::UNAUTHORIZED, "another token\n").into_response(),
+    };
+    let (deleted, word) = if asked == 1 { (1, "running") } else { (2, "done") };
+    let told = json!({ "state": word, "searched": 1000, "deleted": deleted, "pod": pod, "uid": uid });
+    told.to_string().into_response()
 }
 
 async fn purges(State(state): State<Arc<SidecarState>>, headers: HeaderMap, body: String) -> Response {

@@ -76,7 +76,7 @@ impl Writer<'_> {
     /// Begins the record of purges of a cache, where there is none that can be read. What is in it is written where
     /// purges are carried out. The watch shows no data: each version is read once.
     async fn ensure_record(&mut self, plan: &Plan) -> Result<(), ChildError> {
-        if plan.spec.http_cache().is_none() || self.paused {
+        if !plan.spec.has_cache() || self.paused {
             return Ok(());
         }
         let (context, name) = (self.context, purges_name(&plan.identity.name));

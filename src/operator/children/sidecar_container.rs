@@ -208,9 +208,6 @@ fn mounts(plan: &Plan, sidecar: &SidecarPlan) -> Vec<Mount> {
     let token = of_secret("sidecar-token", secret(name, SECRET_TOKEN, TOKEN_FILE), TOKEN_DIR);
     let Some(url) = &sidecar.redis_url else { return vec![settings, token] };
     let redis = of_secret("sidecar-redis", secret(url.name.clone(), &url.key, REDIS_FILE), REDIS_DIR);
-    if plan.spec.http_cache().is_none() {
-        return vec![settings, token, redis];
-    }
     vec![
         settings,
         // Nothing keeps a pod from starting, not even its loss.

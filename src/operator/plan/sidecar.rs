@@ -312,8 +312,8 @@ fn settings(
     tiers: Tiers,
 ) -> Result<String, Invalid> {
     let Tiers { http, application, balancing } = tiers;
-    // What there is to purge is what the HTTP cache has stored.
-    let of_cache = |text: String| http.as_ref().map(|_| text);
+    // What there is to purge is what a tier has stored.
+    let of_cache = |text: String| spec.has_cache().then_some(text);
     let number = |port: i32| {
         u16::try_from(port).map_err(|_| Invalid::new("spec.port", "write a port from 1 to 65535"))
     };

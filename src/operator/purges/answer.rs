@@ -5,7 +5,10 @@
 use serde::Deserialize;
 
 use super::{pods::Replica, record::GREATEST_NUMBER};
-use crate::operator::sidecars::reading::check_is_of;
+use crate::{
+    operator::sidecars::reading::check_is_of,
+    settings::deletions::{Progress, State},
+};
 
 /// An answer, as it is written. Sidecars of earlier releases do not say in which pod they are.
 #[derive(Deserialize)]
@@ -41,6 +44,33 @@ pub fn acknowledged(body: &[u8], replica: &Replica, last: u64) -> Result<Acknowl
     Ok(Acknowledged { epoch, unknown })
 }
 
+/// How far a sidecar is to delete keys in Redis, as it is written.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(flatten)]
+    progress: Progress,
+    pod: Option<String>,
+    uid: Option<String>,
+}
+
+/// How far the sidecar of `replica` is to delete keys in Redis, by its answer.
+///
+/// # Errors
+/// Why it does not tell that, in words.
+pub fn deleted(body: &[u8], replica: &Replica) -> Result<Progress, String> {
+    let Ok(Told { progress, pod, uid }) = serde_json::from_slice(body) else {
+        return Err("what it answers is no account of a deletion".to_owned());
+    };
+    check_is_of((pod.as_deref(), uid.as_deref()), &replica.name, &replica.uid)?;
+    match progress.state {
+        State::Running | State::Done => Ok(progress),
+        State::Unreachable => Err("it does not reach Redis, or has lost it; its log says more".to_owned()),
+        State::Refused => {
+            Err("Redis refuses SCAN or UNLINK to the user of its URL; its log says more".to_owned())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +103,19 @@ mod tests {
         assert_eq!(unknown(r#"{"epoch":8}"#), Some(8));
         assert_eq!(unknown(r#"{"epoch":7,"unknown":5}"#), Some(5));
         assert!(of(r#"{"epoch":18446744073709551615}"#).is_err(), "nobody counts on from there");
+    }
+
+    #[test]
+    fn a_deletion_is_over_when_the_pod_itself_says_so() {
+        let replica = Replica { name: "shop-a".to_owned(), uid: "uid-a".to_owned(), address: None };
+        let of = |body: &str| deleted(body.as_bytes(), &replica);
+        let done = r#"{"state":"done","searched":2000,"deleted":5,"pod":"shop-a","uid":"uid-a"}"#;
+        assert_eq!(of(done), Ok(Progress { state: State::Done, searched: 2000, deleted: 5 }));
+        assert!(of(&done.replace("uid-a", "uid-b")).unwrap_err().starts_with("another pod"));
+        assert!(of(&done.replace("done", "refused")).unwrap_err().contains("refuses SCAN or UNLINK"));
+        assert!(of(&done.replace("done", "unreachable")).unwrap_err().contains("does not reach Redis"));
+        assert!(of(r#"{"epoch":7}"#).unwrap_err().contains("no account"));
+        assert!(!of(r#"{"state":"SECRET"}"#).unwrap_err().contains("SECRET"));
     }
 
     #[test]

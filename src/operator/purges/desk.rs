@@ -85,7 +85,8 @@ impl Desk {
             // What was written before it was complete may be shown after that.
             Some(Known::Complete { uid, .. }) if Some(uid) == purge.uid().as_ref() => return None,
             Some(Known::Open(known)) if known.uid() == purge.uid() => (true, names_nothing(&known.spec)),
-            _ => (false, !is_served),
+            // What is to be deleted in Redis is needed before it is recorded.
+            _ => (false, !is_served && purge.spec.to_delete().is_none()),
         };
         let service = service_of(&key);
         purges.remove(&key);
@@ -275,8 +276,8 @@ fn service_of((namespace, service, _): &Key) -> ObjectRef<CachedService> {
 
 /// Whether what is to be purged is not kept here. The API server takes no purge that names nothing.
 pub(super) fn names_nothing(spec: &CachePurgeSpec) -> bool {
-    let CachePurgeSpec { keys, prefixes, tags, everything, .. } = spec;
-    !everything && keys.is_empty() && prefixes.is_empty() && tags.is_empty()
+    let CachePurgeSpec { keys, prefixes, tags, application, everything, .. } = spec;
+    !everything && application.is_none() && keys.is_empty() && prefixes.is_empty() && tags.is_empty()
 }
 
 /// What is needed to tell of it.

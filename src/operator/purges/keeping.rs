@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     desk::names_nothing,
     progress::Held,
-    record::{Order, Stands, knows_all, number, read, with_orders},
+    record::{Order, Stands, knows_all, number, off, read, with_orders},
 };
 use crate::{
     api::{
@@ -30,7 +30,7 @@ use crate::{
         plan::{Identity, PURGES_FILE},
         sidecars::token,
     },
-    settings::purges::PurgeRecord,
+    settings::purges::{PurgeRecord, Tiers},
 };
 
 /// Writes of others that are lived through in one round.
@@ -43,6 +43,8 @@ pub(super) struct Served {
     pub(super) identity: Identity,
     /// What its sidecars ask for, if it is made.
     pub(super) token: Option<String>,
+    /// What its spec has on.
+    pub(super) tiers: Tiers,
 }
 
 /// A CachedService; or what is missing.
@@ -65,7 +67,8 @@ pub(super) fn served(service: &ObjectRef<CachedService>, context: &Context) -> R
         extra_labels: present.spec.labels.clone(),
         extra_annotations: present.spec.annotations.clone(),
     };
-    Ok(Served { identity, token })
+    let (http, application) = (present.spec.http_cache().is_some(), present.spec.near_cache().is_some());
+    Ok(Served { identity, token, tiers: Tiers { http, application } })
 }
 
 /// What there is to tell while the sidecars cannot be asked.
@@ -96,6 +99,8 @@ pub(super) struct Kept {
     pub(super) last: u64,
     /// The number of each order, by UID. One that was deleted meanwhile may have none.
     pub(super) epochs: BTreeMap<String, u64>,
+    /// The tier that is off of those that are about one, by UID.
+    pub(super) off: BTreeMap<String, &'static str>,
 }
 
 /// What is known of the ConfigMap.
@@ -117,7 +122,7 @@ impl Keeping {
     /// `known` from elsewhere.
     pub(super) async fn record(
         &mut self,
-        identity: &Identity,
+        Served { identity, tiers, .. }: &Served,
         context: &Context,
         open: &[Arc<CachePurge>],
         known: &BTreeSet<u64>,
@@ -148,9 +153,9 @@ impl Keeping {
             match written {
                 Ok(version) => {
                     let (record, owner) = (recorded.record, seen.owner);
-                    let last = record.last();
+                    let (last, off) = (record.last(), off(&record, *tiers));
                     self.0 = Some(Seen { record, is_begun: false, owner, version });
-                    return Ok(Kept { text, last, epochs: recorded.epochs });
+                    return Ok(Kept { text, last, epochs: recorded.epochs, off });
                 }
                 // Somebody has made, changed or deleted it: look again.
                 Err(kube::Error::Api(answer))

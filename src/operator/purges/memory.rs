@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     answer::Acknowledged,
     desk::Orders,
-    keeping::Keeping,
+    keeping::{Keeping, Kept},
     pods::Replica,
     progress::{Asked, asked},
 };
@@ -34,6 +34,10 @@ pub(super) struct Memory {
     pub(super) unknown: BTreeSet<u64>,
     pub(super) told: HashMap<String, Told>,
     pub(super) held_since: Option<Instant>,
+    /// The pod that deletes for a purge, by their UIDs.
+    pub(super) deleting: BTreeMap<String, String>,
+    /// Rounds in which something was to be deleted.
+    pub(super) deletions: u32,
     /// Rounds since the last order came.
     pub(super) rounds: u32,
     pub(super) newest: u64,
@@ -59,6 +63,7 @@ impl Memory {
     pub(super) fn forget_others(&mut self, orders: &Orders) {
         let open: BTreeSet<_> = orders.open.iter().filter_map(|purge| purge.uid()).collect();
         self.told.retain(|uid, _| open.contains(uid));
+        self.deleting.retain(|uid, _| open.contains(uid));
     }
 
     pub(super) fn forget_pods(&mut self, replicas: &[Replica]) {
@@ -93,27 +98,42 @@ impl Memory {
     pub(super) fn statuses(
         &mut self,
         orders: &Orders,
-        epochs: &BTreeMap<String, u64>,
+        Kept { epochs, off, .. }: &Kept,
         replicas: &[Replica],
         beginning: bool,
     ) -> Vec<Status> {
         let (acknowledged, failures) = (self.acknowledged.clone(), self.failures.clone());
         let now = Timestamp::now();
         let statuses = self.changed(orders, |purge, before| {
-            let Some(&epoch) = purge.metadata.uid.as_ref().and_then(|uid| epochs.get(uid)) else {
+            let uid = purge.metadata.uid.as_deref().unwrap_or_default();
+            let Some(&epoch) = epochs.get(uid) else {
                 // It is gone; the watch tells.
                 return before.clone();
             };
-            let progress = Asked { epoch, replicas, acknowledged: &acknowledged, failures: &failures };
+            let off = off.get(uid).copied();
+            let progress = Asked { epoch, replicas, acknowledged: &acknowledged, failures: &failures, off };
             asked(before, purge.metadata.generation, &progress, now)
         });
         let is_due = |purge: &CachePurge, status: &CachePurgeStatus| {
             let told = purge.uid().and_then(|uid| self.told.get(&uid));
             let is_first = told.is_none_or(|told| told.status.start_time.is_none());
-            let is_due = told.and_then(|told| told.at).is_none_or(|at| at.elapsed() >= STATUS_PERIOD);
-            if beginning { is_first && !status.is_complete() } else { is_due || status.is_complete() }
+            let is_due = self.is_due(purge) || status.is_complete();
+            if beginning { is_first && !status.is_complete() } else { is_due }
         };
         statuses.into_iter().filter(|(purge, status)| is_due(purge, status)).collect()
+    }
+
+    /// Whether something may be told of a purge again.
+    pub(super) fn is_due(&self, purge: &CachePurge) -> bool {
+        let told = purge.uid().and_then(|uid| self.told.get(&uid)?.at);
+        told.is_none_or(|at| at.elapsed() >= STATUS_PERIOD)
+    }
+
+    /// Whether keys of a purge are still to be deleted in Redis.
+    pub(super) fn is_to_delete(&self, purge: &CachePurge) -> bool {
+        let told = purge.uid().and_then(|uid| self.told.get(&uid)).map(|told| &told.status);
+        let status = told.or(purge.status.as_ref());
+        purge.spec.to_delete().is_some() && status.is_none_or(|status| status.deletion_time.is_none())
     }
 
     /// What is to be told of each open purge, where that is something else than before.

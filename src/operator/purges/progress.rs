@@ -34,6 +34,19 @@ pub struct Asked<'a> {
     pub acknowledged: &'a BTreeMap<String, u64>,
     /// Why a pod did not answer, by UID.
     pub failures: &'a BTreeMap<String, String>,
+    /// The tier that it is about, where that is off.
+    pub off: Option<&'a str>,
+}
+
+/// A purge of which keys are being deleted in Redis.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleting {
+    /// How many were deleted so far.
+    pub deleted: u64,
+    /// How many were looked at.
+    pub searched: u64,
+    /// It is over.
+    pub is_done: bool,
 }
 
 /// The status of a purge that is held up.
@@ -61,7 +74,10 @@ pub fn asked(
     let (done, open): (Vec<_>, Vec<_>) = asked.replicas.iter().partition(has_acknowledged);
     let pending: Vec<_> = open.iter().map(|replica| pending(replica, asked.failures)).collect();
     let progress = format!("{}/{}", done.len(), asked.replicas.len());
-    let condition = condition(&done, asked.replicas, &pending);
+    let condition = match asked.off {
+        Some(tier) => off(tier),
+        None => condition(&done, asked.replicas, &pending),
+    };
     let is_complete = condition.0;
     let status = CachePurgeStatus {
         epoch: Some(asked.epoch),
@@ -75,6 +91,45 @@ pub fn asked(
         ..before.clone()
     };
     told(status, generation, condition, now)
+}
+
+/// The status of a purge of which keys are being deleted in Redis, or were.
+#[must_use]
+pub fn deleting(
+    before: &CachePurgeStatus,
+    generation: Option<i64>,
+    progress: &Deleting,
+    now: Timestamp,
+) -> CachePurgeStatus {
+    let Deleting { deleted, searched, is_done } = progress;
+    let message = if *is_done {
+        format!("{deleted} keys are deleted in Redis; the pods are asked to forget them")
+    } else {
+        format!("{deleted} keys are deleted in Redis, of about {searched} that were looked at; it goes on")
+    };
+    let status = CachePurgeStatus {
+        deleted_keys: Some(i64::try_from(*deleted).unwrap_or(i64::MAX)),
+        deletion_time: is_done.then(|| second(now)),
+        start_time: before.start_time.clone().or(Some(second(now))),
+        ..before.clone()
+    };
+    told(status, generation, (false, "Deleting", message), now)
+}
+
+/// What becomes of a purge about a tier that is off. It is in the record, for pods that have the tier still, and for
+/// what is stored of it where it is on again.
+fn off(tier: &str) -> (bool, &'static str, String) {
+    let message = format!(
+        "{tier} of this CachedService is off, and this purge names something of it; delete the purge and order one without that, or switch {tier} on"
+    );
+    (false, "TierOff", message)
+}
+
+/// Why nothing is deleted in Redis while the near-cache is off.
+#[must_use]
+pub fn without_near_cache() -> Held {
+    let (_, reason, message) = off("cache.application");
+    Held { reason, message }
 }
 
 fn pending(replica: &Replica, failures: &BTreeMap<String, String>) -> PendingPod {
@@ -159,8 +214,13 @@ mod tests {
         // An earlier acknowledgement is of an earlier purge.
         let acknowledged = of(&[("a", 9), ("b", 6)]);
         let failures = of(&[("b", "no answer within 1 s".to_owned()), ("c", "old".to_owned())]);
-        let progress =
-            Asked { epoch: 7, replicas: &replicas, acknowledged: &acknowledged, failures: &failures };
+        let progress = Asked {
+            epoch: 7,
+            replicas: &replicas,
+            acknowledged: &acknowledged,
+            failures: &failures,
+            off: None,
+        };
         let status = asked(&CachePurgeStatus::default(), Some(1), &progress, at(10));
         assert_eq!((status.acknowledged, status.replicas, status.epoch), (1, 4, Some(7)));
         assert_eq!(status.progress.as_deref(), Some("1/4"));
@@ -187,7 +247,8 @@ mod tests {
         let replicas = [replica("a", None)];
         let acknowledged = of(&[("a", 7), ("gone", 1)]);
         let none = BTreeMap::new();
-        let of = |replicas| Asked { epoch: 7, replicas, acknowledged: &acknowledged, failures: &none };
+        let of =
+            |replicas| Asked { epoch: 7, replicas, acknowledged: &acknowledged, failures: &none, off: None };
         let before = asked(
             &CachePurgeStatus::default(),
             Some(1),
@@ -205,6 +266,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_a_tier_that_is_off_is_not_complete_whoever_acknowledges() {
+        let replicas = [replica("a", None)];
+        let (acknowledged, none) = (of(&[("a", 7)]), BTreeMap::new());
+        for replicas in [&replicas[..], &[]] {
+            let off = Some("cache.http");
+            let progress = Asked { epoch: 7, replicas, acknowledged: &acknowledged, failures: &none, off };
+            let status = asked(&CachePurgeStatus::default(), Some(1), &progress, at(10));
+            let condition = status.complete().unwrap();
+            assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "TierOff"));
+            assert!(condition.message.contains("switch cache.http on"), "{}", condition.message);
+            assert_eq!(status.completion_time, None);
+        }
+    }
+
+    #[test]
+    fn a_deletion_tells_how_far_it_is_and_when_it_is_over() {
+        let progress = Deleting { deleted: 5, searched: 2000, is_done: false };
+        let status = deleting(&CachePurgeStatus::default(), Some(1), &progress, at(10));
+        assert_eq!((status.deleted_keys, &status.deletion_time), (Some(5), &None));
+        assert_eq!(status.start_time, Some(Time(at(10))));
+        let condition = status.complete().unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Deleting"));
+        assert!(
+            condition.message.starts_with("5 keys are deleted in Redis, of about 2000"),
+            "{}",
+            condition.message
+        );
+        let done = Deleting { deleted: 7, is_done: true, ..progress };
+        let status = deleting(&status, Some(1), &done, at(12));
+        assert_eq!((status.deleted_keys, &status.deletion_time), (Some(7), &Some(Time(at(12)))));
+        assert_eq!(status.start_time, Some(Time(at(10))));
+    }
+
+    #[test]
     fn a_condition_that_says_the_same_keeps_its_time() {
         let missing = Held { reason: "ServiceNotFound", message: "words".to_owned() };
         let first = held(&CachePurgeStatus::default(), Some(1), &missing, at(10));
@@ -218,7 +313,8 @@ mod tests {
         let replicas: Vec<_> = (0..2000).map(|number| replica(&format!("{number:04}"), None)).collect();
         let acknowledged: BTreeMap<_, _> = replicas[..1500].iter().map(|it| (it.uid.clone(), 7)).collect();
         let none = BTreeMap::new();
-        let progress = Asked { epoch: 7, replicas: &replicas, acknowledged: &acknowledged, failures: &none };
+        let progress =
+            Asked { epoch: 7, replicas: &replicas, acknowledged: &acknowledged, failures: &none, off: None };
         let status = asked(&CachePurgeStatus::default(), Some(1), &progress, at(10));
         assert_eq!((status.acknowledged, status.replicas), (1500, 2000));
         assert_eq!((status.acknowledged_by.len(), status.pending.len()), (NAMED, NAMED_PENDING));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::CachePurgeSpec,
-    settings::purges::{Force, Purge, PurgeRecord, Target, Written},
+    settings::purges::{Force, Purge, PurgeRecord, Target, Tiers, Written},
 };
 
 /// So many purges are kept. Those before them count as forgotten: what a replica or Redis holds from a
@@ -73,6 +73,13 @@ pub fn knows_all<'a>(record: &PurgeRecord, numbers: impl IntoIterator<Item = &'a
     numbers.into_iter().all(|number| record.knows(*number))
 }
 
+/// The purges of a record that are about a tier that is off, by UID, and its field.
+#[must_use]
+pub fn off(record: &PurgeRecord, tiers: Tiers) -> BTreeMap<String, &'static str> {
+    let missing = |purge: &Purge| Some((purge.id.clone(), tiers.missing(&purge.targets)?));
+    record.purges.iter().filter_map(missing).collect()
+}
+
 /// The number of an order in a record, if it is there.
 #[must_use]
 pub fn number(record: &PurgeRecord, uid: &str, told: Option<u64>) -> Option<u64> {
@@ -112,11 +119,16 @@ fn purge(order: &Order<'_>, epoch: u64) -> Purge {
         keys,
         prefixes,
         tags,
+        application,
         everything,
         soft,
         ttl_seconds_after_finished: _,
     } = order.spec;
-    let written = Written { keys, prefixes, tags, everything: *everything };
+    let (redis_keys, redis_prefixes) = application
+        .as_ref()
+        .map(|application| (application.keys.as_slice(), application.prefixes.as_slice()))
+        .unwrap_or_default();
+    let written = Written { keys, prefixes, tags, redis_keys, redis_prefixes, everything: *everything };
     // The API server lets nothing else through; one of an earlier release may have. It is better to
     // purge too much.
     let targets = written.targets().unwrap_or_else(|_| vec![Target::Everything]);
@@ -147,6 +159,7 @@ fn size(purge: &Purge) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ApplicationPurge;
 
     const NOW: u64 = 1_000;
 
@@ -237,6 +250,11 @@ mod tests {
         let spec = CachePurgeSpec {
             keys: vec!["HTTP://Shop/a".to_owned()],
             prefixes: vec!["/b".to_owned()],
+            application: Some(ApplicationPurge {
+                keys: vec!["user:1".to_owned()],
+                prefixes: vec!["job:".to_owned()],
+                ..ApplicationPurge::default()
+            }),
             soft: true,
             ..spec(&["t"])
         };
@@ -245,6 +263,8 @@ mod tests {
             Target::Key("http://shop/a".to_owned()),
             Target::Prefix("/b".to_owned()),
             Target::Tag("t".to_owned()),
+            Target::RedisKey("user:1".to_owned()),
+            Target::RedisPrefix("job:".to_owned()),
         ];
         assert_eq!(
             (recorded.purges[0].targets.as_slice(), recorded.purges[0].force),
@@ -253,6 +273,20 @@ mod tests {
         let odd = CachePurgeSpec { keys: vec!["/a#b".to_owned()], ..CachePurgeSpec::default() };
         let recorded = with_orders(PurgeRecord::empty(), &[order("a", &odd)], NOW).record;
         assert_eq!(recorded.purges[0].targets, [Target::Everything], "better too much than nothing");
+    }
+
+    #[test]
+    fn what_is_about_a_tier_that_is_off_is_known_by_the_record() {
+        let keys = ApplicationPurge { keys: vec!["a".to_owned()], ..ApplicationPurge::default() };
+        let redis = CachePurgeSpec { application: Some(keys), ..CachePurgeSpec::default() };
+        let tag = spec(&["t"]);
+        let orders = [order("redis", &redis), order("tag", &tag)];
+        let record = with_orders(PurgeRecord::empty(), &orders, NOW).record;
+        let off =
+            |http, application| off(&record, Tiers { http, application }).into_iter().collect::<Vec<_>>();
+        assert_eq!(off(true, false), [("redis".to_owned(), "cache.application")]);
+        assert_eq!(off(false, true), [("tag".to_owned(), "cache.http")]);
+        assert!(off(true, true).is_empty());
     }
 
     #[test]

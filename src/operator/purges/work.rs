@@ -1,8 +1,8 @@
 //! The open purges of one CachedService: into the record, to the pods, into their statuses.
 //!
 //! ```text
-//! record (append, optimistic) ▸ list of pods (newest) ▸ the record to each that has not acknowledged ▸
-//! the record is still there ▸ status
+//! keys deleted in Redis ▸ record (append, optimistic) ▸ list of pods (newest) ▸
+//! the record to each that has not acknowledged ▸ the record is still there ▸ status
 //! ```
 //!
 //! A pod that is made after the record was written mounts it; one that was made before is in the list. So
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Purges,
     answer::acknowledged,
+    deleting::delete,
     desk::{Bell, Orders},
     keeping::{Kept, Obstacle, Served, served, without_token},
     memory::{Answers, Memory},
@@ -41,7 +42,7 @@ use crate::{
 /// The pause before a first repetition, doubled from one to the next.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest one where the API server does not answer as it should.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest one where pods do not: they may not for hours.
 const LONGEST_PAUSE_OF_PODS: Duration = Duration::from_mins(1);
 /// A longer pause is ended by what the watches show of the service, as that a pod has come up; but not before this,
@@ -117,12 +118,19 @@ async fn carry_out(
     orders: &Orders,
     memory: &mut Memory,
 ) -> Result<Duration, Obstacle> {
-    let known = orders.numbers.union(&memory.unknown).copied().collect();
-    let recorded = memory.keeping.record(&served.identity, context, &orders.open, &known).await?;
-    purges.desk.recorded(&orders.open);
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &served.identity.namespace);
     let ours = format!("{NAME_LABEL}={},{COMPONENT_LABEL}={APP}", service.name);
-    let replicas = replicas(&list_all(&pods, &ours).await?, &service.name);
+    let present = async || Ok::<_, Obstacle>(replicas(&list_all(&pods, &ours).await?, &service.name));
+    let is_to_delete = orders.open.iter().any(|purge| memory.is_to_delete(purge));
+    let able = if is_to_delete { present().await? } else { Vec::new() };
+    let (orders, more) = &delete(served, &able, purges, context, orders, memory).await;
+    if let Some(pause) = more.filter(|_| orders.open.is_empty()) {
+        return Ok(pause);
+    }
+    let known = orders.numbers.union(&memory.unknown).copied().collect();
+    let recorded = memory.keeping.record(served, context, &orders.open, &known).await?;
+    purges.desk.recorded(&orders.open);
+    let replicas = present().await?;
     let newest = recorded.epochs.values().copied().max().unwrap_or_default();
     if newest > memory.newest {
         memory.newest = newest;
@@ -130,12 +138,12 @@ async fn carry_out(
     }
     memory.forget_pods(&replicas);
     memory.rounds = memory.rounds.saturating_add(1);
-    let pause = pause_after(memory.rounds, LONGEST_PAUSE_OF_PODS);
+    let pause = pause_after(memory.rounds, LONGEST_PAUSE_OF_PODS).min(more.unwrap_or(Duration::MAX));
 
     match &served.token {
         Some(token) => {
             // That it has begun is told while the pods are asked.
-            let beginning = memory.statuses(orders, &recorded.epochs, &replicas, true);
+            let beginning = memory.statuses(orders, &recorded, &replicas, true);
             let asking = ask(purges, memory, &replicas, token, &recorded, newest);
             let (began, answers) = join(tell_all(context, beginning), asking).await;
             memory.note(began);
@@ -151,7 +159,7 @@ async fn carry_out(
             return Ok(pause);
         }
     }
-    let statuses = memory.statuses(orders, &recorded.epochs, &replicas, false);
+    let statuses = memory.statuses(orders, &recorded, &replicas, false);
     let is_complete = statuses.iter().any(|(_, status)| status.is_complete());
     if is_complete && !memory.keeping.stands(&served.identity, context).await? {
         // Those that start would not know them.
@@ -182,7 +190,7 @@ async fn list_all(pods: &Api<Pod>, labels: &str) -> kube::Result<Vec<Pod>> {
 }
 
 /// The pause after so many rounds.
-fn pause_after(rounds: u32, longest: Duration) -> Duration {
+pub(super) fn pause_after(rounds: u32, longest: Duration) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << rounds.saturating_sub(1).min(10)).min(longest)
 }
 

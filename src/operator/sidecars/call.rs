@@ -41,6 +41,14 @@ impl Caller {
         self.ask(Method::POST, address, "/purges", token, record).await
     }
 
+    /// Has the sidecar at `address` delete keys in Redis; what it answers.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn delete(&self, address: SocketAddr, token: &str, order: Bytes) -> Result<Bytes, String> {
+        self.ask(Method::POST, address, "/deletions", token, order).await
+    }
+
     /// What the sidecar at `address` tells of itself.
     ///
     /// # Errors

@@ -239,6 +239,7 @@ impl Front {
                 Target::Prefix(prefix) => format!("what begins with {prefix}"),
                 Target::Tag(tag) => format!("the tag {tag}"),
                 Target::Key(key) => format!("the key {key}"),
+                Target::RedisKey(key) | Target::RedisPrefix(key) => format!("the key {key} of Redis"),
             };
             let force = if force == Force::Soft { "soft" } else { "hard" };
             told.push(format!("a {force} purge of {of} has hit it"));

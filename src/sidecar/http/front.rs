@@ -47,7 +47,7 @@ use crate::{
         },
         figures::Figures,
         memory::{Found, Memory},
-        redis::Shared,
+        redis::{Orders, Shared},
         room::Room,
         upstream::{Fault, Origin},
     },
@@ -153,12 +153,18 @@ impl Front {
 
     /// The same, and what is stored is shared in a Redis. It is waited for `lookup` long by a request.
     #[must_use]
-    pub fn sharing(settings: HttpCache, origin: Origin, redis: &Redis, lookup: Duration) -> Arc<Self> {
+    pub fn sharing(
+        settings: HttpCache,
+        origin: Origin,
+        redis: &Redis,
+        lookup: Duration,
+        orders: Orders,
+    ) -> Arc<Self> {
         let memory = Arc::new(Memory::new(settings.memory, settings.max_object));
         // Before the first purge comes.
         memory.go_by(&settings.rules);
         let room = Room::beside(settings.memory, settings.max_object);
-        let shared = Some(Shared::start(redis, memory.clone(), room.clone(), lookup));
+        let shared = Some(Shared::start(redis, memory.clone(), room.clone(), lookup, orders));
         Self::with(settings, origin, Levels { memory, shared }, room)
     }
 

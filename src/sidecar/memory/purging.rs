@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering};
 
-use super::{Memory, Variants};
+use super::{Beside, Memory, Variants};
 use crate::{
     settings::purges::{Purge, PurgeRecord},
     sidecar::cache::{
@@ -14,14 +14,38 @@ use crate::{
 };
 
 /// Of what purges are counted.
-pub(super) const KINDS: [&str; 4] = ["everything", "prefix", "tag", "key"];
+pub(super) const KINDS: [&str; 6] = ["everything", "prefix", "tag", "key", "redis-key", "redis-prefix"];
 /// To look at so many entries takes no time.
 const FEW: usize = 256;
 
 impl Memory {
+    /// From here on what is purged of the near-cache goes there.
+    pub fn purge_beside(&self, near: impl Fn(&[Target]) + Send + Sync + 'static) {
+        let near: Beside = Box::new(near);
+        // There is one near-cache.
+        let _ = self.beside.set(near);
+    }
+
+    /// Has the near-cache forget what a purge is about. First: who makes a response anew does not read there what was
+    /// before. All of it goes only where all replicas purge all, and not where this one has lost track of responses.
+    fn forget_beside(&self, targets: &[Target], source: Source) {
+        let is_of_it = |target: &&Target| {
+            target.is_of_redis() || (**target == Target::Everything && source != Source::Replica)
+        };
+        let named: Vec<_> = targets.iter().filter(is_of_it).cloned().collect();
+        for target in named.iter().filter(|target| target.is_of_redis()) {
+            self.count(target);
+        }
+        if let Some(near) = self.beside.get().filter(|_| !named.is_empty()) {
+            near(&named);
+        }
+    }
+
     /// Purges, of what is there and of what is on its way.
     pub fn purge(&self, targets: &[Target], force: Force, source: Source) {
-        let targets = self.about(targets.to_vec());
+        self.forget_beside(targets, source);
+        let of_responses = targets.iter().filter(|target| !target.is_of_redis()).cloned();
+        let targets = self.about(of_responses.collect());
         self.carry_out(|purges| {
             // At once: who sees a number relies on all of them.
             for target in &targets {
@@ -36,14 +60,20 @@ impl Memory {
     /// Whether a purge may take so long that it is nothing for a thread that others wait for.
     #[must_use]
     pub fn takes_long(&self, targets: &[Target], force: Force) -> bool {
-        targets.iter().any(|target| is_looked_for(target, force)) && self.entries.len() > FEW
+        let is_long_beside = |target: &Target| matches!(target, Target::RedisPrefix(_));
+        targets.iter().any(is_long_beside)
+            || (targets.iter().any(|target| is_looked_for(target, force)) && self.entries.len() > FEW)
     }
 
     /// Purges what is new in the operator's record; returns up to which number it has been.
     pub fn purge_by_record(&self, record: &PurgeRecord) -> u64 {
         // One after the other: who is told a number relies on all that was to be done.
         let _turn = self.by_record.lock();
-        let of_keys = |purge: &Purge| Purge { targets: self.about(purge.targets.clone()), ..purge.clone() };
+        self.forget_beside(&record.since(self.begin().stamp.api), Source::Api(record.last()));
+        let of_keys = |purge: &Purge| {
+            let of_responses = purge.targets.iter().filter(|target| !target.is_of_redis()).cloned();
+            Purge { targets: self.about(of_responses.collect()), ..purge.clone() }
+        };
         let record = PurgeRecord { purges: record.purges.iter().map(of_keys).collect(), ..record.clone() };
         self.carry_out(|purges| purges.add_record(&record));
         let done = self.begin().stamp.api;
@@ -84,13 +114,7 @@ impl Memory {
         let before = purges.begin_sweep();
         let orders = note(&mut purges);
         for (target, _) in &orders {
-            let kind = match target {
-                Target::Everything => 0,
-                Target::Prefix(_) => 1,
-                Target::Tag(_) => 2,
-                Target::Key(_) => 3,
-            };
-            self.purged[kind].fetch_add(1, Ordering::Relaxed);
+            self.count(target);
         }
         let (looked_for, known): (Vec<_>, Vec<_>) =
             orders.into_iter().partition(|(target, force)| is_looked_for(target, *force));
@@ -106,6 +130,18 @@ impl Memory {
             purges = self.purges.lock();
         }
         purges.end_sweep(before);
+    }
+
+    fn count(&self, target: &Target) {
+        let kind = match target {
+            Target::Everything => 0,
+            Target::Prefix(_) => 1,
+            Target::Tag(_) => 2,
+            Target::Key(_) => 3,
+            Target::RedisKey(_) => 4,
+            Target::RedisPrefix(_) => 5,
+        };
+        self.purged[kind].fetch_add(1, Ordering::Relaxed);
     }
 
     fn sweep(&self, orders: &[(Target, Force)]) {
@@ -164,12 +200,16 @@ impl Memory {
 
 /// Whether all entries are looked at: it is not one URL in full, where that is not so.
 fn is_looked_for(target: &Target, force: Force) -> bool {
-    !matches!((target, force), (Target::Key(url), Force::Hard) if !url.starts_with('/'))
+    !target.is_of_redis()
+        && !matches!((target, force), (Target::Key(url), Force::Hard) if !url.starts_with('/'))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::{
+        sync::atomic::AtomicBool,
+        time::{Duration, Instant},
+    };
 
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
@@ -254,6 +294,40 @@ mod tests {
             assert_eq!(memory.takes_long(targets, force), is_long, "{targets:?} {force:?}");
         }
         assert!(!full(FEW).takes_long(&path, Force::Hard));
+    }
+
+    #[test]
+    fn what_is_of_the_near_cache_goes_there_once_and_before_the_responses() {
+        let memory = Arc::new(full(1));
+        let (got, looking) = (Arc::<parking_lot::Mutex<Vec<Vec<Target>>>>::default(), memory.clone());
+        let (noted, is_there) = (got.clone(), Arc::<AtomicBool>::default());
+        let still = is_there.clone();
+        memory.purge_beside(move |targets| {
+            still.store(has(&looking, 0), Ordering::SeqCst);
+            noted.lock().push(targets.to_vec());
+        });
+        let taken = || std::mem::take(&mut *got.lock());
+        let key = |name: &str| Target::RedisKey(name.to_owned());
+        let purge = |epoch, targets| Purge { epoch, id: epoch.to_string(), force: Force::Hard, targets };
+        let mut record = PurgeRecord::begun(3);
+        record.purges.push(purge(5, vec![key("a"), Target::Tag("0".to_owned())]));
+        // A replica that begins has nothing that the purges of before may have been about.
+        memory.purge_by_record(&record);
+        assert_eq!(taken(), [vec![Target::Everything]]);
+        assert!(is_there.load(Ordering::SeqCst) && !has(&memory, 0));
+        record.purges.push(purge(7, vec![key("b")]));
+        assert_eq!((memory.purge_by_record(&record), memory.purge_by_record(&record)), (7, 7));
+        assert_eq!(taken(), [vec![key("b")]]);
+        let prefix = [Target::RedisPrefix("a".to_owned()), Target::Prefix("/".to_owned())];
+        memory.purge(&prefix, Force::Soft, Source::Replica);
+        assert_eq!(taken(), [vec![prefix[0].clone()]]);
+        // What this replica does for itself is about responses.
+        memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
+        assert!(taken().is_empty());
+        memory.purge(&[Target::Everything], Force::Hard, Source::Shared(1));
+        assert_eq!(taken(), [vec![Target::Everything]]);
+        let counted: Vec<_> = memory.purges().skip(4).collect();
+        assert_eq!(counted, [("redis-key", 1), ("redis-prefix", 1)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! * [`coherence`]: whether what was read may be stored, and what is stored given. PURE.
 //! * [`commands`]: what each command reads and changes, and how it is to be handled. PURE.
 //! * [`connect`], [`reach`]: connections to Redis, and whether one is tried.
+//! * [`deletions`]: keys that a purge deletes in Redis.
 //! * `following`: the URL of Redis, as its file changes.
 //! * [`lasting`]: a `SET` with the TTL that a rule adds. PURE.
 //! * [`lease`]: of all who miss a key, one is told so.
@@ -29,6 +30,7 @@ mod ask;
 pub mod coherence;
 pub mod commands;
 pub mod connect;
+pub mod deletions;
 mod following;
 pub mod lasting;
 pub mod lease;

@@ -5,6 +5,7 @@ pub mod by_rule;
 mod debug;
 pub mod figures;
 pub mod flights;
+mod purging;
 mod single_flight;
 pub mod top;
 pub mod unreached;

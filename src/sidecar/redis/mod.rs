@@ -68,10 +68,11 @@ use super::{
         reuse::ByRule,
     },
     memory::Memory,
+    near_cache::deletions::Deletions,
     remembered::Remembered,
     room::Room,
 };
-use crate::settings::Redis;
+use crate::settings::{Redis, purges::Tiers};
 
 /// How long a request waits for Redis.
 pub const LOOKUP: Duration = Duration::from_millis(10);
@@ -79,6 +80,29 @@ pub const LOOKUP: Duration = Duration::from_millis(10);
 const ON_ITS_WAY: usize = 16 << 10;
 /// Of so many keys it is remembered what their responses vary by, and that nothing comes of them.
 const REMEMBERED: usize = 4096;
+
+/// What the application may order purges of.
+#[derive(Clone)]
+pub struct Orders {
+    /// There is a cache of responses.
+    pub http: bool,
+    /// Who deletes in Redis, where there is a near-cache.
+    pub deletions: Option<Arc<Deletions>>,
+}
+
+impl Orders {
+    /// Of the cache of responses alone.
+    #[must_use]
+    pub fn http() -> Self {
+        Self { http: true, deletions: None }
+    }
+
+    /// The tiers that there are.
+    #[must_use]
+    pub fn tiers(&self) -> Tiers {
+        Tiers { http: self.http, application: self.deletions.is_some() }
+    }
+}
 
 /// What the replicas share, as one of them sees it.
 pub struct Shared {
@@ -108,13 +132,20 @@ struct Inner {
     on_its_way: Arc<Semaphore>,
     uses: Uses,
     warmed: OnceLock<Warmed>,
+    orders: Orders,
 }
 
 impl Shared {
     /// Begins to share. It waits for nothing: until Redis answers, nothing is shared. Bodies come into memory as far
     /// as there is room for them.
     #[must_use]
-    pub fn start(redis: &Redis, memory: Arc<Memory>, room: Room, lookup: Duration) -> Arc<Self> {
+    pub fn start(
+        redis: &Redis,
+        memory: Arc<Memory>,
+        room: Room,
+        lookup: Duration,
+        orders: Orders,
+    ) -> Arc<Self> {
         let figures = Arc::new(Figures::default());
         let inner = Arc::new(Inner {
             names: Names::of(redis),
@@ -133,6 +164,7 @@ impl Shared {
             on_its_way: Arc::new(Semaphore::new(ON_ITS_WAY)),
             uses: Uses::default(),
             warmed: OnceLock::new(),
+            orders,
         });
         let [one, two, three, four] = [(); 4].map(|()| inner.clone());
         let tasks = vec![

@@ -10,10 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::record::Purge;
-use crate::{
-    settings::purges::{Force, Target},
-    sidecar::cache::{key::Key, purges::Stamp},
-};
+use crate::sidecar::cache::{key::Key, purges::Stamp};
 
 /// So many keys are told at once.
 const BATCH: usize = 64;
@@ -50,6 +47,8 @@ pub struct Pending {
     pub purge: Purge,
     /// What was known of the record when it came: others may have recorded it since. None: it is recorded anyway.
     pub known: Option<Stamp>,
+    /// It was tried to record it, and it is not known whether that was done.
+    pub is_unsure: bool,
     /// Where it is in the record; it stands here until the news of that have come.
     recorded: Option<(u64, u64)>,
 }
@@ -65,7 +64,7 @@ pub enum Next {
 impl Waiting {
     fn purged(&mut self, purge: Purge, known: Option<Stamp>) {
         self.last += 1;
-        self.purges.push_back(Pending { id: self.last, purge, known, recorded: None });
+        self.purges.push_back(Pending { id: self.last, purge, known, is_unsure: false, recorded: None });
     }
 }
 
@@ -94,17 +93,25 @@ impl Outbox {
         last
     }
 
-    /// A purge has been carried out here.
-    pub fn purged(&self, purge: Purge, known: Stamp) {
+    /// A purge has been carried out here, which others may have recorded since this was known; or none.
+    pub fn purged(&self, purge: Purge, known: impl Into<Option<Stamp>>) {
         let mut waiting = self.waiting.lock();
-        waiting.purged(purge, Some(known));
+        waiting.purged(purge, known.into());
         self.put_in(&mut waiting);
+    }
+
+    /// It is not known whether a purge was recorded.
+    pub fn unsure(&self, id: u64) {
+        let mut waiting = self.waiting.lock();
+        if let Some(found) = waiting.purges.iter_mut().find(|pending| pending.id == id) {
+            found.is_unsure = true;
+        }
     }
 
     fn put_in(&self, waiting: &mut Waiting) {
         if waiting.changes.len() > MOST_KEYS || waiting.purges.len() > MOST_PURGES {
             // One purge of all stands for what cannot be remembered.
-            let purge = Purge { force: Force::Hard, targets: vec![Target::Everything] };
+            let purge = Purge::unknown();
             waiting.changes.clear();
             waiting.purges.clear();
             waiting.purged(purge, None);
@@ -208,13 +215,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::settings::purges::{Force, Target};
 
     fn key(text: &str) -> Key {
         Key::told(text.to_owned())
     }
 
     fn purge(tag: &str) -> Purge {
-        Purge { force: Force::Hard, targets: vec![Target::Tag(tag.to_owned())] }
+        Purge { force: Force::Hard, targets: vec![Target::Tag(tag.to_owned())], delete: false }
     }
 
     const KNOWN: Stamp = Stamp { api: 0, generation: 7, sequence: 3 };

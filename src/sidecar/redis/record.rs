@@ -18,6 +18,9 @@ pub struct Purge {
     pub force: Force,
     /// What it matches.
     pub targets: Vec<Target>,
+    /// Whether keys are deleted in Redis, by the replica that has recorded it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete: bool,
 }
 
 /// The record as it is in Redis.
@@ -72,7 +75,7 @@ impl Purge {
     /// What stands for a purge that cannot be read, as one of a later release: more than any.
     #[must_use]
     pub fn unknown() -> Self {
-        Self { force: Force::Hard, targets: vec![Target::Everything] }
+        Self { force: Force::Hard, targets: vec![Target::Everything], delete: false }
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
     const TAG: &str = r#"{"force":"soft","targets":[{"tag":"t"}]}"#;
 
     fn tag() -> Purge {
-        Purge { force: Force::Soft, targets: vec![Target::Tag("t".to_owned())] }
+        Purge { force: Force::Soft, targets: vec![Target::Tag("t".to_owned())], delete: false }
     }
 
     #[test]

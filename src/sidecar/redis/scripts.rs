@@ -180,16 +180,17 @@ return redis.call('HGETALL', KEYS[1])
 ///
 /// KEYS: record. ARGV: a generation for another record, time to live, purge, most purges, generation and sequence
 /// that the caller knew, or `""`.
-/// Returns: the generation, and the number in it; 0 where what the purge is about is of another generation.
+/// Returns: the generation, the number in it, and whether it was not there before; the number is 0 where what the purge
+/// is about is of another generation.
 pub static ADD: LazyLock<Script> = LazyLock::new(|| {
     with_record(
         r#"
 local generation = record(KEYS[1], ARGV[1], '')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if ARGV[5] ~= '' then
-  if ARGV[5] ~= generation then return {generation, 0} end
+  if ARGV[5] ~= generation then return {generation, 0, 0} end
   for number = tonumber(ARGV[6]) + 1, tonumber(redis.call('HGET', KEYS[1], 'sequence')) do
-    if redis.call('HGET', KEYS[1], string.format('p%.0f', number)) == ARGV[3] then return {generation, number} end
+    if redis.call('HGET', KEYS[1], string.format('p%.0f', number)) == ARGV[3] then return {generation, number, 0} end
   end
 end
 local number = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
@@ -201,7 +202,7 @@ if forgotten > 0 then
 end
 redis.call('PUBLISH', KEYS[1], '{"news":"purged","generation":' .. generation .. ',"sequence":'
   .. string.format('%.0f', number) .. ',"purge":' .. ARGV[3] .. '}')
-return {generation, number}
+return {generation, number, 1}
 "#,
     )
 });

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::sidecar::{
     cache::purges::{Force, Source, Target},
-    purge_order,
+    purge_order::{self, Order},
 };
 
 /// A connection on which nothing comes is asked whether it is there.
@@ -187,7 +187,7 @@ impl Inner {
                 if sequence != stamp.sequence + 1 {
                     return After::Reload;
                 }
-                let Purge { force, targets } = purge;
+                let Purge { force, targets, .. } = purge;
                 tracing::debug!(sequence, ?targets, "purged by the record");
                 self.purge_here(targets, force, Source::Shared(sequence)).await;
                 self.outbox.settle(self.memory.begin().stamp);
@@ -214,12 +214,12 @@ impl Inner {
 
     /// Carries out what the application has published, and has it recorded.
     async fn obey(&self, known: &mut Known, message: &[u8]) {
-        match purge_order::purge(message) {
-            Ok((targets, force)) => {
+        match purge_order::purge(message, self.orders.tiers()) {
+            Ok(Order { targets, force, delete }) => {
                 let targets = self.memory.about(targets);
                 // What was known when it came: each replica asks for it to be recorded, and the first is enough.
                 let stamp = self.memory.begin().stamp;
-                self.outbox.purged(Purge { force, targets: targets.clone() }, stamp);
+                self.outbox.purged(Purge { force, targets: targets.clone(), delete }, stamp);
                 self.purge_here(targets, force, Source::Replica).await;
             }
             Err(error) => {

@@ -31,9 +31,11 @@ fn redis_url(spec: Value) -> Value {
 }
 
 #[test]
-fn the_tier_alone_is_told_of_redis_and_not_of_purges() {
+fn the_tier_alone_is_told_of_redis_and_of_purges() {
     let told = settings(json!({ "cache": { "application": {} } }));
-    assert_eq!((told.http, told.purges_file, told.purges_copy), (None, None, None));
+    assert_eq!(told.http, None);
+    assert_eq!(told.purges_file.as_deref(), Some("/etc/cachedservice/purges/purges.json"));
+    assert_eq!(told.purges_copy.as_deref(), Some("/var/run/cachedservice/purges.json"));
     assert_eq!(told.redis.unwrap().url_file, "/etc/cachedservice/redis/url");
     let default = NearCache {
         port: 6379,
