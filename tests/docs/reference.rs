@@ -124,7 +124,7 @@ fn kind_of(out: &mut String, crd: &Value) {
 
 fn purges(out: &mut String) {
     heading(out, "##", "CachePurge");
-    out.push_str("\nAn order to forget cached responses. The [README](../README.md#purging-the-cache) has examples, reasons and events.\n");
+    out.push_str("\nAn order to forget what is cached. The [README](../README.md#purging-the-cache) has examples, reasons and events.\n");
     let crd = serde_json::to_value(purge_crd()).unwrap();
     kind_of(out, &crd);
     let fields = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];

@@ -621,8 +621,8 @@ async fn one_pod_deletes_in_redis_before_any_is_told_to_forget() {
     let keys = json!({ "keys": ["user:1"], "prefixes": ["job:"], "redis": "Delete" });
     let purge = order(&sandbox, "keys", json!({ "application": keys })).await;
     let waiting = until_told(&sandbox, "keys", "False", "Waiting").await;
-    let told = waiting.complete().unwrap().message.clone();
-    assert!(told.starts_with("no pod has deleted in Redis yet") && told.contains("no answer"), "{told}");
+    let words = waiting.complete().unwrap().message.clone();
+    assert!(words.starts_with("no pod has deleted in Redis yet") && words.contains("no answer"), "{words}");
     // Others go on meanwhile.
     order(&sandbox, "other", json!({ "everything": true })).await;
     until_told(&sandbox, "other", "False", "Waiting").await;
@@ -660,8 +660,8 @@ async fn what_names_a_tier_that_is_off_is_told_so_and_goes_on_when_it_is_on() {
     let _shop = shop_with(&sandbox, Manner::Acknowledges, json!({ "application": {} })).await;
     order(&sandbox, "pages", json!({ "tags": ["t"], "application": { "keys": ["user:1"] } })).await;
     let status = until_told(&sandbox, "pages", "False", "TierOff").await;
-    let told = status.complete().unwrap().message.clone();
-    assert!(told.starts_with("cache.http of this CachedService is off"), "{told}");
+    let words = status.complete().unwrap().message.clone();
+    assert!(words.starts_with("cache.http of this CachedService is off"), "{words}");
     assert_eq!(record(&sandbox).await.purges.len(), 1, "where it is on again, it is known");
     sandbox.apply("shop", spec()).await;
     until_told(&sandbox, "pages", "False", "TierOff").await;
