@@ -8,6 +8,7 @@ use cachedservice::{
     sidecar::{
         admin::{Admin, Pod, PurgeOthers, Token, serve_apart},
         http::Front,
+        redis::Orders,
         upstream::Origin,
     },
 };
@@ -406,6 +407,7 @@ async fn a_purge_whose_sender_does_not_wait_reaches_the_others_all_the_same() {
         token: Token::of(Some(&token)),
         copy: None,
         others: Some(others),
+        orders: Orders::http(),
         pod: Pod::default(),
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -75,10 +75,7 @@ pub(super) async fn purge(
     purged.await.map_err(|error| Refusal::Failed(error.to_string()))?
 }
 
-async fn purge_all(
-    admin: &Admin,
-    Order { targets, force, delete }: Order,
-) -> Result<Response, Refusal> {
+async fn purge_all(admin: &Admin, Order { targets, force, delete }: Order) -> Result<Response, Refusal> {
     let deleted = match admin.orders.deletions.as_ref().filter(|_| delete) {
         // First: nothing is made anew of what is old.
         Some(deletions) => match delete_all(deletions, &targets).await {
