@@ -7,7 +7,7 @@
 //!                         └── outlet ◀── line, near   replies go to the client without a task of its own
 //! ```
 //!
-//! * [`ask`]: what is asked apart from the commands of a session.
+//! * `ask`: what is asked apart from the commands of a session.
 //! * [`coherence`]: whether what was read may be stored, and what is stored given. PURE.
 //! * [`commands`]: what each command reads and changes, and how it is to be handled. PURE.
 //! * [`connect`], [`reach`]: connections to Redis, and whether one is tried.
