@@ -251,15 +251,15 @@ mod tests {
         let rules = vec![
             Rule { prefix: "user:".to_owned(), ttl_ms: Some(5000), max_value: Some(4096), ..Rule::default() },
             Rule {
+                prefix: "hot:".to_owned(),
+                single_flight: Some(SingleFlight { wait_ms: 1500, lease_ms: 1000 }),
+                ..Rule::default()
+            },
+            Rule {
                 prefix: "tmp:".to_owned(),
                 off: true,
                 add_ttl_ms: Some(1000),
                 when_redis_fails: Some(WhenRedisFails::StaleOrError),
-                ..Rule::default()
-            },
-            Rule {
-                prefix: "hot:".to_owned(),
-                single_flight: Some(SingleFlight { wait_ms: 1500, lease_ms: 1000 }),
                 ..Rule::default()
             },
         ];

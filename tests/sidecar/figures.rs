@@ -226,7 +226,7 @@ fn the_table_of_metrics_holds_every_metric_and_its_labels() {
     let spans = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let mut documented = BTreeMap::new();
     for row in table.lines().filter(|line| line.starts_with('|')).skip(2) {
-        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let cells: Vec<_> = row.trim_matches('|').split('|').collect();
         for name in spans(cells[0]) {
             documented.insert(name, spans(cells[1]).into_iter().collect::<BTreeSet<_>>());
         }

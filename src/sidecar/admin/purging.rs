@@ -136,6 +136,9 @@ pub(super) async fn deletions(
         Err(refused) => return Ok(refused),
     };
     let order: Deletion = serde_json::from_slice(&body).map_err(|error| Refusal::Wrong(error.to_string()))?;
+    if order.keys.iter().chain(&order.prefixes).any(String::is_empty) {
+        return Err(Refusal::Wrong("an empty key or prefix names nothing; leave it out".to_owned()));
+    }
     if let Some(own) = order.own() {
         return Err(Refusal::Wrong(format!("{own:?} is of the sidecars themselves")));
     }

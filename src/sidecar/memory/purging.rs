@@ -27,11 +27,9 @@ impl Memory {
     }
 
     /// Has the near-cache forget what a purge is about. First: who makes a response anew does not read there what was
-    /// before. All of it goes only where all replicas purge all, and not where this one has lost track of responses.
-    fn forget_beside(&self, targets: &[Target], source: Source) {
-        let is_of_it = |target: &&Target| {
-            target.is_of_redis() || (**target == Target::Everything && source != Source::Replica)
-        };
+    /// before.
+    fn forget_beside(&self, targets: &[Target]) {
+        let is_of_it = |target: &&Target| target.is_of_redis() || **target == Target::Everything;
         let named: Vec<_> = targets.iter().filter(is_of_it).cloned().collect();
         for target in named.iter().filter(|target| target.is_of_redis()) {
             self.count(target);
@@ -43,7 +41,16 @@ impl Memory {
 
     /// Purges, of what is there and of what is on its way.
     pub fn purge(&self, targets: &[Target], force: Force, source: Source) {
-        self.forget_beside(targets, source);
+        self.forget_beside(targets);
+        self.purge_responses(targets, force, source);
+    }
+
+    /// All responses go, as it is not known which of them are of before a change.
+    pub fn lose_track(&self) {
+        self.purge_responses(&[Target::Everything], Force::Hard, Source::Replica);
+    }
+
+    fn purge_responses(&self, targets: &[Target], force: Force, source: Source) {
         let of_responses = targets.iter().filter(|target| !target.is_of_redis()).cloned();
         let targets = self.about(of_responses.collect());
         self.carry_out(|purges| {
@@ -69,7 +76,7 @@ impl Memory {
     pub fn purge_by_record(&self, record: &PurgeRecord) -> u64 {
         // One after the other: who is told a number relies on all that was to be done.
         let _turn = self.by_record.lock();
-        self.forget_beside(&record.since(self.begin().stamp.api), Source::Api(record.last()));
+        self.forget_beside(&record.since(self.begin().stamp.api));
         let of_keys = |purge: &Purge| {
             let of_responses = purge.targets.iter().filter(|target| !target.is_of_redis()).cloned();
             Purge { targets: self.about(of_responses.collect()), ..purge.clone() }
@@ -96,6 +103,7 @@ impl Memory {
     /// Begins with another record in Redis, of which the purges up to `forgotten` are not known. What
     /// may have been in the one before is not known either, so all goes.
     pub fn begin_generation(&self, generation: u64, forgotten: u64) {
+        self.forget_beside(&[Target::Everything]);
         self.carry_out(|purges| {
             purges.begin_generation(generation, forgotten);
             purges.add(Target::Everything, Force::Hard, Source::Replica);
@@ -321,10 +329,13 @@ mod tests {
         let prefix = [Target::RedisPrefix("a".to_owned()), Target::Prefix("/".to_owned())];
         memory.purge(&prefix, Force::Soft, Source::Replica);
         assert_eq!(taken(), [vec![prefix[0].clone()]]);
-        // What this replica does for itself is about responses.
-        memory.purge(&[Target::Everything], Force::Hard, Source::Replica);
+        memory.lose_track();
         assert!(taken().is_empty());
-        memory.purge(&[Target::Everything], Force::Hard, Source::Shared(1));
+        for source in [Source::Replica, Source::Shared(1)] {
+            memory.purge(&[Target::Everything], Force::Hard, source);
+            assert_eq!(taken(), [vec![Target::Everything]]);
+        }
+        memory.begin_generation(1, 0);
         assert_eq!(taken(), [vec![Target::Everything]]);
         let counted: Vec<_> = memory.purges().skip(4).collect();
         assert_eq!(counted, [("redis-key", 1), ("redis-prefix", 1)]);

@@ -13,7 +13,10 @@ use ::redis::{
     aio::MultiplexedConnection,
 };
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
 
 use crate::settings::deletions::{Deletion, Progress, State};
 
@@ -22,8 +25,10 @@ const PIECE: usize = 1000;
 /// How long a connection may take, and the reply to one piece.
 const CONNECT: Duration = Duration::from_secs(5);
 const REPLY: Duration = Duration::from_secs(5);
-/// Of so many orders it is known how far they are. The oldest go.
+/// Of so many orders it is known how far they are, and of all that have not ended. The oldest go.
 const KNOWN: usize = 256;
+/// So many are carried out at a time: each has a connection of its own, and keeps Redis busy. The others wait.
+const AT_A_TIME: usize = 2;
 
 /// The deletions of a sidecar.
 pub struct Deletions {
@@ -31,6 +36,7 @@ pub struct Deletions {
     /// That of the requests: the one of the admin port has the probes to answer.
     runtime: Handle,
     known: Mutex<VecDeque<Known>>,
+    turns: Arc<Semaphore>,
 }
 
 struct Known {
@@ -55,7 +61,8 @@ impl Deletions {
     #[must_use]
     pub fn to(url_file: &Path) -> Arc<Self> {
         let (url_file, runtime) = (url_file.to_owned(), Handle::current());
-        Arc::new(Self { url_file, runtime, known: Mutex::default() })
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Arc::new(Self { url_file, runtime, known: Mutex::default(), turns })
     }
 
     /// How far an order is. One that is not known begins; one that has failed is told of once, and then begins anew.
@@ -83,12 +90,19 @@ impl Deletions {
             return found;
         }
         let (told, progress) = watch::channel(Progress::default());
-        if known.len() >= KNOWN {
-            known.pop_front();
+        let has_ended = |known: &Known| known.progress.borrow().state != State::Running;
+        if known.len() >= KNOWN
+            && let Some(at) = known.iter().position(has_ended)
+        {
+            known.remove(at);
         }
         known.push_back(Known { id: order.id.clone(), progress: progress.clone() });
-        let url_file = self.url_file.clone();
-        self.runtime.spawn(async move { carry_out(&url_file, &order, &told).await });
+        let (url_file, turns) = (self.url_file.clone(), self.turns.clone());
+        self.runtime.spawn(async move {
+            // It is never closed.
+            let _turn = turns.acquire().await;
+            carry_out(&url_file, &order, &told).await;
+        });
         progress
     }
 }

@@ -335,12 +335,10 @@ impl Near {
     /// on its way. When its reply has come, and before it is given, this is [`done`](Changing::done): then nobody in the
     /// pod reads older of its keys.
     pub fn seeing(self: &Arc<Self>, command: &Command, meaning: &Meaning) -> Changing {
-        let is_off = self.rules.read().held_together(keys(command, meaning)).is_off;
-        let keys = if is_off {
-            Vec::new()
-        } else {
-            keys(command, meaning).map(|key| command.raw().slice_ref(key)).collect()
-        };
+        let rules = self.rules.read();
+        // Of a key something may be stored whatever the rules of those beside it are.
+        let stored = keys(command, meaning).filter(|key| !rules.held(key).is_off);
+        let keys = stored.map(|key| command.raw().slice_ref(key)).collect();
         Changing { near: self.clone(), keys, is_read: true, told: None }
     }
 

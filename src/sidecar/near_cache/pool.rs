@@ -49,6 +49,8 @@ struct Lines {
     /// Those that are being opened are counted, and those not whose place others take.
     count: usize,
     is_ended: bool,
+    /// Counts how often all are made anew.
+    generation: u64,
 }
 
 /// Those of one place.
@@ -149,10 +151,17 @@ impl Pool {
 
     fn begin(self: Arc<Self>, place: Place) {
         tokio::spawn(async move {
+            let began = self.lines.lock().generation;
             let opened = self.open(&place).await;
             let waiting = {
                 let mut lines = self.lines.lock();
                 let is_ended = lines.is_ended;
+                if let Ok(line) = &opened
+                    && lines.generation != began
+                {
+                    // It may be at the address of before.
+                    lines.count -= usize::from(line.retire());
+                }
                 let group = lines.of.entry(place.clone()).or_default();
                 group.is_opening = false;
                 if let Ok(line) = &opened {
@@ -268,7 +277,8 @@ impl Pool {
     /// Others take the place of all lines that there are: at once where something is asked, and of those that stay.
     pub fn connect_anew(&self) {
         let mut lines = self.lines.lock();
-        let Lines { of, count, .. } = &mut *lines;
+        let Lines { of, count, generation, .. } = &mut *lines;
+        *generation += 1;
         for kept in of.values().flat_map(|group| &group.lines) {
             *count -= usize::from(kept.line.retire());
         }

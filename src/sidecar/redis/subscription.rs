@@ -23,6 +23,7 @@ use super::{
 };
 use crate::sidecar::{
     cache::purges::{Force, Source, Target},
+    memory::Memory,
     purge_order::{self, Order},
 };
 
@@ -165,7 +166,8 @@ impl Inner {
             self.in_memory(is_long, move |memory| memory.begin_generation(generation, forgotten)).await;
         } else if known.changes != Some(record.changes) {
             // Which keys they were is told once, and nobody has heard it here.
-            self.purge_here(vec![Target::Everything], Force::Hard, Source::Replica).await;
+            let is_long = self.memory.takes_long(&[Target::Everything], Force::Hard);
+            self.in_memory(is_long, Memory::lose_track).await;
         }
         known.changes = Some(record.changes);
         let after = if is_continued { stamp.sequence } else { record.forgotten };

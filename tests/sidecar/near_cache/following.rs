@@ -58,6 +58,31 @@ async fn another_address_is_followed_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_always_waits_for_a_reply_follows_as_well() {
+    let stage = Stage::begin().await;
+    let mut client = stage.client().await;
+    client.ask(&["SETBIT", "large", "99999999", "1"]).await;
+    // Some milliseconds of Redis.
+    let slow = ["BITOP", "NOT", "other", "large"];
+    for _ in 0..100 {
+        client.send(&slow).await;
+    }
+    let second = Redis::start(free_port(), PASSWORD);
+    let mut other = until("the second", async || Client::straight(second.port).await).await;
+    stage.tell(second.port, PASSWORD);
+    until("it is followed", async || {
+        for _ in 0..20 {
+            client.send(&["SET", "a", "1"]).await;
+            client.send(&slow).await;
+            client.reply().await.unwrap();
+            client.reply().await.unwrap();
+        }
+        (other.ask(&["GET", "a"]).await == bulk("1")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_password_is_followed_once_redis_takes_it() {
     let stage = Stage::begin().await;
     let (mut client, mut straight) = (stage.client().await, stage.straight().await);

@@ -73,6 +73,18 @@ async fn rules_say_what_is_stored_and_for_how_long() {
 }
 
 #[tokio::test]
+async fn what_is_read_beside_a_key_whose_rule_is_off_is_no_older_in_memory_afterwards() {
+    let stage = Stage::begin();
+    let rules = vec![Rule { prefix: "off:".to_owned(), off: true, ..Rule::default() }];
+    let pod = stage.pod_by(&NearCache { rules, ..settings() });
+    pod.fill("GET a").await;
+    pod.see("GET off:1");
+    assert!(pod.hit("GET a").is_some());
+    pod.see("MGET off:1 a");
+    assert_eq!(pod.hit("GET a"), None);
+}
+
+#[tokio::test]
 async fn a_rule_that_allows_larger_values_than_the_others_has_them_stored() {
     let stage = Stage::begin();
     let rules = vec![Rule { prefix: "size:".to_owned(), max_value: Some(4 << 20), ..Rule::default() }];

@@ -157,7 +157,7 @@ impl Board {
         if self.refused.lock().insert(place, Instant::now()).is_none() {
             tracing::warn!(
                 words = %String::from_utf8_lossy(words).trim_end(),
-                "Redis refuses leases: of this user all who miss a key are told so; it needs SET, GET, PTTL and EVAL on {}*",
+                "Redis refuses leases: of this user all who miss a key are told so; it needs SET, GET, PTTL, EVAL and DEL on {}*",
                 String::from_utf8_lossy(PREFIX)
             );
         }

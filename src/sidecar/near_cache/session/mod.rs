@@ -226,6 +226,10 @@ impl Session {
             self.read_before().await?;
         }
         while self.count > 0 {
+            if self.line.as_ref().is_some_and(|line| line.is_retired() && !line.is_stuck()) {
+                // Its Redis may be another than that of the one that takes its place: it gets nothing more.
+                self.read_before().await?;
+            }
             let is_bound = self.line.is_some() && self.outlet.awaited().0 > 0;
             let present = match self.line.take() {
                 Some(line) if is_bound || !line.is_busy() => Some(line),
@@ -262,7 +266,7 @@ impl Session {
                     self.line = Some(line);
                 }
                 // Its replies are errors; then another is taken.
-                Err(Untaken::Lost) => self.settle().await?,
+                Err(Untaken::Lost) => self.read_before().await?,
             }
         }
         Ok(())

@@ -324,6 +324,7 @@ impl Serving {
         let is_stored = answer.as_ref().is_ok_and(|reply| {
             let terms = Terms { token: fill.began, expires, rule: asked.held.number };
             let is_to_be = !is_error
+                && !asked.held.is_off
                 && asked.missed.as_ref() != Some(reply)
                 && now < expires
                 && reply.len() as u64 <= asked.held.max_value;
