@@ -197,6 +197,16 @@ impl Stage {
         running.fault(RECOVERY, slowed).await;
     }
 
+    /// What fills the memory of the pods and tells them of changes comes late from here on, in its order, and all else as
+    /// ever.
+    pub async fn delay_streams(&self) {
+        let [delay, jitter] = [2, 8].map(Duration::from_millis);
+        for pod in &self.pods {
+            let stream = self.stream_of(pod).await;
+            pod.link.flow_of(stream.port, (Flow::Free, Flow::Slow { delay, jitter, bytes_per_second: 1 << 24 }));
+        }
+    }
+
     /// Nothing comes from Redis to a pod, for longer than anything may be given that was told before: at all, or on the
     /// connection that tells what changes, while all others go on.
     pub async fn silence(&self, running: &Running, pod: usize, is_all: bool) {
