@@ -203,7 +203,8 @@ impl Stage {
         let [delay, jitter] = [2, 8].map(Duration::from_millis);
         for pod in &self.pods {
             let stream = self.stream_of(pod).await;
-            pod.link.flow_of(stream.port, (Flow::Free, Flow::Slow { delay, jitter, bytes_per_second: 1 << 24 }));
+            pod.link
+                .flow_of(stream.port, (Flow::Free, Flow::Slow { delay, jitter, bytes_per_second: 1 << 24 }));
         }
     }
 
