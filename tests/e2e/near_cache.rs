@@ -141,6 +141,15 @@ async fn what_is_purged_every_pod_forgets_and_redis_keeps_unless_it_is_to_be_del
     sandbox.apply("shop", near()).await;
     tokio::join!(sandbox.start_pod(CLIENT, &[], &[8080]), sandbox.until_ready("shop"));
     let pods = <[_; 2]>::try_from(addresses(&sandbox).await).unwrap();
+    let counted = until_counted(&sandbox, &pods[0]).await;
+    until_read(&sandbox, &pods[1], &counted).await;
+    let message = format!(r#"{{"application":{{"keys":["{KEY}"],"redis":"Delete"}}}}"#);
+    let heard =
+        redis_cli(&sandbox, &format!("publish cachedservice:{}/shop:purge '{message}'", sandbox.namespace));
+    assert!(heard.contains('2'), "{heard}");
+    for address in &pods {
+        until_gone(&sandbox, address).await;
+    }
     redis_cli(&sandbox, &format!("-n 1 set {KEY} 1000"));
     let first = until_counted(&sandbox, &pods[0]).await;
     for address in &pods {
@@ -165,15 +174,6 @@ async fn what_is_purged_every_pod_forgets_and_redis_keeps_unless_it_is_to_be_del
     let deleted = purge(&sandbox, &["--redis-prefix", "demo:", "--delete-in-redis"]);
     assert_eq!(deleted["status"]["deletedKeys"], 1);
     assert!(redis_cli(&sandbox, &format!("exists {KEY}")).contains('0'));
-    for address in &pods {
-        until_gone(&sandbox, address).await;
-    }
-    let counted = count(&sandbox, &pods[0]).unwrap();
-    until_read(&sandbox, &pods[1], &counted).await;
-    let message = format!(r#"{{"application":{{"keys":["{KEY}"],"redis":"Delete"}}}}"#);
-    let heard =
-        redis_cli(&sandbox, &format!("publish cachedservice:{}/shop:purge '{message}'", sandbox.namespace));
-    assert!(heard.contains('2'), "{heard}");
     for address in &pods {
         until_gone(&sandbox, address).await;
     }
